@@ -1,0 +1,1 @@
+../../clawproxy/__init__.py

@@ -1,0 +1,1 @@
+../../clawproxy/__main__.py

@@ -1,0 +1,1 @@
+"""The wire: mitmproxy hooks, provider formats, listeners. Flows in, decisions out."""

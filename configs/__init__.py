@@ -1,0 +1,1 @@
+"""Data: the provider catalogue, tool classes, example contracts."""

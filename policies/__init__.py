@@ -1,0 +1,1 @@
+"""May it: contracts, hash pinning, routes, the decision."""

@@ -1,0 +1,1 @@
+"""Who: CST claims, keys, envelopes, canonical JSON, reason codes."""

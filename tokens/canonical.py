@@ -1,0 +1,237 @@
+"""Strict JSON in, canonical JSON out.
+
+In: ``parse_json`` refuses what two parsers could read differently: duplicate keys, NaN and Infinity, numbers outside the
+interoperable range, lone surrogates, a byte-order mark, trailing text, and anything beyond the given bounds.
+
+Out, two rules (protocol.md A.2): ``jcs_bytes`` is RFC 8785, and ``wire_order_bytes`` is what JavaScript's
+``JSON.stringify`` makes of the parsed object (document order, array-index keys first). What we sign is emitted in JCS
+order, so that both rules give the same bytes; the second is needed to check envelopes that others made.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterable
+from typing import Any, NoReturn
+
+import orjson
+import rfc8785
+
+from .errors import ClawproxyError
+
+type Json = dict[str, Json] | list[Json] | str | int | float | bool | None
+type JsonObject = dict[str, Any]
+
+MAX_SAFE_INT = 2**53 - 1
+MAX_JSON_BYTES = 16 * 1024 * 1024
+MAX_JSON_DEPTH = 64
+MAX_JSON_NODES = 500_000
+_ARRAY_INDEX = re.compile(r"0|[1-9][0-9]{0,9}", re.ASCII)
+_MAX_ARRAY_INDEX = 2**32 - 2
+
+
+def _refuse(message: str, got: object = None, expected: str = "") -> NoReturn:
+    raise ClawproxyError("PARSE_ERROR", message, got=got, expected=expected)
+
+
+def _pairs(pairs: list[tuple[str, Any]]) -> JsonObject:
+    out = dict(pairs)
+    if len(out) != len(pairs):
+        seen: set[str] = set()
+        twice = next(k for k, _ in pairs if k in seen or seen.add(k))  # type: ignore[func-returns-value]
+        _refuse("an object has the same key twice", got=repr(twice), expected="each key once")
+    return out
+
+
+def _int(text: str) -> int:
+    if len(text) > 17 or abs(value := int(text)) > MAX_SAFE_INT:
+        _refuse("a number is too large to mean the same everywhere", got=text, expected="|n| < 2^53")
+    return value
+
+
+def _float(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        _refuse("a number is not finite", got=text, expected="a finite number")
+    return value
+
+
+_DECODER = json.JSONDecoder(
+    object_pairs_hook=_pairs,
+    parse_int=_int,
+    parse_float=_float,
+    parse_constant=lambda text: _refuse("not JSON", got=text, expected="a finite number"),
+)
+
+
+def parse_json(
+    data: bytes,
+    *,
+    max_bytes: int = MAX_JSON_BYTES,
+    max_depth: int = MAX_JSON_DEPTH,
+    max_nodes: int = MAX_JSON_NODES,
+) -> Any:
+    """Parse one JSON document strictly; raises ``ClawproxyError`` (PARSE_ERROR) with the first thing that is wrong.
+
+    ``max_nodes`` bounds keys, items and scalars together. Numbers come back as ``int`` where written without fraction
+    or exponent, else as ``float``.
+    """
+    if len(data) > max_bytes:
+        _refuse("the document is too large", got=f"{len(data)} bytes", expected=f"at most {max_bytes}")
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError as err:
+        _refuse("not UTF-8", got=f"byte {err.start}", expected="valid UTF-8")
+    if text.startswith("\ufeff"):
+        _refuse("the document starts with a byte-order mark", expected="plain UTF-8")
+    try:
+        value, end = _DECODER.raw_decode(text, _skip_space(text, 0))
+    except json.JSONDecodeError as err:
+        _refuse(f"not JSON: {err.msg.lower()}", got=f"line {err.lineno} column {err.colno}", expected="one JSON document")
+    except RecursionError:
+        _refuse("nested too deeply", expected=f"at most {max_depth} levels")
+    except ValueError:
+        _refuse("not JSON", expected="one JSON document")
+    if _skip_space(text, end) != len(text):
+        _refuse("text follows the document", got=f"offset {end}", expected="one JSON document")
+    _check_bounds(value, max_depth, max_nodes)
+    if "\\u" in text:
+        _check_surrogates(value)
+    return value
+
+
+def parse_json_object(data: bytes, **bounds: int) -> JsonObject:
+    """``parse_json`` for a document that must be an object."""
+    value = parse_json(data, **bounds)
+    if not isinstance(value, dict):
+        _refuse("not a JSON object", got=type(value).__name__, expected="an object")
+    return value
+
+
+def _skip_space(text: str, at: int) -> int:
+    while at < len(text) and text[at] in " \t\n\r":
+        at += 1
+    return at
+
+
+def _check_bounds(value: Any, max_depth: int, max_nodes: int) -> None:
+    """Breadth first, one list per level, so that depth is the number of rounds and nothing recurses."""
+    level, nodes, depth = [value], 1, 0
+    while level:
+        depth += 1
+        if depth > max_depth + 1:
+            _refuse("nested too deeply", expected=f"at most {max_depth} levels")
+        below: list[Any] = []
+        for item in level:
+            if item.__class__ is dict:
+                below.extend(item.values())
+                nodes += 2 * len(item)
+            elif item.__class__ is list:
+                below.extend(item)
+                nodes += len(item)
+        if nodes > max_nodes:
+            _refuse("too many keys and values", expected=f"at most {max_nodes}")
+        level = [item for item in below if item.__class__ is dict or item.__class__ is list]
+
+
+def _check_surrogates(value: Any) -> None:
+    try:
+        orjson.dumps(value)
+    except orjson.JSONEncodeError:
+        _refuse("a string holds half a surrogate pair", expected="valid Unicode")
+
+
+# -- out ---------------------------------------------------------------------------------------------------------
+
+
+def jcs_bytes(value: Any) -> bytes:
+    """RFC 8785 bytes of ``value``; raises ``ClawproxyError`` (PARSE_ERROR) for what JCS cannot express.
+
+    orjson with sorted keys gives the same bytes 50 times faster for ASCII keys, strings and safe integers
+    (evidence.md 3), so the guard picks it there; everything else goes through rfc8785.
+    """
+    if _is_plain(value):
+        try:
+            return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
+        except orjson.JSONEncodeError:
+            _refuse("a string holds half a surrogate pair", expected="valid Unicode")
+    try:
+        return rfc8785.dumps(value)
+    except (rfc8785.CanonicalizationError, UnicodeEncodeError, RecursionError) as err:
+        _refuse(f"cannot be canonicalised: {str(err)[:60]}", expected="JSON that RFC 8785 can express")
+
+
+def _is_plain(value: Any) -> bool:
+    kind = value.__class__
+    if kind is str or kind is bool or value is None:
+        return True
+    if kind is int:
+        return bool(-MAX_SAFE_INT <= value <= MAX_SAFE_INT)
+    if kind is dict:
+        return all(k.__class__ is str and k.isascii() and _is_plain(v) for k, v in value.items())
+    if kind is list:
+        return all(map(_is_plain, value))
+    return False
+
+
+def wire_order_bytes(value: Any) -> bytes:
+    """UTF-8 of what ``JSON.stringify`` prints for ``value`` (protocol.md A.2 rule 1).
+
+    Keys keep their order, except that array-index keys come first, ascending; numbers print the ECMAScript way.
+    """
+    parts: list[str] = []
+    _stringify(value, parts, 0)
+    try:
+        return "".join(parts).encode("utf-8")
+    except UnicodeEncodeError:
+        _refuse("a string holds half a surrogate pair", expected="valid Unicode")
+
+
+def _stringify(value: Any, parts: list[str], depth: int) -> None:
+    if depth > 4 * MAX_JSON_DEPTH:
+        _refuse("nested too deeply")
+    if isinstance(value, dict):
+        parts.append("{")
+        for n, key in enumerate(_js_key_order(value)):
+            parts.append(("," if n else "") + _js_string(key) + ":")
+            _stringify(value[key], parts, depth + 1)
+        parts.append("}")
+    elif isinstance(value, list):
+        parts.append("[")
+        for n, item in enumerate(value):
+            if n:
+                parts.append(",")
+            _stringify(item, parts, depth + 1)
+        parts.append("]")
+    elif isinstance(value, str):
+        parts.append(_js_string(value))
+    elif value is None or isinstance(value, bool):
+        parts.append({None: "null", True: "true", False: "false"}[value])
+    else:
+        parts.append(_js_number(value))
+
+
+def _js_key_order(obj: JsonObject) -> Iterable[str]:
+    if not any(k[:1].isdigit() for k in obj):
+        return obj
+    indices = [k for k in obj if _ARRAY_INDEX.fullmatch(k) and int(k) <= _MAX_ARRAY_INDEX]
+    return sorted(indices, key=int) + [k for k in obj if k not in set(indices)]
+
+
+_ESCAPES = {0x22: '\\"', 0x5C: "\\\\", 0x08: "\\b", 0x09: "\\t", 0x0A: "\\n", 0x0C: "\\f", 0x0D: "\\r"}
+_JS_ESCAPES = {n: _ESCAPES.get(n, f"\\u{n:04x}") for n in [*range(0x20), 0x22, 0x5C]}
+_JS_ESCAPES |= {n: f"\\u{n:04x}" for n in range(0xD800, 0xE000)}
+
+
+def _js_string(text: str) -> str:
+    return f'"{text.translate(_JS_ESCAPES)}"'
+
+
+def _js_number(value: float) -> str:
+    number = float(value)
+    if not math.isfinite(number):
+        return "null"
+    # rfc8785 prints finite doubles exactly as ECMAScript's Number::toString does
+    return rfc8785.dumps(number).decode("ascii")

@@ -1,0 +1,55 @@
+"""The one exception family of clawproxy: an error that tells a person what to do."""
+
+from __future__ import annotations
+
+_CLIP_CHARS = 80
+
+
+def clip(value: object, limit: int = _CLIP_CHARS) -> str:
+    """Shorten ``value`` for a message; control characters are escaped so that one error stays one line."""
+    text = str(value)
+    shown = text if len(text) <= limit else text[: limit - 1] + "…"
+    return shown.encode("unicode_escape").decode("ascii") if not shown.isprintable() else shown
+
+
+class ClawproxyError(Exception):
+    """Something could not be read, checked or done.
+
+    ``reason`` is a stable code (for wire files, the codes of protocol.md F.6; otherwise those of
+    ``tokens.reasons``). ``where`` names the file, key or step; ``got`` and ``expected`` are short and never hold a
+    token, a key or prompt text; ``remedy`` says what to do next. ``str()`` is one line.
+    """
+
+    def __init__(
+        self,
+        reason: str,
+        message: str,
+        *,
+        where: str = "",
+        got: object = None,
+        expected: str = "",
+        remedy: str = "",
+    ) -> None:
+        self.reason = reason
+        self.message = message
+        self.where = where
+        self.got = None if got is None else clip(got)
+        self.expected = expected
+        self.remedy = remedy
+        super().__init__(self.one_line())
+
+    def one_line(self) -> str:
+        """``where: message (got …, expected …); remedy [REASON]``."""
+        line = f"{self.where}: {self.message}" if self.where else self.message
+        facts = [f"got {self.got}"] if self.got is not None else []
+        facts += [f"expected {self.expected}"] if self.expected else []
+        line += f" ({', '.join(facts)})" if facts else ""
+        line += f"; {self.remedy}" if self.remedy else ""
+        return f"{line} [{self.reason}]"
+
+    def at(self, where: str) -> ClawproxyError:
+        """The same error with a place in front, for a caller that knows the file name."""
+        place = f"{where}: {self.where}" if self.where else where
+        return type(self)(
+            self.reason, self.message, where=place, got=self.got, expected=self.expected, remedy=self.remedy
+        )

@@ -1,0 +1,131 @@
+"""The one table of refusals: code, step, HTTP status, meaning, remedy. docs/reason-codes.md is generated from it.
+
+Codes that the reference gateway has keep its names and statuses (protocol.md D.4, C.6); where its status would make an
+SDK retry a final decision, ours is 403 (clients.md 4).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+STEPS = (
+    "admit",
+    "collect",
+    "authenticate",
+    "pin",
+    "read",
+    "decide",
+    "reserve",
+    "intend",
+    "forward",
+    "observe",
+    "attest",
+    "seal",
+)
+"""One call in twelve steps (docs/architecture.md): the same names in code, logs, docs and tests."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """A row of the table."""
+
+    code: str
+    step: str
+    status: int
+    meaning: str
+    remedy: str
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A call that does not go out: a value, not an exception.
+
+    ``rule`` names what refused it (a contract field and entry, a claim, a limit); ``detail`` is for people and holds no
+    secret and no prompt text.
+    """
+
+    reason: str
+    rule: str
+    detail: str = ""
+
+    @property
+    def step(self) -> str:
+        return REASONS[self.reason].step
+
+    @property
+    def status(self) -> int:
+        return REASONS[self.reason].status
+
+    @property
+    def remedy(self) -> str:
+        return REASONS[self.reason].remedy
+
+
+_ROWS = (
+    # admit
+    Reason("ROUTE_NOT_FOUND", "admit", 404, "no provider route has this host, method and path", "use a route listed in docs/routes.md; every other path on a provider is closed"),
+    Reason("UNKNOWN_PROVIDER", "admit", 400, "the path names a provider that the catalogue does not have", "use a provider of configs/providers.toml"),
+    Reason("DESTINATION_MISMATCH", "admit", 403, "server name (SNI), Host header and destination do not agree", "send all three for the same provider host"),
+    Reason("TLS_REQUIRED", "admit", 403, "the call came for a provider host over plain HTTP", "use https:// for the provider, or the gateway's base URL"),
+    Reason("TUNNEL_REFUSED", "admit", 403, "a tunnel was asked for to a host or port that no provider has", "connect only to hosts of the catalogue, port 443"),
+    Reason("PROTOCOL_REFUSED", "admit", 403, "not a plain HTTP request (upgrade, trailers, raw TCP, WebSocket)", "use HTTP/1.1 requests without Upgrade and Trailer"),
+    Reason("REQUEST_AMBIGUOUS", "admit", 400, "the request could be read in two ways", "send each header once and a path without encoding tricks"),
+    # collect
+    Reason("TOKEN_REQUIRED", "collect", 401, "the call carries no CST", "send the token as X-CST, as proxy password, or in place of the API key"),
+    Reason("TOKEN_AMBIGUOUS", "collect", 401, "the call carries two different tokens", "send one token"),
+    # authenticate
+    Reason("TOKEN_MALFORMED", "authenticate", 401, "the CST is not a compact JWS as clawscope writes it", "mint a token with: clawproxy token mint"),
+    Reason("TOKEN_UNSUPPORTED_ALG", "authenticate", 401, "the CST is not signed with EdDSA", "mint a token with: clawproxy token mint"),
+    Reason("TOKEN_UNKNOWN_KID", "authenticate", 401, "the CST names an issuer key that this gateway does not trust", "add the issuer's DID to trust.token_issuers, or mint with a trusted key"),
+    Reason("TOKEN_SIGNATURE_INVALID", "authenticate", 401, "the CST's signature is not the issuer's", "mint a token with a trusted issuer key"),
+    Reason("TOKEN_INVALID_CLAIMS", "authenticate", 401, "a claim of the CST is missing, unknown or malformed", "mint a token with: clawproxy token mint"),
+    Reason("TOKEN_BAD_AUDIENCE", "authenticate", 403, "the CST is for another gateway", "mint it with this gateway's audience"),
+    Reason("TOKEN_NOT_YET_VALID", "authenticate", 401, "the CST was issued in the future", "correct the clock of the issuer or of this host"),
+    Reason("TOKEN_EXPIRED", "authenticate", 401, "the CST has expired", "mint a new token for the job, or use clawproxy run, which renews it"),
+    Reason("TOKEN_JOB_REQUIRED", "authenticate", 401, "the CST names no job (mission_id)", "mint it with --job"),
+    Reason("TOKEN_SCOPE_HASH_REQUIRED", "authenticate", 401, "the CST has no token_scope_hash_b64u", "mint a token with: clawproxy token mint"),
+    Reason("TOKEN_SCOPE_HASH_MISMATCH", "authenticate", 401, "the CST's scope hash is not that of its claims", "mint a token with: clawproxy token mint"),
+    Reason("TOKEN_REVOKED", "authenticate", 403, "the CST, its job or its contract was revoked", "ask who revoked it; a new approval is needed"),
+    Reason("HANDLE_UNKNOWN", "authenticate", 401, "the job handle is not known to this gateway, or its job has ended", "start the job again with: clawproxy run"),
+    Reason("PRESENTER_MISMATCH", "authenticate", 403, "the job is bound to another presenter", "use the token only where its job was opened"),
+    # pin
+    Reason("POLICY_REQUIRED", "pin", 403, "the CST is not pinned to a contract", "mint it with the hash of a signed contract"),
+    Reason("POLICY_HASH_MISMATCH", "pin", 403, "token, header and job do not name the same contract", "mint a token for the contract of this job, or open a new job"),
+    Reason("WPC_NOT_FOUND", "pin", 403, "no source has the contract that the CST is pinned to", "put the signed contract into a directory of contracts.sources"),
+    Reason("WPC_REGISTRY_FETCH_FAILED", "pin", 503, "a contract source could not be read", "repair the source; until then nothing goes out"),
+    Reason("WPC_ENVELOPE_INVALID", "pin", 403, "the contract's envelope is malformed or its hash is wrong", "sign the contract again with: clawproxy contract sign"),
+    Reason("WPC_SIGNER_NOT_ALLOWED", "pin", 403, "the contract is signed by someone this gateway does not trust", "add the signer's DID to trust.contract_signers, or have a trusted reviewer sign"),
+    Reason("WPC_SIGNATURE_INVALID", "pin", 403, "the contract's signature is not the signer's", "sign the contract again with: clawproxy contract sign"),
+    Reason("WPC_INVALID", "pin", 403, "the contract does not say what a contract may say", "see: clawproxy contract check"),
+    Reason("WPC_UNENFORCEABLE", "pin", 403, "the contract demands something that this gateway cannot enforce yet", "take the field out and sign again, or use a version that enforces it"),
+    Reason("TOKEN_TTL_TOO_LONG", "pin", 403, "the CST lives longer than its contract allows", "mint it with a shorter --ttl"),
+    # read
+    Reason("REQUEST_TOO_LARGE", "read", 413, "the request is larger than the gateway inspects", "send less, or raise gateway.max_body_bytes"),
+    Reason("INVALID_REQUEST", "read", 400, "the body cannot be read as this route demands", "send one JSON object as the provider documents it"),
+    Reason("CONTENT_TYPE_REFUSED", "read", 415, "the content type or encoding is not one that the gateway reads", "send application/json without content-encoding"),
+    # decide
+    Reason("TOKEN_INSUFFICIENT_SCOPE", "decide", 403, "the CST's scope does not cover this provider", "mint it with clawproxy:call or clawproxy:call:<provider>"),
+    Reason("POLICY_PROVIDER_NOT_ALLOWED", "decide", 403, "the contract does not allow this provider", "use an allowed provider, or have the contract changed and signed"),
+    Reason("POLICY_MODEL_REQUIRED", "decide", 403, "the call names no model", "name a model that the contract allows"),
+    Reason("POLICY_MODEL_NOT_ALLOWED", "decide", 403, "the contract does not allow this model", "use an allowed model, or have the contract changed and signed"),
+    Reason("POLICY_MODEL_IDENTITY_TIER_TOO_LOW", "decide", 403, "the contract wants a stronger model identity than a closed provider gives", "have the contract changed and signed"),
+    Reason("POLICY_TOOL_DENIED", "decide", 403, "the call declares a tool that the contract denies", "remove the tool from the request"),
+    Reason("POLICY_TOOL_NOT_ALLOWED", "decide", 403, "the call declares a tool that the contract does not allow", "remove the tool, or have it added to allowed_tools and tool_classes"),
+    Reason("POLICY_STATE_NOT_READABLE", "decide", 403, "the call builds on content held by the provider, which the gateway cannot read", "send the whole conversation in the request"),
+    Reason("POLICY_STATEMENT_DENIED", "decide", 403, "no statement of the contract allows this, or one denies it", "have the contract changed and signed"),
+    # reserve
+    Reason("IDEMPOTENCY_KEY_IN_USE", "reserve", 403, "this job has used the idempotency key before", "send a new X-Idempotency-Key for each call"),
+    Reason("JOB_SEALED", "reserve", 403, "the job is sealed: its evidence is closed", "open a new job"),
+    Reason("TOO_MANY_CALLS", "reserve", 429, "the job has too many calls open at once", "wait for calls to end"),
+    # intend
+    Reason("EVIDENCE_UNAVAILABLE", "intend", 503, "the intent could not be made durable, so nothing went out", "free the disk or repair it, then restart the gateway"),
+    Reason("JOB_DAMAGED", "intend", 503, "the job's journal does not verify", "look at it with: clawproxy verify, and open a new job"),
+    # forward
+    Reason("CREDENTIAL_MISSING", "forward", 503, "the gateway has no credential for this provider", "set providers.<name>.credential"),
+    # any step
+    Reason("GATEWAY_FAULT", "admit", 500, "a step failed inside the gateway, so nothing went out", "see the gateway's log under the receipt id"),
+    Reason("GATEWAY_TIMEOUT", "admit", 503, "a step took longer than its time-out, so nothing went out", "see the gateway's log under the receipt id"),
+    Reason("GATEWAY_STOPPING", "admit", 503, "the gateway is stopping", "retry after it is back"),
+)  # fmt: skip
+
+REASONS: dict[str, Reason] = {row.code: row for row in _ROWS}
