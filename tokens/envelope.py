@@ -36,9 +36,15 @@ def timestamp(unix_ms: int) -> str:
     return f"{moment:%Y-%m-%dT%H:%M:%S}.{unix_ms % 1000:03d}Z"
 
 
-def build_envelope(envelope_type: str, payload: JsonObject, key: SigningKey, issued_at: str) -> JsonObject:
-    """Sign ``payload``. To be written with ``jcs_bytes``, so that the JCS and the wire-order hash agree."""
-    payload_hash = sha256_b64u(jcs_bytes(payload))
+def build_envelope(
+    envelope_type: str, payload: JsonObject, key: SigningKey, issued_at: str, *, hashed: JsonObject | None = None
+) -> JsonObject:
+    """Sign ``payload``. To be written with ``jcs_bytes``, so that the JCS and the wire-order hash agree.
+
+    ``hashed`` is the view of the payload that is hashed where that is not the payload itself (a contract's hash leaves
+    its own ``policy_hash`` field out).
+    """
+    payload_hash = sha256_b64u(jcs_bytes(payload if hashed is None else hashed))
     return {
         "algorithm": "Ed25519",
         "envelope_type": envelope_type,
@@ -74,19 +80,22 @@ def check_envelope_shape(envelope: Any, envelope_type: str) -> JsonObject:
     return envelope
 
 
-def check_envelope_signature(envelope: JsonObject, *, wire_order: bool = False) -> str:
+def check_envelope_signature(
+    envelope: JsonObject, *, wire_order: bool = False, hashed: JsonObject | None = None
+) -> str:
     """Check hash and signature of a well-shaped envelope; returns the rule that held, ``jcs`` or ``wire-order``.
 
     ``wire_order`` also accepts the reference's hash over keys as transmitted, for files that others made.
-    Raises HASH_MISMATCH, INVALID_DID_FORMAT, MALFORMED_ENVELOPE or SIGNATURE_INVALID.
+    ``hashed`` as in ``build_envelope``. Raises HASH_MISMATCH, INVALID_DID_FORMAT, MALFORMED_ENVELOPE or SIGNATURE_INVALID.
     """
     stated = envelope["payload_hash_b64u"]
     b64u_decode(stated, length_bytes=32)
     b64u_decode(envelope["signature_b64u"], length_bytes=64)
+    payload = envelope["payload"] if hashed is None else hashed
     rule = "jcs"
-    if wire_order and sha256_b64u(wire_order_bytes(envelope["payload"])) == stated:
+    if wire_order and sha256_b64u(wire_order_bytes(payload)) == stated:
         rule = "wire-order"
-    elif sha256_b64u(jcs_bytes(envelope["payload"])) != stated:
+    elif sha256_b64u(jcs_bytes(payload)) != stated:
         raise ClawproxyError("HASH_MISMATCH", "the payload does not have the hash it states", where="payload_hash_b64u")
     if not verify_signature(envelope["signer_did"], stated.encode("ascii"), envelope["signature_b64u"]):
         raise ClawproxyError("SIGNATURE_INVALID", "the signature is not the signer's", where="signature_b64u")

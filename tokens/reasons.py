@@ -47,10 +47,12 @@ class Refusal:
     reason: str
     rule: str
     detail: str = ""
+    at: str = ""
+    """The step where it left, if that is not the one of the table (faults and time-outs)."""
 
     @property
     def step(self) -> str:
-        return REASONS[self.reason].step
+        return self.at or REASONS[self.reason].step
 
     @property
     def status(self) -> int:

@@ -1,0 +1,84 @@
+"""What the gateway tells the evidence about one call: its start, its end, or its refusal. Plain values, no clocks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Outcome(StrEnum):
+    """How a call that was intended ended. Exactly one per intent."""
+
+    COMPLETE = "complete"
+    INCOMPLETE = "incomplete"  # the stream ended cleanly, but without the provider's terminal event
+    CLIENT_GONE = "client_gone"  # the agent left before the end
+    UPSTREAM_FAILED = "upstream_failed"  # the provider's connection died after the request left
+    UPSTREAM_UNREACHABLE = "upstream_unreachable"  # no connection to the provider: nothing left
+    STOPPED = "stopped"  # cut by the gateway: stop switch, limit, shutdown
+    FAULT = "fault"  # a step after the intent failed inside the gateway
+
+
+@dataclass(frozen=True, slots=True)
+class CallStart:
+    """What is about to leave. ``request_hash_b64u`` is over the body bytes sent upstream (protocol.md D.8)."""
+
+    receipt_id: str
+    nonce: str
+    provider: str
+    route: str
+    model: str
+    stream: bool
+    request_hash_b64u: str
+    request_bytes: int
+    tools: tuple[str, ...]
+    token_hash_hex: str
+    token_scope_hash_b64u: str
+    policy_hash_b64u: str
+    presenter: str
+    way_in: str
+    started_ms: int
+    harness_run_id: str | None = None
+    harness_event_hash_b64u: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CallEnd:
+    """What came back. ``response_hash_b64u`` is over the content-decoded bytes from upstream, as far as they came.
+
+    ``tokens_*`` are the provider's own figures, ``usage_known`` says whether it gave any. ``tool_calls`` are the names
+    of the tools that the answer calls, in order.
+    """
+
+    outcome: Outcome
+    status: int | None
+    response_hash_b64u: str
+    response_bytes: int
+    tokens_input: int
+    tokens_output: int
+    usage_known: bool
+    response_model: str | None
+    tool_calls: tuple[str, ...]
+    first_byte_ms: int | None
+    ended_ms: int
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class CallDenied:
+    """A call that did not go out. What is not known at the step of the refusal is None."""
+
+    receipt_id: str
+    step: str
+    reason: str
+    rule: str
+    detail: str
+    at_ms: int
+    presenter: str
+    way_in: str
+    method: str
+    provider: str | None = None
+    route: str | None = None
+    model: str | None = None
+    request_hash_b64u: str | None = None
+    token_hash_hex: str | None = None
+    policy_hash_b64u: str | None = None
