@@ -89,7 +89,9 @@ def parse_json(
     try:
         value, end = _DECODER.raw_decode(text, _skip_space(text, 0))
     except json.JSONDecodeError as err:
-        _refuse(f"not JSON: {err.msg.lower()}", got=f"line {err.lineno} column {err.colno}", expected="one JSON document")
+        _refuse(
+            f"not JSON: {err.msg.lower()}", got=f"line {err.lineno} column {err.colno}", expected="one JSON document"
+        )
     except RecursionError:
         _refuse("nested too deeply", expected=f"at most {max_depth} levels")
     except ValueError:

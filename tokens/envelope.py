@@ -73,7 +73,9 @@ def check_envelope_shape(envelope: Any, envelope_type: str) -> JsonObject:
         ("hash_algorithm", "SHA-256", "UNKNOWN_HASH_ALGORITHM"),
     ):
         if envelope[member] != expected:
-            raise ClawproxyError(reason, f"{member} is not known", where=member, got=envelope[member], expected=expected)
+            raise ClawproxyError(
+                reason, f"{member} is not known", where=member, got=envelope[member], expected=expected
+            )
     unknown = set(envelope) - set(ENVELOPE_MEMBERS) - {"expires_at"}
     if unknown:
         raise ClawproxyError("SCHEMA_VALIDATION_FAILED", "unknown member in an envelope", got=min(unknown))

@@ -137,9 +137,7 @@ class SigningKey:
 def save_key(key: SigningKey, path: Path) -> None:
     """Write ``key`` as PKCS#8 PEM, mode 0600, with its role in front; refuses to overwrite. Durable on return."""
     seed = key._secret[:32]
-    pem = Ed25519PrivateKey.from_private_bytes(seed).private_bytes(
-        Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()
-    )
+    pem = Ed25519PrivateKey.from_private_bytes(seed).private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     text = f"clawproxy-role: {key.role}\nclawproxy-did: {key.did}\n".encode() + pem
     try:
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
