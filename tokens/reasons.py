@@ -71,6 +71,7 @@ _ROWS = (
     Reason("TLS_REQUIRED", "admit", 403, "the call came for a provider host over plain HTTP", "use https:// for the provider, or the gateway's base URL"),
     Reason("TUNNEL_REFUSED", "admit", 403, "a tunnel was asked for to a host or port that no provider has", "connect only to hosts of the catalogue, port 443"),
     Reason("PROTOCOL_REFUSED", "admit", 403, "not a plain HTTP request (upgrade, trailers, raw TCP, WebSocket)", "use HTTP/1.1 requests without Upgrade and Trailer"),
+    Reason("REQUEST_INCOMPLETE", "admit", 400, "the client left before its request was whole", "send the request again"),
     Reason("REQUEST_AMBIGUOUS", "admit", 400, "the request could be read in two ways", "send each header once and a path without encoding tricks"),
     # collect
     Reason("TOKEN_REQUIRED", "collect", 401, "the call carries no CST", "send the token as X-CST, as proxy password, or in place of the API key"),

@@ -1,0 +1,83 @@
+"""One call while it is under way: what each step found out, for the steps after it."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from ..receipts.calls import Outcome
+from ..tokens.canonical import JsonObject
+from ..tokens.reasons import Refusal
+
+if TYPE_CHECKING:
+    from mitmproxy import http
+
+    from ..policies.facts import CallFacts
+    from ..policies.policy import Policy
+    from ..policies.routes import RouteMatch
+    from ..receipts.job import Intended, Job
+    from ..tokens.verify import Grant
+    from .http_stream import Watch
+    from .stream_tap import SseTap
+    from .wire.format import ResponseReader, WireFormat
+
+
+@dataclass(slots=True)
+class Call:
+    """The state of one flow, filled step by step; a member is None until its step is done."""
+
+    flow: http.HTTPFlow
+    way_in: str
+    presenter: str
+    started_ms: int
+    receipt_id: str = field(default_factory=lambda: f"rcpt_{uuid.uuid4()}")
+    step: str = "admit"
+
+    match: RouteMatch | None = None  # admit
+    token: str | None = field(default=None, repr=False)  # collect
+    grant: Grant | None = field(default=None, repr=False)  # authenticate
+    policy: Policy | None = None  # pin
+    job: Job | None = None
+    format: WireFormat | None = None  # read
+    facts: CallFacts | None = None
+    request_hash_b64u: str | None = None
+    nonce: str = ""  # reserve
+    intended: Intended | None = None  # intend
+    destination: tuple[str, int] | None = None  # forward
+    credential: str = field(default="", repr=False)
+    reader: ResponseReader | None = None  # observe
+    tap: SseTap | None = None
+    watch: Watch | None = None
+
+    judging: bool = False
+    """Steps 1 to 9 are running; nobody else may end the call meanwhile."""
+    outcome: Outcome | None = None
+    """How the call will end, where that is known before it ends (a fault, a stop, an unreachable provider)."""
+    detail: str = ""
+    recorded: bool = False
+    """The one record of this call is on its way to the journal, or there. Set before the first await."""
+    envelope: JsonObject | None = None
+    """The record, once it is durable."""
+    release: bool = False
+    """The agent may see the end of the answer."""
+
+    @property
+    def job_id(self) -> str | None:
+        return self.grant.job_id if self.grant else None
+
+    @property
+    def policy_hash_b64u(self) -> str | None:
+        return self.grant.policy_hash_b64u if self.grant else None
+
+    @property
+    def compat(self) -> bool:
+        """Whether the answer carries its receipt (protocol.md D.6)."""
+        return self.match is not None and self.match.compat
+
+    def stop(self, why: str) -> None:
+        """Cut the call as soon as the event loop turns (about 2 ms, seam.md 3)."""
+        self.outcome, self.detail = self.outcome or Outcome.STOPPED, self.detail or why
+        if self.watch is not None:
+            self.watch.stop = why
+            self.watch.over.set()

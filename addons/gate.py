@@ -1,0 +1,288 @@
+"""The gate: mitmproxy's hooks, each leading into the twelve steps (``steps.py``), and one record for every call.
+
+What holds here, whatever a step does: a refusal, a fault, a time-out or a cancellation up to ``forward`` leaves no
+upstream byte; after it, the answer is cut rather than passed on as whole; and a call has exactly one record, a receipt
+once its intent is durable, a denial before that. Runs tasks on the event loop.
+
+Limits: a request that mitmproxy cannot parse at all (no method, no Host on the proxy port) is answered 400 by it without
+any hook, and leaves no record.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any, Protocol
+
+from mitmproxy import connection, http, tls
+from mitmproxy.proxy import mode_specs
+from mitmproxy.proxy.server_hooks import ServerConnectionHookData
+
+from ..receipts.calls import Outcome
+from ..tokens.errors import ClawproxyError
+from ..tokens.reasons import REASONS, Refusal
+from .call import Call
+from .connections import Connections
+from .ending import Ending
+from .http_stream import Hold, Watch
+
+log = logging.getLogger("clawproxy.gate")
+
+_ORPHAN_GRACE_S = 2.0
+_RECORDED = "clawproxy.recorded"
+
+type Verdict = Refusal | None
+
+
+class Steps(Protocol):
+    """The steps of a call, in order; ``steps.LiveSteps`` is the real one, tests put faults in between."""
+
+    def admit(self, call: Call) -> Verdict: ...
+    def collect(self, call: Call) -> Verdict: ...
+    def authenticate(self, call: Call) -> Verdict: ...
+    def pin(self, call: Call) -> Verdict | Awaitable[Verdict]: ...
+    def read(self, call: Call) -> Verdict: ...
+    def decide(self, call: Call) -> Verdict: ...
+    def reserve(self, call: Call) -> Verdict: ...
+    def intend(self, call: Call) -> Verdict | Awaitable[Verdict]: ...
+    def forward(self, call: Call) -> Verdict: ...
+    def observe(self, call: Call) -> None: ...
+    def attest(self, call: Call) -> Awaitable[None]: ...
+
+    def tunnel(self, call: Call) -> Verdict:
+        """The part of ``admit`` that a CONNECT asks for."""
+        ...
+
+
+class Gate:
+    """The addon. ``steps`` judge, ``ending`` writes the one record and the refusal."""
+
+    def __init__(
+        self,
+        steps: Steps,
+        ending: Ending,
+        connections: Connections,
+        clock_ms: Callable[[], int],
+        *,
+        step_timeout_s: float,
+    ) -> None:
+        self._steps = steps
+        self._before_egress: tuple[tuple[str, Callable[[Call], Any]], ...] = (
+            ("admit", steps.admit),
+            ("collect", steps.collect),
+            ("authenticate", steps.authenticate),
+            ("pin", steps.pin),
+            ("read", steps.read),
+            ("decide", steps.decide),
+            ("reserve", steps.reserve),
+            ("intend", steps.intend),
+            ("forward", steps.forward),
+        )
+        self._ending = ending
+        self._connections = connections
+        self._clock_ms = clock_ms
+        self._step_timeout_s = step_timeout_s
+        self._open: dict[str, Call] = {}
+        self._sweeps: set[asyncio.Task[None]] = set()
+        self.stopping = False
+
+    # -- the way in ------------------------------------------------------------------------------------------------
+
+    async def http_connect(self, flow: http.HTTPFlow) -> None:
+        """CONNECT: a tunnel only to a provider's host. Its credential counts for every call inside."""
+        call = self._begin(flow)
+        refusal = await self._judge(call, (("admit", self._steps.tunnel),))
+        if refusal is not None:
+            await self._ending.refuse(call, refusal)
+        self._forget(call)
+
+    def requestheaders(self, flow: http.HTTPFlow) -> None:
+        """A head has arrived: from here on the call gets a record."""
+        self._begin(flow)
+
+    async def request(self, flow: http.HTTPFlow) -> None:
+        """The whole request is here: steps 1 to 9."""
+        call = self._call(flow)
+        call.judging = True
+        refusal = await self._judge(call, self._before_egress)
+        if refusal is not None:
+            await self._ending.refuse(call, refusal)
+        call.judging = False
+
+    async def _judge(self, call: Call, steps: tuple[tuple[str, Callable[[Call], Any]], ...]) -> Verdict:
+        if self.stopping:
+            return Refusal("GATEWAY_STOPPING", "shutdown", "the gateway takes no new calls")
+        try:
+            async with asyncio.timeout(self._step_timeout_s):
+                for name, step in steps:
+                    call.step = name
+                    verdict = step(call)
+                    if inspect.isawaitable(verdict):
+                        verdict = await verdict
+                    if verdict is not None:
+                        return verdict if isinstance(verdict, Refusal) else _fault(call, "not a verdict")
+        except TimeoutError:
+            log.error("call %s: step %s took longer than %s s", call.receipt_id, call.step, self._step_timeout_s)
+            return Refusal("GATEWAY_TIMEOUT", f"step {call.step}", "the step did not finish in time", at=call.step)
+        except ClawproxyError as err:
+            log.error("call %s: step %s: %s", call.receipt_id, call.step, err)
+            code = err.reason if err.reason in REASONS else "GATEWAY_FAULT"
+            return Refusal(code, f"step {call.step}", err.message, at=call.step)
+        except BaseException as err:  # a cancelled hook would leave its flow hanging for ever (engine.md 3)
+            log.exception("call %s: step %s failed", call.receipt_id, call.step)
+            return _fault(call, type(err).__name__)
+        return None
+
+    # -- towards the provider --------------------------------------------------------------------------------------
+
+    def server_connect(self, data: ServerConnectionHookData) -> None:
+        """The last lock: a connection opens only to where a decided call of this client goes."""
+        wanted = {
+            call.destination
+            for call in self._open.values()
+            if call.intended is not None and call.flow.client_conn.id == data.client.id
+        }
+        if data.server.address is None or tuple(data.server.address[:2]) not in wanted:
+            data.server.error = "no decided call goes there"
+
+    def server_connect_error(self, data: ServerConnectionHookData) -> None:
+        for call in self._open.values():
+            if call.intended is not None and call.flow.client_conn.id == data.client.id:
+                call.outcome = call.outcome or Outcome.UPSTREAM_UNREACHABLE
+
+    def tls_failed_client(self, data: tls.TlsData) -> None:
+        log.warning(
+            "a client does not trust our certificate for %s: give it the CA that `clawproxy doctor` names",
+            data.conn.sni or "a host",
+        )
+
+    # -- the way back ----------------------------------------------------------------------------------------------
+
+    def responseheaders(self, flow: http.HTTPFlow) -> None:
+        """The head of the answer is here: step 10 chooses how its body is read."""
+        call = self._open.get(flow.id)
+        if call is None or call.intended is None or call.recorded:
+            flow.kill()
+            return
+        call.step = "observe"
+        self._steps.observe(call)
+
+    async def seam_watch(self, watch: Watch) -> None:
+        """Armed as soon as there is an upstream connection; ``Call.stop`` cuts through it."""
+        call = self._open.get(watch.flow.id)
+        if call is None:
+            watch.stop = "no open call"
+            return
+        call.watch = watch
+        await watch.over.wait()
+
+    async def seam_hold(self, hold: Hold) -> None:
+        """The end of an answer, held back: step 11, then it leaves. Without a verdict it is cut."""
+        call = self._open.get(hold.flow.id)
+        if call is None:
+            return
+        if not call.recorded:
+            call.step = "attest"
+            async with asyncio.timeout(self._step_timeout_s):
+                await self._steps.attest(call)
+        if call.release:
+            hold.verdict = hold.held + self._ending.trailer(call)
+
+    def response(self, flow: http.HTTPFlow) -> None:
+        """The last hook of a call that was answered."""
+        self._forget(self._call(flow))
+
+    async def error(self, flow: http.HTTPFlow) -> None:
+        """The last hook of a call that was not: aborted, upstream dead, cut, or not HTTP."""
+        await self._abandon(self._call(flow), flow.error.msg if flow.error else "")
+
+    async def client_disconnected(self, client: connection.Client) -> None:
+        """What is open a moment later will get no hook of its own (engine.md 3): it gets its record then."""
+        self._connections.close(client)
+        left = [call for call in self._open.values() if call.flow.client_conn.id == client.id]
+        if left:
+            task = asyncio.get_running_loop().create_task(self._sweep(left))
+            self._sweeps.add(task)
+            task.add_done_callback(self._sweeps.discard)
+
+    async def hook_fault(self, hook: str, subject: object, error: BaseException) -> None:
+        """The dispatcher's word that a hook failed; its flow is being cut already (``guard.py``)."""
+        flow = subject if isinstance(subject, http.HTTPFlow) else getattr(subject, "flow", None)
+        if not isinstance(flow, http.HTTPFlow) or _RECORDED in flow.metadata:
+            return
+        call = self._call(flow)
+        call.outcome, call.detail = Outcome.FAULT, f"hook {hook}: {type(error).__name__}"
+        if hook in ("http_connect", "response", "error"):  # no hook comes after these
+            await self._abandon(call, "")
+
+    # -- every call once -------------------------------------------------------------------------------------------
+
+    @property
+    def open_calls(self) -> list[Call]:
+        return list(self._open.values())
+
+    def _begin(self, flow: http.HTTPFlow) -> Call:
+        mode = flow.client_conn.proxy_mode
+        way_in = "reverse" if isinstance(mode, mode_specs.ReverseMode) else "regular"
+        if way_in == "regular" and self._connections.tunnel(flow.client_conn):
+            way_in = "connect"
+        call = Call(flow, way_in, f"addr:{flow.client_conn.peername[0]}", self._clock_ms())
+        call.recorded = _RECORDED in flow.metadata
+        self._open[flow.id] = call
+        return call
+
+    def _call(self, flow: http.HTTPFlow) -> Call:
+        return self._open.get(flow.id) or self._begin(flow)
+
+    def _forget(self, call: Call) -> None:
+        call.flow.metadata[_RECORDED] = True
+        self._open.pop(call.flow.id, None)
+        if call.watch is not None:
+            call.watch.over.set()
+
+    async def _abandon(self, call: Call, message: str) -> None:
+        try:
+            if not call.recorded and call.intended is not None:
+                call.outcome = call.outcome or outcome_of(message)
+                call.detail = call.detail or message
+                await self._ending.attest(call, call.outcome)
+            elif not call.recorded:
+                await self._ending.refuse(call, refusal_of(call, message))
+        finally:
+            self._forget(call)
+
+    async def _sweep(self, calls: list[Call]) -> None:
+        await asyncio.sleep(_ORPHAN_GRACE_S)
+        for call in calls:
+            while call.judging:  # bounded by the time-out of the steps
+                await asyncio.sleep(_ORPHAN_GRACE_S)
+            if call.flow.id in self._open:
+                await self._abandon(call, "client disconnected")
+
+
+def outcome_of(message: str) -> Outcome:
+    """mitmproxy's error text as an outcome of an intended call."""
+    text = message.lower()
+    if "client disconnected" in text or "stream reset by client" in text:
+        return Outcome.CLIENT_GONE
+    if "killed" in text:
+        return Outcome.STOPPED
+    return Outcome.UPSTREAM_FAILED
+
+
+def refusal_of(call: Call, message: str) -> Refusal:
+    """mitmproxy's error text as the refusal of a call that never got to its intent."""
+    text = message.lower()
+    if call.outcome is Outcome.FAULT:
+        return _fault(call, call.detail)
+    if "too large" in text or "body_size_limit" in text or "exceed" in text:
+        return Refusal("REQUEST_TOO_LARGE", "gateway.max_body_bytes", "the request body is over the limit")
+    if "disconnected" in text or "reset by client" in text:
+        return Refusal("REQUEST_INCOMPLETE", "HTTP framing", "the client left before its request was whole")
+    return Refusal("REQUEST_AMBIGUOUS", "HTTP framing", "the request is not well-formed HTTP")
+
+
+def _fault(call: Call, what: str) -> Refusal:
+    return Refusal("GATEWAY_FAULT", f"step {call.step}", what, at=call.step)

@@ -1,0 +1,246 @@
+"""The configuration of a gateway: TOML in, typed and closed. Reads files and environment (``load_settings``, ``read_secret``).
+
+Every key is commented in configs/clawproxy.example.toml. Secrets are references, never values.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import shlex
+import subprocess
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+
+from ..tokens.errors import ClawproxyError
+from ..tokens.keys import Role, public_key_from_did
+
+_MAX_CONFIG_BYTES = 256 * 1024
+_MAX_SECRET_BYTES = 16 * 1024
+_EXEC_TIMEOUT_S = 10
+
+type Text = Annotated[str, StringConstraints(min_length=1, max_length=4096)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class GatewaySection(_Section):
+    """Who the gateway is and its limits."""
+
+    audience: list[Text] = Field(default=["clawproxy.local"], min_length=1, max_length=16)
+    gateway_id: Text = "did:web:clawproxy.local"
+    state_dir: Text = ".clawproxy"
+    max_body_bytes: int = Field(default=16 * 1024 * 1024, ge=1024, le=256 * 1024 * 1024)
+    max_header_bytes: int = Field(default=64 * 1024, ge=1024, le=1024 * 1024)
+    max_open_calls_per_job: int = Field(default=64, ge=1, le=10_000)
+    step_timeout_s: float = Field(default=10.0, gt=0, le=120)
+    idle_timeout_s: float = Field(default=900.0, gt=1, le=86_400)
+
+
+class ListenSection(_Section):
+    """Where the gateway listens; an empty address switches a listener off."""
+
+    reverse: str = "127.0.0.1:8081"
+    regular: str = "127.0.0.1:8080"
+    admin: bool = True
+    allow_plain_remote: bool = False
+
+
+class TrustSection(_Section):
+    """Whose signatures count: DIDs, or paths of key files. Empty means the key of that role in the state directory."""
+
+    token_issuers: list[Text] = Field(default=[], max_length=64)
+    contract_signers: list[Text] = Field(default=[], max_length=64)
+
+
+class ContractsSection(_Section):
+    """Directories with signed contracts, relative to the state directory."""
+
+    sources: list[Text] = Field(default=["contracts"], min_length=1, max_length=16)
+
+
+class ProviderSection(_Section):
+    """What this gateway changes of a provider of the catalogue."""
+
+    upstream: Text | None = None
+    credential: Text | None = None
+
+
+class Settings(_Section):
+    """A whole configuration."""
+
+    gateway: GatewaySection = GatewaySection()
+    listen: ListenSection = ListenSection()
+    trust: TrustSection = TrustSection()
+    contracts: ContractsSection = ContractsSection()
+    providers: dict[str, ProviderSection] = {}
+    upstream_ca: Text | None = None
+
+    @property
+    def state_dir(self) -> Path:
+        return Path(self.gateway.state_dir)
+
+
+def load_settings(path: Path | None, state_dir: Path) -> Settings:
+    """Read ``path`` (or ``<state_dir>/clawproxy.toml`` if that is there); raises ``ClawproxyError`` (CONFIG_INVALID).
+
+    ``state_dir`` is used where the file does not set one.
+    """
+    if path is None:
+        default = state_dir / "clawproxy.toml"
+        path = default if default.exists() else None
+    document: dict[str, Any] = _read_toml(path) if path else {}
+    gateway = document.setdefault("gateway", {})
+    if isinstance(gateway, dict):
+        gateway.setdefault("state_dir", str(state_dir))
+    return parse_settings(document, where=str(path) if path else "defaults")
+
+
+def parse_settings(document: dict[str, Any], *, where: str) -> Settings:
+    """``document`` as Settings; the first fault becomes one clear line."""
+    try:
+        settings = Settings.model_validate(document)
+    except ValidationError as err:
+        first = err.errors(include_url=False, include_context=False)[0]
+        key = ".".join(str(part) for part in first["loc"])
+        unknown = first["type"] == "extra_forbidden"
+        raise ClawproxyError(
+            "CONFIG_INVALID",
+            "unknown key" if unknown else first["msg"].lower(),
+            where=f"{where}: {key}",
+            got=None if unknown else type(first["input"]).__name__,
+            remedy="see configs/clawproxy.example.toml for the keys",
+        ) from None
+    for name in ("reverse", "regular"):
+        address = getattr(settings.listen, name)
+        if address:
+            _check_listen(address, where=f"{where}: listen.{name}", plain_remote=settings.listen.allow_plain_remote)
+    return settings
+
+
+def parse_address(address: str, *, where: str) -> tuple[str, int]:
+    """``host:port`` or ``[v6]:port``, the host an IP address; raises ``ClawproxyError`` (CONFIG_INVALID)."""
+    host, colon, port = address.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")
+    try:
+        ipaddress.ip_address(host)
+        number = int(port)
+        if not colon or not 0 <= number <= 65535 or not port.isascii():
+            raise ValueError
+    except ValueError:
+        raise ClawproxyError(
+            "CONFIG_INVALID", "not a listen address", where=where, got=address, expected="IP:PORT, such as 127.0.0.1:8081"
+        ) from None
+    return host, number
+
+
+def _check_listen(address: str, *, where: str, plain_remote: bool) -> None:
+    host, _ = parse_address(address, where=where)
+    if not ipaddress.ip_address(host).is_loopback and not plain_remote:
+        raise ClawproxyError(
+            "CONFIG_INVALID",
+            "tokens would cross the network on this address",
+            where=where,
+            got=address,
+            expected="a loopback address",
+            remedy="bind to 127.0.0.1, or set listen.allow_plain_remote = true if every client uses https:// to the gateway",
+        )
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        with path.open("rb") as file:
+            raw = file.read(_MAX_CONFIG_BYTES + 1)
+    except OSError as err:
+        raise ClawproxyError(
+            "CONFIG_INVALID", f"cannot read the configuration: {(err.strerror or 'error').lower()}", where=str(path)
+        ) from None
+    if len(raw) > _MAX_CONFIG_BYTES:
+        raise ClawproxyError("CONFIG_INVALID", "the configuration is too large", where=str(path))
+    try:
+        return tomllib.loads(raw.decode("utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as err:
+        raise ClawproxyError("CONFIG_INVALID", f"not TOML: {str(err)[:120].lower()}", where=str(path)) from None
+
+
+def read_secret(reference: str, *, where: str) -> str:
+    """The secret behind ``env:NAME``, ``file:PATH``, ``systemd:NAME`` or ``exec:COMMAND``; never part of a message.
+
+    Raises ``ClawproxyError`` (SECRET_UNREADABLE). Blocks (``exec`` up to 10 s): call it at start-up only.
+    """
+    kind, _, name = reference.partition(":")
+    value = ""
+    try:
+        if kind == "env" and name:
+            value = os.environ.get(name, "")
+        elif kind == "file" and name:
+            value = _read_small(Path(name))
+        elif kind == "systemd" and name and "/" not in name and "CREDENTIALS_DIRECTORY" in os.environ:
+            value = _read_small(Path(os.environ["CREDENTIALS_DIRECTORY"]) / name)
+        elif kind == "exec" and name:
+            done = subprocess.run(
+                shlex.split(name), capture_output=True, timeout=_EXEC_TIMEOUT_S, check=True, stdin=subprocess.DEVNULL
+            )
+            value = done.stdout[:_MAX_SECRET_BYTES].decode("utf-8")
+        else:
+            raise ClawproxyError(
+                "CONFIG_INVALID",
+                "not a reference to a secret",
+                where=where,
+                expected="env:NAME, file:PATH, systemd:NAME or exec:COMMAND",
+                remedy="keep the value itself out of the configuration",
+            )
+    except (OSError, UnicodeDecodeError, ValueError, subprocess.SubprocessError):
+        value = ""
+    value = value.strip()
+    if not value or not value.isascii() or not value.isprintable():
+        raise ClawproxyError(
+            "SECRET_UNREADABLE", "the secret is missing or empty", where=where, got=f"{kind}:{name}" if kind == "env" else kind
+        )
+    return value
+
+
+def _read_small(path: Path) -> str:
+    with path.open("rb") as file:
+        return file.read(_MAX_SECRET_BYTES).decode("utf-8")
+
+
+def signer_dids(entries: list[str], role: Role, state_dir: Path) -> frozenset[str]:
+    """The DIDs of ``entries``; without any, that of the key file ``keys/<role>.pem`` of the state directory."""
+    if not entries:
+        local = state_dir / "keys" / f"{role}.pem"
+        return frozenset([did_in_key_file(local, role)]) if local.exists() else frozenset()
+    return frozenset(_did_of(entry, role, state_dir) for entry in entries)
+
+
+def _did_of(entry: str, role: Role, state_dir: Path) -> str:
+    if entry.startswith("did:"):
+        public_key_from_did(entry)
+        return entry
+    return did_in_key_file(state_dir / entry, role)
+
+
+def did_in_key_file(path: Path, role: Role) -> str:
+    """The DID and role written in front of a key file; the secret part is not used."""
+    try:
+        head = _read_small(path)
+    except (OSError, UnicodeDecodeError):
+        head = ""
+    tags = dict(line.split(": ", 1) for line in head.splitlines() if line.startswith("clawproxy-"))
+    did = tags.get("clawproxy-did", "")
+    if tags.get("clawproxy-role") != role:
+        raise ClawproxyError(
+            "KEY_ROLE",
+            f"no {role} key here",
+            where=str(path),
+            got=tags.get("clawproxy-role", "nothing readable"),
+            expected=str(role),
+            remedy=f"make one with: clawproxy keys new {role}",
+        )
+    public_key_from_did(did)
+    return did
