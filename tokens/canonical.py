@@ -1,7 +1,7 @@
 """Strict JSON in, canonical JSON out.
 
-In: ``parse_json`` refuses what two parsers could read differently: duplicate keys, NaN and Infinity, numbers outside the
-interoperable range, lone surrogates, a byte-order mark, trailing text, and anything beyond the given bounds.
+In: ``parse_json`` refuses what two parsers could read differently: duplicate keys, NaN and Infinity, numbers outside
+the interoperable range, lone surrogates, a byte-order mark, trailing text, and anything beyond the given bounds.
 
 Out, two rules (protocol.md A.2): ``jcs_bytes`` is RFC 8785, and ``wire_order_bytes`` is what JavaScript's
 ``JSON.stringify`` makes of the parsed object (document order, array-index keys first). What we sign is emitted in JCS

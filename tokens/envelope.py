@@ -59,7 +59,7 @@ def build_envelope(
 
 
 def check_envelope_shape(envelope: Any, envelope_type: str) -> JsonObject:
-    """The members, version, type and algorithms, in the reference's order (protocol.md F.1); raises on the first fault."""
+    """Members, version, type and algorithms, in the reference's order (protocol.md F.1); raises on the first fault."""
     if not isinstance(envelope, dict):
         raise ClawproxyError("MALFORMED_ENVELOPE", "not an envelope", got=type(envelope).__name__, expected="an object")
     for member in ENVELOPE_MEMBERS:
@@ -88,7 +88,8 @@ def check_envelope_signature(
     """Check hash and signature of a well-shaped envelope; returns the rule that held, ``jcs`` or ``wire-order``.
 
     ``wire_order`` also accepts the reference's hash over keys as transmitted, for files that others made.
-    ``hashed`` as in ``build_envelope``. Raises HASH_MISMATCH, INVALID_DID_FORMAT, MALFORMED_ENVELOPE or SIGNATURE_INVALID.
+    ``hashed`` as in ``build_envelope``. Raises HASH_MISMATCH, INVALID_DID_FORMAT, MALFORMED_ENVELOPE or
+    SIGNATURE_INVALID.
     """
     stated = envelope["payload_hash_b64u"]
     b64u_decode(stated, length_bytes=32)
