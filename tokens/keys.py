@@ -14,6 +14,7 @@ import os
 import stat
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import lru_cache
 from pathlib import Path
 
 import nacl.bindings
@@ -62,6 +63,13 @@ def public_key_from_did(did: str) -> bytes:
     Refused besides other syntax: another key type or length, a non-canonical text form, and points that are not of
     prime order (with the identity point as key, one signature fits every message under some libraries).
     """
+    if not isinstance(did, str):
+        raise _not_a_did(did)
+    return _public_key(did)
+
+
+@lru_cache(maxsize=1024)  # a bundle names few keys, thousands of times
+def _public_key(did: str) -> bytes:
     try:
         if not did.startswith("did:key:z") or len(did) > 64:
             raise ValueError
@@ -73,11 +81,15 @@ def public_key_from_did(did: str) -> bytes:
             raise ValueError
         if not nacl.bindings.crypto_core_ed25519_is_valid_point(raw[2:]):
             raise ValueError
-    except (ValueError, OverflowError, AttributeError):
-        raise ClawproxyError(
-            "INVALID_DID_FORMAT", "not an Ed25519 did:key", got=did, expected="did:key:z6Mk… of a prime-order point"
-        ) from None
+    except (ValueError, OverflowError):
+        raise _not_a_did(did) from None
     return raw[2:]
+
+
+def _not_a_did(got: object) -> ClawproxyError:
+    return ClawproxyError(
+        "INVALID_DID_FORMAT", "not an Ed25519 did:key", got=got, expected="did:key:z6Mk… of a prime-order point"
+    )
 
 
 def kid_from_public_key(public: bytes) -> str:

@@ -1,0 +1,160 @@
+"""What verification says: a verdict, and findings that name the rule and the place.
+
+``VERIFIED`` and ``CONFORMS`` exit 0, ``FAILED`` 1, ``INCOMPLETE`` 3 (2 is a usage error and never comes from here).
+A job directory ends in VERIFIED, INCOMPLETE or FAILED; a single wire file in CONFORMS or FAILED.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Literal
+
+from ..tokens.errors import ClawproxyError, clip
+
+type Severity = Literal["fail", "gap", "note"]
+
+MAX_FINDINGS = 200
+
+
+class Verdict(StrEnum):
+    """How a verification ended."""
+
+    VERIFIED = "VERIFIED"
+    INCOMPLETE = "INCOMPLETE"
+    FAILED = "FAILED"
+    CONFORMS = "CONFORMS"
+
+
+EXIT_CODES: Mapping[Verdict, int] = {
+    Verdict.VERIFIED: 0,
+    Verdict.CONFORMS: 0,
+    Verdict.FAILED: 1,
+    Verdict.INCOMPLETE: 3,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that is not as it was (``fail``), is missing in an accounted way (``gap``), or is worth knowing (``note``).
+
+    ``rule`` is the number in a verifier module's docstring; ``path`` is the file, then line or member.
+    """
+
+    rule: str
+    reason: str
+    path: str
+    detail: str
+    severity: Severity = "fail"
+
+    def to_json(self) -> dict[str, str]:
+        return {
+            "rule": self.rule,
+            "reason": self.reason,
+            "path": self.path,
+            "detail": self.detail,
+            "severity": self.severity,
+        }
+
+
+class Findings:
+    """Collects findings in the order of the checks; keeps the first ``MAX_FINDINGS`` and counts the rest."""
+
+    def __init__(self, found: Iterable[Finding] = ()) -> None:
+        self.kept: list[Finding] = []
+        self.dropped = 0
+        self.failed = False
+        for finding in found:
+            self.add(finding)
+
+    def add(self, finding: Finding) -> None:
+        self.failed = self.failed or finding.severity == "fail"
+        if len(self.kept) < MAX_FINDINGS:
+            self.kept.append(finding)
+        else:
+            self.dropped += 1
+
+    def fail(self, rule: str, reason: str, path: str, detail: str) -> None:
+        self.add(Finding(rule, reason, path, detail))
+
+    def gap(self, rule: str, reason: str, path: str, detail: str) -> None:
+        self.add(Finding(rule, reason, path, detail, "gap"))
+
+    def note(self, rule: str, reason: str, path: str, detail: str) -> None:
+        self.add(Finding(rule, reason, path, detail, "note"))
+
+    def first(self, severity: Severity) -> Finding | None:
+        return next((f for f in self.kept if f.severity == severity), None)
+
+    def all(self) -> tuple[Finding, ...]:
+        if not self.dropped:
+            return tuple(self.kept)
+        rest = Finding("", "MORE_FINDINGS", "", f"{self.dropped} more findings are not listed", "note")
+        return (*self.kept, rest)
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """The outcome. ``reason`` is ``OK``, or the code of the first finding that decided the verdict."""
+
+    verdict: Verdict
+    kind: str
+    reason: str
+    findings: tuple[Finding, ...] = ()
+    job: str | None = None
+    counts: Mapping[str, int] = field(default_factory=dict)
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    """What else is worth telling: proof tier, hash rule, policy hash, run id."""
+
+    @property
+    def exit_code(self) -> int:
+        return EXIT_CODES[self.verdict]
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "verdict": str(self.verdict),
+            "reason_code": self.reason,
+            "kind": self.kind,
+            "findings": [finding.to_json() for finding in self.findings],
+            "job": self.job,
+            "counts": dict(self.counts),
+            **self.facts,
+        }
+
+
+def build_report(
+    kind: str,
+    findings: Findings,
+    *,
+    whole: Verdict = Verdict.CONFORMS,
+    job: str | None = None,
+    counts: Mapping[str, int] | None = None,
+    facts: Mapping[str, Any] | None = None,
+) -> Report:
+    """Any ``fail`` gives FAILED, else any ``gap`` INCOMPLETE, else ``whole``."""
+    deciding = findings.first("gap")
+    verdict = Verdict.INCOMPLETE if deciding else whole
+    if findings.failed:
+        deciding, verdict = findings.first("fail"), Verdict.FAILED
+    reason = "OK" if verdict is whole else deciding.reason if deciding else "MORE_FINDINGS"
+    return Report(verdict, kind, reason, findings.all(), job, dict(counts or {}), dict(facts or {}))
+
+
+class Fault(Exception):
+    """A broken rule, inside the verifiers: becomes one ``fail`` finding where it is caught. Never leaves this package."""
+
+    def __init__(self, rule: str, reason: str, path: str, detail: str) -> None:
+        super().__init__(detail)
+        self.rule, self.reason, self.path, self.detail = rule, reason, path, clip(detail, 200)
+
+    @classmethod
+    def of(cls, error: ClawproxyError, rule: str, path: str) -> Fault:
+        """The fault that an error of tokens/ or policies/ means under ``rule``."""
+        where = f"{path}: {error.where}" if error.where and path else path or error.where
+        facts = [f"got {error.got}"] if error.got is not None else []
+        facts += [f"expected {error.expected}"] if error.expected else []
+        return cls(rule, error.reason, where, error.message + (f" ({', '.join(facts)})" if facts else ""))
+
+    def finding(self) -> Finding:
+        return Finding(self.rule, self.reason, self.path, self.detail)
