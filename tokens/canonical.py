@@ -28,6 +28,7 @@ MAX_SAFE_INT = 2**53 - 1
 MAX_JSON_BYTES = 16 * 1024 * 1024
 MAX_JSON_DEPTH = 64
 MAX_JSON_NODES = 500_000
+_SPACE = re.compile(r"[ \t\n\r]*")
 _ARRAY_INDEX = re.compile(r"0|[1-9][0-9]{0,9}", re.ASCII)
 _MAX_ARRAY_INDEX = 2**32 - 2
 
@@ -113,9 +114,8 @@ def parse_json_object(data: bytes, **bounds: int) -> JsonObject:
 
 
 def _skip_space(text: str, at: int) -> int:
-    while at < len(text) and text[at] in " \t\n\r":
-        at += 1
-    return at
+    match = _SPACE.match(text, at)
+    return match.end() if match else at
 
 
 def _check_bounds(value: Any, max_depth: int, max_nodes: int) -> None:
@@ -154,13 +154,12 @@ def jcs_bytes(value: Any) -> bytes:
     orjson with sorted keys gives the same bytes 50 times faster for ASCII keys, strings and safe integers
     (evidence.md 3), so the guard picks it there; everything else goes through rfc8785.
     """
-    if _is_plain(value):
-        try:
-            return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
-        except orjson.JSONEncodeError:
-            _refuse("a string holds half a surrogate pair", expected="valid Unicode")
     try:
+        if _is_plain(value):
+            return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
         return rfc8785.dumps(value)
+    except orjson.JSONEncodeError:
+        _refuse("a string holds half a surrogate pair, or nested too deeply", expected="valid Unicode")
     except (rfc8785.CanonicalizationError, UnicodeEncodeError, RecursionError) as err:
         _refuse(f"cannot be canonicalised: {str(err)[:60]}", expected="JSON that RFC 8785 can express")
 
@@ -211,15 +210,17 @@ def _stringify(value: Any, parts: list[str], depth: int) -> None:
         parts.append(_js_string(value))
     elif value is None or isinstance(value, bool):
         parts.append({None: "null", True: "true", False: "false"}[value])
-    else:
+    elif isinstance(value, int | float):
         parts.append(_js_number(value))
+    else:
+        _refuse("not a JSON value", got=type(value).__name__)
 
 
 def _js_key_order(obj: JsonObject) -> Iterable[str]:
     if not any(k[:1].isdigit() for k in obj):
         return obj
-    indices = [k for k in obj if _ARRAY_INDEX.fullmatch(k) and int(k) <= _MAX_ARRAY_INDEX]
-    return sorted(indices, key=int) + [k for k in obj if k not in set(indices)]
+    indices = {k for k in obj if _ARRAY_INDEX.fullmatch(k) and int(k) <= _MAX_ARRAY_INDEX}
+    return sorted(indices, key=int) + [k for k in obj if k not in indices]
 
 
 _ESCAPES = {0x22: '\\"', 0x5C: "\\\\", 0x08: "\\b", 0x09: "\\t", 0x0A: "\\n", 0x0C: "\\f", 0x0D: "\\r"}
@@ -232,7 +233,10 @@ def _js_string(text: str) -> str:
 
 
 def _js_number(value: float) -> str:
-    number = float(value)
+    try:
+        number = float(value)
+    except OverflowError:
+        return "null"  # an infinity, for JavaScript
     if not math.isfinite(number):
         return "null"
     # rfc8785 prints finite doubles exactly as ECMAScript's Number::toString does

@@ -154,14 +154,30 @@ def save_key(key: SigningKey, path: Path) -> None:
     text = f"clawproxy-role: {key.role}\nclawproxy-did: {key.did}\n".encode() + pem
     try:
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        with os.fdopen(fd, "wb") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        _sync_directory(path.parent)
     except FileExistsError:
         raise ClawproxyError(
             "KEY_EXISTS", "a key is already there", where=str(path), remedy="choose another name, or move the file away"
         ) from None
-    with os.fdopen(fd, "wb") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
+    except OSError as err:
+        raise ClawproxyError(
+            "KEY_UNWRITABLE",
+            f"cannot write the {key.role} key: {(err.strerror or 'error').lower()}",
+            where=str(path),
+            expected="a directory of yours with room in it",
+        ) from None
+
+
+def _sync_directory(path: Path) -> None:
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
 
 
 def load_key(path: Path, role: Role) -> SigningKey:

@@ -5,8 +5,8 @@ Two forms are read. Ours names a role for each key:
     {"trust_version": "1", "keys": [{"did": "did:key:z6Mk…", "role": "receipt", "name": "gateway of team A"}]}
 
 The reference verifier's config (protocol.md F.5) names lists of signers; ``gateway_receipt_signer_dids`` are receipt
-keys, the other lists are kept by name, each a role of its own. In both forms one DID in two roles is refused: the wire format has no domain
-separation, so that a signature made in one role could be shown in the other (evidence.md 0.5).
+keys, the other lists are kept by name, each a role of its own. In both forms one DID in two roles is refused: the wire
+format has no domain separation, so that a signature made in one role could be shown in the other (evidence.md 0.5).
 """
 
 from __future__ import annotations
@@ -81,7 +81,10 @@ def build_trust(keys: Iterable[TrustedKey], allowlists: Mapping[str, Iterable[st
 
 
 def parse_trust(data: bytes) -> Trust:
-    """Read either form; raises ``ClawproxyError``: PARSE_ERROR, TRUST_INVALID, TRUST_ROLE_CONFLICT, INVALID_DID_FORMAT."""
+    """Read either form of a trust file.
+
+    Raises ``ClawproxyError``: PARSE_ERROR, TRUST_INVALID, TRUST_ROLE_CONFLICT or INVALID_DID_FORMAT.
+    """
     document = parse_json_object(data, max_bytes=MAX_TRUST_BYTES, max_depth=4, max_nodes=20 * MAX_TRUST_KEYS)
     if "trust_version" in document:
         return _parse_ours(document)
@@ -175,5 +178,5 @@ def _two_roles(did: str, first: str, second: str) -> ClawproxyError:
         f"one key stands in two roles, {first} and {second}",
         got=did,
         expected="a key of its own for each role",
-        remedy=f"make another with: clawproxy keys new {first}, and take this one out of one of the two",
+        remedy="give each role its own key (clawproxy keys new), and take this one out of one of the two",
     )
