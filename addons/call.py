@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from ..receipts.calls import Outcome
 from ..tokens.canonical import JsonObject
-from ..tokens.reasons import Refusal
 
 if TYPE_CHECKING:
     from mitmproxy import http

@@ -95,12 +95,13 @@ class Lease:
     policy_hash_b64u: str
     renew: Callable[[], tuple[str, int]] = field(repr=False)
     """Mints a token under the same contract; returns it and its expiry in Unix seconds."""
+    margin_s: int = 120
     _token: str = field(default="", repr=False)
     _exp_s: int = 0
 
-    def token(self, now_s: int, margin_s: int) -> str:
+    def token(self, now_s: int) -> str:
         """The job's current CST, renewed when fewer than ``margin_s`` seconds are left."""
-        if self._exp_s - now_s < margin_s:
+        if self._exp_s - now_s < self.margin_s:
             self._token, self._exp_s = self.renew()
         return self._token
 
@@ -108,14 +109,15 @@ class Lease:
 class Leases:
     """Handles given out by this gateway, kept by their hash, in memory: they end with the gateway."""
 
-    def __init__(self, *, margin_s: int = 120) -> None:
+    def __init__(self) -> None:
         self._by_digest: dict[bytes, Lease] = {}
-        self._margin_s = margin_s
 
-    def grant(self, job_id: str, policy_hash_b64u: str, renew: Callable[[], tuple[str, int]]) -> Lease:
+    def grant(
+        self, job_id: str, policy_hash_b64u: str, renew: Callable[[], tuple[str, int]], *, margin_s: int = 120
+    ) -> Lease:
         """A new random handle for a job; handles of the job from before stay valid."""
         handle = HANDLE_PREFIX + secrets.token_urlsafe(32)
-        lease = Lease(job_id, handle, policy_hash_b64u, renew)
+        lease = Lease(job_id, handle, policy_hash_b64u, renew, margin_s)
         self._by_digest[_digest(handle)] = lease
         return lease
 
@@ -130,7 +132,7 @@ class Leases:
         lease = self._by_digest.get(_digest(token))
         if lease is None:
             return Refusal("HANDLE_UNKNOWN", "job handle", "no job of this gateway has this handle")
-        return lease.token(now_s, self._margin_s)
+        return lease.token(now_s)
 
 
 def _digest(handle: str) -> bytes:

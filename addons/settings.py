@@ -134,7 +134,11 @@ def parse_address(address: str, *, where: str) -> tuple[str, int]:
             raise ValueError
     except ValueError:
         raise ClawproxyError(
-            "CONFIG_INVALID", "not a listen address", where=where, got=address, expected="IP:PORT, such as 127.0.0.1:8081"
+            "CONFIG_INVALID",
+            "not a listen address",
+            where=where,
+            got=address,
+            expected="IP:PORT, such as 127.0.0.1:8081",
         ) from None
     return host, number
 
@@ -200,7 +204,10 @@ def read_secret(reference: str, *, where: str) -> str:
     value = value.strip()
     if not value or not value.isascii() or not value.isprintable():
         raise ClawproxyError(
-            "SECRET_UNREADABLE", "the secret is missing or empty", where=where, got=f"{kind}:{name}" if kind == "env" else kind
+            "SECRET_UNREADABLE",
+            "the secret is missing or empty",
+            where=where,
+            got=f"{kind}:{name}" if kind == "env" else kind,
         )
     return value
 

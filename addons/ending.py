@@ -1,0 +1,196 @@
+"""How a call ends: exactly one record, and what the agent gets to see of it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+from mitmproxy import http
+
+from ..receipts.calls import CallDenied, CallEnd, CallStart, Outcome
+from ..receipts.job import Intended
+from ..receipts.legacy import build_legacy_receipt
+from ..receipts.refusals import RefusalLog
+from ..tokens.canonical import JsonObject
+from ..tokens.digests import sha256_b64u
+from ..tokens.errors import ClawproxyError
+from ..tokens.keys import SigningKey
+from ..tokens.reasons import Refusal
+from . import compat
+from .call import Call
+from .refusal import build_refusal
+
+log = logging.getLogger("clawproxy.ending")
+
+_EMPTY_SHA256_B64U = sha256_b64u(b"")
+
+
+class Ending:
+    """Writes the one record of a call and shapes its answer. ``clock_ms`` is Unix milliseconds."""
+
+    def __init__(
+        self,
+        refusal_log: RefusalLog,
+        receipt_key: SigningKey,
+        gateway_id: str,
+        clock_ms: Callable[[], int],
+        *,
+        timeout_s: float,
+    ) -> None:
+        self._refusal_log = refusal_log
+        self._receipt_key = receipt_key
+        self._gateway_id = gateway_id
+        self._clock_ms = clock_ms
+        self._timeout_s = timeout_s
+        self._late: set[asyncio.Task[None]] = set()
+
+    # -- refusals --------------------------------------------------------------------------------------------------
+
+    async def refuse(self, call: Call, refusal: Refusal) -> None:
+        """Record the refusal (a receipt where the intent is durable already) and answer the agent with it."""
+        if not call.recorded:
+            if call.intended is not None:
+                call.detail = f"{refusal.reason} at {refusal.step}"
+                await self.attest(call, Outcome.FAULT)
+            else:
+                call.recorded = True
+                await self._deny(call, refusal)
+        status, headers, body = build_refusal(
+            refusal,
+            call.format,
+            receipt_id=call.receipt_id,
+            policy_hash=call.policy_hash_b64u,
+            job_id=call.job_id,
+        )
+        call.flow.response = http.Response.make(status, body, headers)
+        call.release = True
+
+    async def _deny(self, call: Call, refusal: Refusal) -> None:
+        route = call.match.route.name if call.match else None
+        denied = CallDenied(
+            receipt_id=call.receipt_id,
+            step=refusal.step,
+            reason=refusal.reason,
+            rule=refusal.rule,
+            detail=refusal.detail,
+            at_ms=self._clock_ms(),
+            presenter=call.presenter,
+            way_in=call.way_in,
+            method=call.flow.request.method[:16],
+            provider=call.match.provider.name if call.match else None,
+            route=call.facts.route if call.facts else route,
+            model=call.facts.model if call.facts else None,
+            request_hash_b64u=call.request_hash_b64u,
+            token_hash_hex=call.grant.token_hash_hex if call.grant else None,
+            policy_hash_b64u=call.policy_hash_b64u,
+        )
+        for write in ([call.job.deny] if call.job else []) + [self._refusal_log.deny]:
+            try:
+                async with asyncio.timeout(self._timeout_s):
+                    call.envelope = await write(denied)
+                    return
+            except (ClawproxyError, TimeoutError) as err:
+                log.error("call %s: its denial could not be written: %s", call.receipt_id, err)
+
+    # -- receipts --------------------------------------------------------------------------------------------------
+
+    async def attest(self, call: Call, outcome: Outcome) -> None:
+        """Sign and append the receipt; durable on return, or the error is raised and the call is not released."""
+        if call.recorded or call.job is None or call.intended is None:
+            return
+        call.recorded = True
+        call.outcome = outcome
+        async with asyncio.timeout(self._timeout_s):
+            call.envelope = await call.job.attest(call.intended, self._end_of(call, outcome))
+
+    def attest_late(self, call: Call, intending: asyncio.Future[Intended]) -> None:
+        """An intent whose step ran out of time may still become durable: then it gets its receipt, no denial."""
+        call.recorded = True
+        task = asyncio.get_running_loop().create_task(self._attest_late(call, intending))
+        self._late.add(task)
+        task.add_done_callback(self._late.discard)
+
+    async def _attest_late(self, call: Call, intending: asyncio.Future[Intended]) -> None:
+        try:
+            call.intended = await intending
+            if call.job is not None:
+                call.envelope = await call.job.attest(call.intended, self._end_of(call, Outcome.FAULT))
+        except ClawproxyError as err:
+            log.error("call %s: its late intent failed: %s", call.receipt_id, err)
+
+    def _end_of(self, call: Call, outcome: Outcome) -> CallEnd:
+        reader, tap, response = call.reader, call.tap, call.flow.response
+        if tap is not None:
+            digest, size, first_byte_ms = tap.digest_b64u, tap.seen_bytes, tap.first_byte_ms
+        elif response is not None and call.reader is not None:
+            body = response.raw_content or b""
+            digest, size, first_byte_ms = sha256_b64u(body), len(body), None
+        else:
+            digest, size, first_byte_ms = _EMPTY_SHA256_B64U, 0, None
+        return CallEnd(
+            outcome=outcome,
+            status=response.status_code if response is not None and reader is not None else None,
+            response_hash_b64u=digest,
+            response_bytes=size,
+            tokens_input=reader.tokens_input if reader else 0,
+            tokens_output=reader.tokens_output if reader else 0,
+            usage_known=reader.usage_known if reader else False,
+            response_model=reader.model if reader else None,
+            tool_calls=reader.tool_calls if reader else (),
+            first_byte_ms=first_byte_ms,
+            ended_ms=self._clock_ms(),
+            detail=call.detail[:200],
+        )
+
+    # -- what travels with the answer ------------------------------------------------------------------------------
+
+    def trailer(self, call: Call) -> bytes:
+        """The SSE comments with the receipt that follow a stream on a compatibility route (protocol.md D.6)."""
+        if call.tap is None or not call.compat or call.envelope is None:
+            return b""
+        return compat.sse_comments(call.envelope, self._legacy(call))
+
+    def dress(self, call: Call) -> None:
+        """Put the receipt into a JSON answer on a compatibility route (protocol.md D.6)."""
+        response = call.flow.response
+        if not call.compat or call.envelope is None or response is None or call.tap is not None:
+            return
+        status, body = compat.json_answer(
+            response.status_code, response.raw_content or b"", call.envelope, self._legacy(call)
+        )
+        response.status_code = status
+        response.headers["content-type"] = "application/json"
+        response.content = body
+
+    def _legacy(self, call: Call) -> JsonObject:
+        assert call.envelope is not None
+        return build_legacy_receipt(call.envelope, self._receipt_key, self._gateway_id)
+
+
+def start_of(call: Call) -> CallStart:
+    """The start of a decided call, as the intent records it."""
+    assert call.grant is not None
+    assert call.facts is not None
+    assert call.policy is not None
+    assert call.request_hash_b64u is not None
+    headers = call.flow.request.headers
+    return CallStart(
+        receipt_id=call.receipt_id,
+        nonce=call.nonce,
+        provider=call.facts.provider,
+        route=call.facts.route,
+        model=call.facts.model or "unknown",
+        stream=call.facts.stream,
+        request_hash_b64u=call.request_hash_b64u,
+        request_bytes=len(call.flow.request.raw_content or b""),
+        tools=call.facts.tools,
+        token_hash_hex=call.grant.token_hash_hex,
+        token_scope_hash_b64u=call.grant.token_scope_hash_b64u,
+        policy_hash_b64u=call.policy.policy_hash_b64u,
+        presenter=call.presenter,
+        way_in=call.way_in,
+        started_ms=call.started_ms,
+        harness_run_id=headers.get("x-run-id"),
+        harness_event_hash_b64u=headers.get("x-event-hash"),
+    )

@@ -1,0 +1,257 @@
+"""A gateway, put together: the list of its parts, read top to bottom. Reads keys and the clock, listens, runs tasks."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.resources
+import logging
+import secrets
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from ..policies.pin import Pinner
+from ..policies.routes import Catalogue, load_catalogue
+from ..policies.source import DirectorySource
+from ..receipts.jobs import JobBook, create_job
+from ..receipts.journal import Journal
+from ..receipts.refusals import RefusalLog
+from ..tokens.canonical import JsonObject
+from ..tokens.digests import is_sha256_b64u
+from ..tokens.errors import ClawproxyError
+from ..tokens.keys import Role, load_key
+from ..tokens.mint import mint
+from ..tokens.revocation import Revocations
+from ..tokens.verify import TokenVerifier
+from .admin import AdminSocket
+from .ca import ensure_ca
+from .connections import Connections
+from .ending import Ending
+from .gate import Gate, Steps
+from .identity import Lease, Leases
+from .master import EngineOptions, GatewayMaster
+from .settings import Settings, parse_address, read_secret, signer_dids
+from .steps import LiveSteps
+
+log = logging.getLogger("clawproxy.gateway")
+
+DEFAULT_TTL_S = 1800
+_SCOPE = ("clawproxy:call",)
+_CUT_GRACE_S = 2.0
+_SEAL_TIMEOUT_S = 30
+
+
+def clock_ms() -> int:
+    """Unix time in milliseconds."""
+    return time.time_ns() // 1_000_000
+
+
+class Gateway:
+    """One gateway on one state directory. ``steps`` may be wrapped by tests that put faults between them."""
+
+    def __init__(self, settings: Settings, *, wrap_steps: Callable[[Steps], Steps] = lambda steps: steps) -> None:
+        self.settings = settings
+        self.addresses: dict[str, str] = {}
+        state = settings.state_dir
+        limits = settings.gateway
+
+        self._receipt_key = load_key(state / "keys" / "receipt.pem", Role.RECEIPT)
+        self.catalogue = _catalogue(settings)
+        self.revocations = Revocations()
+        self._verifier = TokenVerifier(
+            signer_dids(settings.trust.token_issuers, Role.TOKEN, state), frozenset(limits.audience), self.revocations
+        )
+        self._source = DirectorySource([state / entry for entry in settings.contracts.sources])
+        self._pinner = Pinner(self._source, signer_dids(settings.trust.contract_signers, Role.POLICY, state))
+        self._leases = Leases()
+        self._connections = Connections()
+
+        self._journal = Journal()
+        self.jobs = JobBook(
+            state / "jobs", self._journal, self._receipt_key, limits.gateway_id, state / "keys" / "jobs", clock_ms,
+            max_open_calls=limits.max_open_calls_per_job,
+        )  # fmt: skip
+        self._refusal_log = RefusalLog(state / "gateway", self._journal, self._receipt_key, limits.gateway_id, clock_ms)
+        ending = Ending(
+            self._refusal_log, self._receipt_key, limits.gateway_id, clock_ms, timeout_s=limits.step_timeout_s
+        )
+        steps: Steps = LiveSteps(
+            catalogue=self.catalogue,
+            connections=self._connections,
+            leases=self._leases,
+            verifier=self._verifier,
+            pinner=self._pinner,
+            jobs=self.jobs,
+            ending=ending,
+            credentials=_credentials(settings, self.catalogue),
+            clock_ms=clock_ms,
+            max_body_bytes=limits.max_body_bytes,
+            max_header_bytes=limits.max_header_bytes,
+        )
+        self.gate = Gate(wrap_steps(steps), ending, self._connections, clock_ms, step_timeout_s=limits.step_timeout_s)
+        self.ca_file = ensure_ca(state / "ca")
+        self._master = GatewayMaster.build(_engine_options(settings, state / "ca"), [self.gate])
+        self._admin = AdminSocket(
+            state / "admin.sock",
+            {"status": self._op_status, "jobs": self._op_status, "lease": self._op_lease, "seal": self._op_seal},
+        )
+
+    # -- life ------------------------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Listen. Raises ``ClawproxyError`` for a port in use, an engine we do not know, another gateway."""
+        self._journal.start()
+        if self.settings.listen.admin:
+            await self._admin.start()
+            self.addresses["admin"] = str(self._admin.path)
+        await self._master.start()
+        for name, (host, port) in self._master.addresses().items():
+            self.addresses[name] = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+        log.info("listening on %s", self.addresses)
+
+    async def stop(self, drain_s: float = 10.0) -> None:
+        """No new calls; those that are open may end for ``drain_s`` seconds, then they are cut; then all is closed."""
+        self.gate.stopping = True
+        if self.settings.listen.admin:
+            await self._admin.stop()
+        await self._master.drain(drain_s, lambda: not self.gate.open_calls)
+        for call in self.gate.open_calls:
+            call.stop("the gateway is stopping")
+        await self._master.drain(min(drain_s, _CUT_GRACE_S), lambda: not self.gate.open_calls)
+        await self._master.stop()
+        await self.jobs.close()
+        await self._refusal_log.close()
+        await asyncio.to_thread(self._journal.close)
+
+    # -- what the admin socket and `clawproxy run` ask for -----------------------------------------------------------
+
+    async def lease(self, policy_hash_b64u: str, job_id: str | None = None, ttl_s: int | None = None) -> Lease:
+        """Open a job under a contract, and a handle for it; the gateway mints and renews its tokens.
+
+        ``ttl_s`` is the life of each token, at most what the contract allows.
+        """
+        state = self.settings.state_dir
+        key = await asyncio.to_thread(load_key, state / "keys" / "token.pem", Role.TOKEN)
+        policy = await self._pinner.policy_of(policy_hash_b64u)
+        life_s = min(ttl_s or DEFAULT_TTL_S, policy.max_ttl_s)
+        job_id = job_id or f"job-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}"
+        opened = await asyncio.to_thread(
+            create_job,
+            state / "jobs",
+            job_id=job_id,
+            contract_envelope=policy.envelope,
+            policy_hash_b64u=policy_hash_b64u,
+            receipt_key=self._receipt_key,
+            gateway_id=self.settings.gateway.gateway_id,
+            job_keys_dir=state / "keys" / "jobs",
+            aud=self.settings.gateway.audience[:1],
+            scope=list(_SCOPE),
+            way_in="run",
+            clock_ms=clock_ms,
+        )
+
+        def renew() -> tuple[str, int]:
+            now_s = clock_ms() // 1000
+            token = mint(
+                key=key,
+                sub=opened.job_did,
+                aud=self.settings.gateway.audience[:1],
+                scope=_SCOPE,
+                job_id=job_id,
+                policy_hash_b64u=policy_hash_b64u,
+                now_s=now_s,
+                ttl_s=life_s,
+            )
+            return token, now_s + life_s
+
+        return self._leases.grant(job_id, policy_hash_b64u, renew, margin_s=min(120, life_s // 2))
+
+    async def seal(self, job_id: str) -> JsonObject:
+        """End a job: cut what is open, seal its bundle, forget its handles (step 12)."""
+        self._leases.end(job_id)
+        for call in self.gate.open_calls:
+            if call.job_id == job_id:
+                call.stop("the job was sealed")
+        async with asyncio.timeout(_SEAL_TIMEOUT_S):
+            while any(call.job_id == job_id for call in self.gate.open_calls):
+                await asyncio.sleep(0.01)
+        sealed = await self.jobs.seal(job_id)
+        return {"job_id": job_id, "directory": str(sealed.directory), "counts": sealed.counts}
+
+    def status(self) -> JsonObject:
+        """Addresses, open jobs and open calls."""
+        return {
+            "addresses": self.addresses,
+            "ca": str(self.ca_file),
+            "jobs": sorted(job.job_id for job in self.jobs.open_jobs()),
+            "open_calls": len(self.gate.open_calls),
+            "gateway_did": self._receipt_key.did,
+        }
+
+    async def _op_status(self, request: JsonObject) -> JsonObject:
+        _only(request, {"op"})
+        return self.status()
+
+    async def _op_lease(self, request: JsonObject) -> JsonObject:
+        _only(request, {"op", "policy_hash", "job_id", "ttl_s"})
+        if not is_sha256_b64u(request.get("policy_hash")):
+            raise ClawproxyError("INVALID_REQUEST", "policy_hash is not a contract hash", where="lease")
+        lease = await self.lease(request["policy_hash"], request.get("job_id"), request.get("ttl_s"))
+        return {"job_id": lease.job_id, "handle": lease.handle, "addresses": self.addresses, "ca": str(self.ca_file)}
+
+    async def _op_seal(self, request: JsonObject) -> JsonObject:
+        _only(request, {"op", "job_id"})
+        return await self.seal(str(request.get("job_id")))
+
+
+def _only(request: JsonObject, known: set[str]) -> None:
+    unknown = request.keys() - known
+    if unknown:
+        raise ClawproxyError("INVALID_REQUEST", "unknown argument", got=min(unknown), expected=", ".join(sorted(known)))
+
+
+def _catalogue(settings: Settings) -> Catalogue:
+    text = importlib.resources.files("clawproxy.configs").joinpath("providers.toml").read_bytes()
+    overrides = {name: section.upstream for name, section in settings.providers.items() if section.upstream}
+    catalogue = load_catalogue(text, overrides)
+    for name in settings.providers:
+        if name not in catalogue.providers:
+            raise ClawproxyError(
+                "CONFIG_INVALID", "no such provider", where=f"providers.{name}", expected=", ".join(catalogue.providers)
+            )
+    return catalogue
+
+
+def _credentials(settings: Settings, catalogue: Catalogue) -> Mapping[str, str]:
+    return {
+        name: read_secret(section.credential, where=f"providers.{name}.credential")
+        for name, section in settings.providers.items()
+        if section.credential is not None
+    }
+
+
+def _engine_options(settings: Settings, confdir: Path) -> EngineOptions:
+    modes = []
+    if settings.listen.reverse:
+        host, port = parse_address(settings.listen.reverse, where="listen.reverse")
+        # the target is never dialled: every call is pointed at its provider, and the gate refuses any other connection
+        modes.append(f"reverse:http://127.0.0.1:9@{_bracketed(host)}:{port}")
+    if settings.listen.regular:
+        host, port = parse_address(settings.listen.regular, where="listen.regular")
+        modes.append(f"regular@{_bracketed(host)}:{port}")
+    if not modes:
+        raise ClawproxyError(
+            "CONFIG_INVALID", "no listener is configured", where="listen", remedy="set listen.reverse or listen.regular"
+        )
+    return EngineOptions(
+        modes=tuple(modes),
+        confdir=confdir,
+        max_body_bytes=settings.gateway.max_body_bytes,
+        upstream_ca_file=Path(settings.upstream_ca) if settings.upstream_ca else None,
+        hook_timeout_s=2 * settings.gateway.step_timeout_s,
+        idle_timeout_s=settings.gateway.idle_timeout_s,
+    )
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else host

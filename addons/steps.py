@@ -1,0 +1,335 @@
+"""One call in twelve steps. Read from top to bottom: each step is a method, and leaves what it found in the ``Call``.
+
+A step returns None to go on, or the ``Refusal`` that ends the call; what it raises ends the call as a fault. Steps 1 to 9
+run on the whole request before a byte leaves; 10 and 11 follow the answer; 12, the seal, is ``receipts.seal``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Callable, Mapping
+
+from mitmproxy import http
+
+from ..policies.decide import decide
+from ..policies.pin import Pinner
+from ..policies.routes import Catalogue
+from ..receipts.calls import Outcome
+from ..receipts.jobs import JobBook
+from ..tokens.canonical import parse_json_object
+from ..tokens.digests import is_sha256_b64u, sha256_b64u
+from ..tokens.errors import ClawproxyError
+from ..tokens.reasons import Refusal
+from ..tokens.verify import TokenVerifier
+from .call import Call
+from .connections import Connections, Tunnel
+from .ending import Ending, start_of
+from .identity import Leases, collect_token, proxy_password
+from .stream_tap import SseTap
+from .upstream import clean_answer, rebuild_request, redact
+from .wire.format import FORMATS
+
+_MAX_HEADERS = 128
+_HEADER_NAME = re.compile(rb"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
+_HEADER_VALUE = re.compile(rb"[\x20-\x7e\t]*")
+_SINGLE_HEADERS = frozenset(
+    [
+        "accept",
+        "authorization",
+        "api-key",
+        "content-encoding",
+        "content-length",
+        "content-type",
+        "expect",
+        "host",
+        "proxy-authorization",
+        "te",
+        "transfer-encoding",
+        "x-api-key",
+        "x-cst",
+        "x-event-hash",
+        "x-goog-api-key",
+        "x-idempotency-key",
+        "x-openai-api",
+        "x-policy-hash",
+        "x-run-id",
+        "x-scoped-token",
+    ]
+)
+_RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}")
+_NONCE = re.compile(r"[\x21-\x7e]{1,256}")
+_JSON_TYPE = re.compile(r"application/json\s*(;\s*charset=\"?utf-8\"?\s*)?", re.IGNORECASE)
+
+
+class LiveSteps:
+    """The steps with everything they need: ``credentials`` by provider name, clocks in Unix milliseconds."""
+
+    def __init__(
+        self,
+        *,
+        catalogue: Catalogue,
+        connections: Connections,
+        leases: Leases,
+        verifier: TokenVerifier,
+        pinner: Pinner,
+        jobs: JobBook,
+        ending: Ending,
+        credentials: Mapping[str, str],
+        clock_ms: Callable[[], int],
+        max_body_bytes: int,
+        max_header_bytes: int,
+    ) -> None:
+        self._catalogue = catalogue
+        self._connections = connections
+        self._leases = leases
+        self._verifier = verifier
+        self._pinner = pinner
+        self._jobs = jobs
+        self._ending = ending
+        self._credentials = credentials
+        self._clock_ms = clock_ms
+        self._max_body_bytes = max_body_bytes
+        self._max_header_bytes = max_header_bytes
+
+    # -- 1 admit ---------------------------------------------------------------------------------------------------
+
+    def tunnel(self, call: Call) -> Refusal | None:
+        """A CONNECT, which is no call yet: only to a provider's host and port, and not inside another tunnel."""
+        request, client = call.flow.request, call.flow.client_conn
+        if self._connections.tunnel(client) or not self._catalogue.has_host(request.host, request.port):
+            return Refusal("TUNNEL_REFUSED", "provider hosts", "no provider of the catalogue is at this host and port")
+        password = proxy_password(request.headers.get("proxy-authorization", ""))
+        self._connections.open(client, Tunnel(request.host, request.port, password))
+        return None
+
+    def admit(self, call: Call) -> Refusal | None:
+        """The head is unambiguous, and way in, host, method and path are one route of the catalogue."""
+        refusal = _check_head(call.flow.request, self._max_header_bytes)
+        if refusal is not None:
+            return refusal
+        request, client = call.flow.request, call.flow.client_conn
+        if call.way_in == "reverse":
+            if request.data.authority:
+                return Refusal("REQUEST_AMBIGUOUS", "request target", "the target names a host of its own")
+            found = self._catalogue.match_reverse(request.method, request.path)
+        elif call.way_in == "connect":
+            tunnel = self._connections.tunnel(client)
+            assert tunnel is not None
+            if not client.tls_established or request.scheme != "https":
+                return Refusal("TLS_REQUIRED", "provider hosts", "plain HTTP inside the tunnel")
+            names = {tunnel.host, client.sni, _host_of(request.host_header, tunnel.port), request.host}
+            if len(names) != 1:
+                return Refusal("DESTINATION_MISMATCH", "SNI = Host = destination", "the three do not agree")
+            found = self._catalogue.match_host(tunnel.host, tunnel.port, request.method, request.path)
+        else:
+            return Refusal("TLS_REQUIRED", "provider hosts", "plain HTTP through the proxy port")
+        if isinstance(found, Refusal):
+            return found
+        call.match = found
+        call.format = FORMATS[found.route.format]
+        return None
+
+    # -- 2 collect -------------------------------------------------------------------------------------------------
+
+    def collect(self, call: Call) -> Refusal | None:
+        """Exactly one token, wherever the client could put it."""
+        tunnel = self._connections.tunnel(call.flow.client_conn)
+        found = collect_token(call.flow.request.headers.fields, tunnel.credential if tunnel else None)
+        if isinstance(found, Refusal):
+            return found
+        call.token = found
+        return None
+
+    # -- 3 authenticate --------------------------------------------------------------------------------------------
+
+    def authenticate(self, call: Call) -> Refusal | None:
+        """The token is a trusted issuer's, for this gateway, for now, and not revoked."""
+        assert call.token is not None
+        now_s = self._clock_ms() // 1000
+        token = self._leases.resolve(call.token, now_s)
+        if isinstance(token, Refusal):
+            return token
+        grant = self._verifier.authenticate(token, now_s)
+        if isinstance(grant, Refusal):
+            return grant
+        call.grant = grant
+        return None
+
+    # -- 4 pin -----------------------------------------------------------------------------------------------------
+
+    async def pin(self, call: Call) -> Refusal | None:
+        """The contract with the pinned hash, signed by a trusted reviewer; and the job, opened under it."""
+        assert call.grant is not None
+        stated = call.flow.request.headers.get("x-policy-hash")
+        if stated is not None and stated != call.grant.policy_hash_b64u:
+            return Refusal("POLICY_HASH_MISMATCH", "X-Policy-Hash", "the header names another contract than the token")
+        policy = self._pinner.cached(call.grant) or await self._pinner.pin(call.grant)
+        if isinstance(policy, Refusal):
+            return policy
+        call.policy = policy
+        job = self._jobs.peek(call.grant, call.presenter)
+        if job is None:
+            opened = await self._jobs.job_for(
+                call.grant, policy.policy_hash_b64u, policy.envelope, call.presenter, call.way_in
+            )
+            if isinstance(opened, Refusal):
+                return opened
+            job = opened
+        call.job = job
+        return None
+
+    # -- 5 read ----------------------------------------------------------------------------------------------------
+
+    def read(self, call: Call) -> Refusal | None:
+        """The body, strictly, and the facts in it: the bytes judged here are the bytes that leave."""
+        assert call.match is not None
+        request = call.flow.request
+        if request.headers.get("content-encoding", "identity") != "identity":
+            return Refusal("CONTENT_TYPE_REFUSED", "content-encoding", "compressed bodies are not read")
+        if not _JSON_TYPE.fullmatch(request.headers.get("content-type", "")):
+            return Refusal("CONTENT_TYPE_REFUSED", "content-type", "not application/json")
+        body = request.raw_content or b""
+        if len(body) > self._max_body_bytes:
+            return Refusal(
+                "REQUEST_TOO_LARGE", "gateway.max_body_bytes", f"at most {self._max_body_bytes} bytes are read"
+            )
+        try:
+            document = parse_json_object(body, max_bytes=self._max_body_bytes)
+            match = self._catalogue.choose(call.match, document, request.headers.get("x-openai-api"))
+            if isinstance(match, Refusal):
+                return match
+            call.match, call.format = match, FORMATS[match.route.format]
+            call.facts = call.format.read_request(document, provider=match.provider.name, route=match.route.name)
+        except ClawproxyError as err:
+            return Refusal("INVALID_REQUEST", "body", err.one_line())
+        call.request_hash_b64u = sha256_b64u(body)
+        return None
+
+    # -- 6 decide --------------------------------------------------------------------------------------------------
+
+    def decide(self, call: Call) -> Refusal | None:
+        """Facts, grant and contract, nothing else."""
+        assert call.facts is not None
+        assert call.grant is not None
+        assert call.policy is not None
+        decision = decide(call.facts, call.grant, call.policy)
+        return decision if isinstance(decision, Refusal) else None
+
+    # -- 7 reserve -------------------------------------------------------------------------------------------------
+
+    def reserve(self, call: Call) -> Refusal | None:
+        """The nonce, once per job; and a harness that keeps its own chain must name its places well."""
+        assert call.job is not None
+        headers = call.flow.request.headers
+        run_id, event_hash = headers.get("x-run-id"), headers.get("x-event-hash")
+        if (run_id is None) != (event_hash is None):
+            return Refusal("INVALID_REQUEST", "X-Run-Id, X-Event-Hash", "one came without the other", at="reserve")
+        if run_id is not None and not (_RUN_ID.fullmatch(run_id) and is_sha256_b64u(event_hash)):
+            return Refusal("INVALID_REQUEST", "X-Run-Id, X-Event-Hash", "not a run id and a SHA-256", at="reserve")
+        nonce = headers.get("x-idempotency-key", call.receipt_id)
+        if not _NONCE.fullmatch(nonce):
+            return Refusal("INVALID_REQUEST", "X-Idempotency-Key", "not 1 to 256 visible characters", at="reserve")
+        call.nonce = nonce
+        return call.job.reserve(nonce)
+
+    # -- 8 intend --------------------------------------------------------------------------------------------------
+
+    async def intend(self, call: Call) -> Refusal | None:
+        """The intent, durable before anything leaves. The credential must be at hand first."""
+        assert call.match is not None
+        assert call.job is not None
+        credential = self._credentials.get(call.match.provider.name)
+        if credential is None:
+            return Refusal(
+                "CREDENTIAL_MISSING", f"providers.{call.match.provider.name}.credential", "none is configured"
+            )
+        call.credential = credential
+        intending = asyncio.ensure_future(call.job.intend(start_of(call)))
+        try:
+            call.intended = await asyncio.shield(intending)
+        except asyncio.CancelledError:
+            self._ending.attest_late(call, intending)
+            raise
+        return None
+
+    # -- 9 forward -------------------------------------------------------------------------------------------------
+
+    def forward(self, call: Call) -> Refusal | None:
+        """The request as the provider gets it: our credential, none of the client's, to the provider's own host."""
+        assert call.match is not None
+        rebuild_request(call, call.match, call.credential)
+        return None
+
+    # -- 10 observe ------------------------------------------------------------------------------------------------
+
+    def observe(self, call: Call) -> None:
+        """The answer's head: what passes on of it, and how its body is read."""
+        response = call.flow.response
+        assert response is not None
+        assert call.format is not None
+        if response.status_code < 200 or response.headers.get("content-encoding", "identity") != "identity":
+            call.outcome, call.detail = Outcome.UPSTREAM_FAILED, "the provider's answer cannot be read"
+            call.flow.kill()
+            return
+        clean_answer(response, call.credential)
+        response.headers["x-clawproxy-receipt-id"] = call.receipt_id
+        response.headers["x-clawproxy-job"] = call.job_id or ""
+        call.reader = call.format.new_reader()
+        is_stream = response.headers.get("content-type", "").lower().startswith("text/event-stream")
+        if is_stream and response.status_code == 200:
+            response.headers.pop("content-length", None)
+            response.headers["transfer-encoding"] = "chunked"
+            call.tap = SseTap(call.flow, call.reader, call.credential.encode(), call.started_ms, self._clock_ms)
+            response.stream = call.tap  # type: ignore[assignment]  # the seam reads it (http_stream.py)
+
+    # -- 11 attest -------------------------------------------------------------------------------------------------
+
+    async def attest(self, call: Call) -> None:
+        """The answer is here up to its last event: the receipt, durable; only then does the end leave.
+
+        A stream that ended without its terminal event is recorded as incomplete and cut, since the agent would take a
+        clean end for a whole answer.
+        """
+        assert call.reader is not None
+        response = call.flow.response
+        assert response is not None
+        if call.tap is not None:
+            whole = call.reader.ended
+        else:
+            body = response.raw_content or b""
+            call.reader.read_json(body)
+            whole = True
+        await self._ending.attest(call, call.outcome or (Outcome.COMPLETE if whole else Outcome.INCOMPLETE))
+        if call.outcome is not Outcome.COMPLETE:
+            return
+        if call.tap is None:
+            response.content = redact(response.raw_content or b"", call.credential.encode())
+            self._ending.dress(call)
+        call.release = True
+
+
+def _check_head(request: http.Request, max_header_bytes: int) -> Refusal | None:
+    fields = request.headers.fields
+    if len(fields) > _MAX_HEADERS or sum(len(n) + len(v) for n, v in fields) > max_header_bytes:
+        return Refusal(
+            "REQUEST_TOO_LARGE", "gateway.max_header_bytes", "too many or too long header fields", at="admit"
+        )
+    seen: set[str] = set()
+    for raw_name, value in fields:
+        if not _HEADER_NAME.fullmatch(raw_name) or not _HEADER_VALUE.fullmatch(value):
+            return Refusal("REQUEST_AMBIGUOUS", "header fields", "a header field is not plain ASCII")
+        name = raw_name.decode("ascii").lower()
+        if name in seen and name in _SINGLE_HEADERS:
+            return Refusal("REQUEST_AMBIGUOUS", f"header {name}", f"the header {name} occurs twice")
+        seen.add(name)
+    if "upgrade" in seen or "trailer" in seen or "http2-settings" in seen:
+        return Refusal("PROTOCOL_REFUSED", "HTTP/1.1 requests", "Upgrade and Trailer are not served")
+    if "trailers" in request.headers.get("te", "").lower() or request.http_version != "HTTP/1.1":
+        return Refusal("PROTOCOL_REFUSED", "HTTP/1.1 requests", "trailers and other versions are not served")
+    return None
+
+
+def _host_of(host_header: str | None, port: int) -> str | None:
+    """The Host field without the port, if that is the port of the tunnel."""
+    return host_header.removesuffix(f":{port}") if host_header else None
