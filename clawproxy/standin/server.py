@@ -314,6 +314,7 @@ async def _run(args: argparse.Namespace) -> None:
         loop.add_reader(sys.stdin.fileno(), _stop_at_end_of_input, stop)
     await stop.wait()
     server.close()
+    server.abort_clients()
 
 
 def _stop_at_end_of_input(stop: asyncio.Event) -> None:

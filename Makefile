@@ -1,0 +1,62 @@
+# Everything is made below .tools/ and .venv/; any python3 that has venv and pip is enough to begin with.
+# A second run of any verb starts at once: .tools/synced stands for "the environment is as requirements.lock says".
+
+PYTHON ?= python3
+UV     := .tools/boot/bin/uv
+BIN    := .venv/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help sync lint type test e2e bench demo docs wheel all lock clean
+
+help: ## this list
+	@grep -E '^[a-z0-9]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9]+):.*## /  make \1\t/' | expand -t 16
+
+sync: .tools/synced ## the environment: Python 3.13 and every package of requirements.lock, checked by hash
+
+lint: .tools/synced ## ruff, rules and format
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+type: .tools/synced ## mypy, strict
+	$(BIN)/mypy
+
+test: .tools/synced ## the tests but the slow ones
+	$(BIN)/pytest -m "not slow"
+
+e2e: .tools/synced ## the slow tests: end to end, kill -9, exhaustive tampering
+	$(BIN)/pytest -m slow
+
+bench: .tools/synced ## the gateway beside stock mitmdump, as CPU per request (docs/performance.md)
+	$(BIN)/python -m bench
+
+demo: .tools/synced ## the whole story in a minute, without a network; leaves a bundle in .demo/
+	$(BIN)/clawproxy demo
+
+docs: .tools/synced ## rewrite the pages that are made from the code
+	$(BIN)/python -m tests.write_docs
+
+wheel: .tools/synced ## dist/clawproxy-*.whl
+	rm -rf build dist
+	$(UV) build --quiet --wheel --no-build-isolation --python $(BIN)/python --out-dir dist .
+	@ls dist/*.whl
+
+all: lint type test e2e wheel demo ## everything that CI does, but the wheel's own test
+
+lock: $(UV) ## resolve again: requirements.lock from pyproject.toml, keeping pins that still fit
+	$(UV) pip compile --quiet --universal --python-version 3.13 --extra demo --group dev --generate-hashes \
+		--no-header --no-annotate --output-file requirements.lock pyproject.toml
+
+clean: ## remove what make made
+	rm -rf .tools .venv .demo build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+$(UV):
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { \
+		echo "make: $(PYTHON) has no venv and pip; on Debian and Ubuntu: apt-get install python3 python3-venv" >&2; exit 2; }
+	$(PYTHON) -m venv --clear .tools/boot
+	.tools/boot/bin/python -m pip install --quiet --disable-pip-version-check 'uv>=0.9,<1'
+
+.tools/synced: $(UV) requirements.lock pyproject.toml
+	@test -x $(BIN)/python || $(UV) venv --quiet --python 3.13 .venv
+	$(UV) pip sync --quiet --python $(BIN)/python --require-hashes requirements.lock
+	$(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	@touch $@
