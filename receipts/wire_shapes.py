@@ -84,7 +84,11 @@ GATEWAY_RECEIPT = Obj(
     optional={
         "binding": BINDING,
         "metadata": Obj(
-            optional={"model_identity": OPEN_OBJECT, "model_identity_hash_b64u": DIGEST, "log_inclusion_proof": OPEN_OBJECT},
+            optional={
+                "model_identity": OPEN_OBJECT,
+                "model_identity_hash_b64u": DIGEST,
+                "log_inclusion_proof": OPEN_OBJECT,
+            },
             open=True,
         ),
     },
@@ -190,7 +194,9 @@ RATE_LIMIT_CLAIM = Obj(
         "observed_requests": _COUNT,
     },
     optional={
-        **dict.fromkeys(("max_tokens_input", "observed_tokens_input", "max_tokens_output", "observed_tokens_output"), _COUNT),
+        **dict.fromkeys(
+            ("max_tokens_input", "observed_tokens_input", "max_tokens_output", "observed_tokens_output"), _COUNT
+        ),
         "run_id": TEXT,
     },
 )
@@ -279,4 +285,3 @@ OPEN_ENVELOPES = {
     kind: envelope_shape(kind, OPEN_OBJECT)
     for kind in ("execution_attestation", "derivation_attestation", "audit_result_attestation")
 }
-

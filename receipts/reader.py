@@ -1,0 +1,235 @@
+"""Reads files: a job's evidence from a directory or a .zip, within bounds, believing nothing about names and sizes.
+
+B01 a name is relative, plain, inside the bundle, and occurs once (BUNDLE_NAME_REFUSED)
+B02 only regular files: no symlink, device, socket, or directory besides ``torn`` (BUNDLE_NAME_REFUSED)
+B03 within the bounds of files, bytes per file and bytes in all (BUNDLE_TOO_LARGE)
+B04 a .zip unpacks to no more than ``MAX_ZIP_RATIO`` times its size, unencrypted, and to the sizes it states (BUNDLE_UNREADABLE)
+B05 each file can be read (BUNDLE_UNREADABLE)
+
+A broken rule is a finding, and what cannot be read safely is left out; what can, is still returned. A .zip may hold
+the files at its root or under one directory, as tools that pack a directory make it.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import zipfile
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO
+
+from ..tokens.errors import ClawproxyError, clip
+from .report import Finding
+
+MAX_FILES = 4_096
+MAX_FILE_BYTES = 512 * 1024 * 1024
+MAX_TOTAL_BYTES = 1024 * 1024 * 1024
+MAX_ZIP_RATIO = 200
+MAX_WIRE_FILE_BYTES = 16 * 1024 * 1024
+_FREE_RATIO_BYTES = 1024 * 1024
+_MAX_NAME_CHARS = 255
+_KNOWN_DIRECTORIES = frozenset({"torn"})
+_BLOCK_BYTES = 1024 * 1024
+
+
+@dataclass(slots=True)
+class Loaded:
+    """File contents by their path in the bundle (``/`` between parts), and what was refused."""
+
+    files: dict[str, bytes] = field(default_factory=dict)
+    findings: list[Finding] = field(default_factory=list)
+    total_bytes: int = 0
+
+    def refuse(self, rule: str, reason: str, name: str, detail: str) -> None:
+        self.findings.append(Finding(rule, reason, clip(name), detail))
+
+    def room_bytes(self) -> int:
+        return min(MAX_FILE_BYTES, MAX_TOTAL_BYTES - self.total_bytes)
+
+    def keep(self, name: str, content: bytes) -> None:
+        self.files[name] = content
+        self.total_bytes += len(content)
+
+
+def load_directory(directory: Path) -> Loaded:
+    """The regular files of a job directory and of its ``torn``. Raises ``ClawproxyError`` when it cannot be listed."""
+    loaded = Loaded()
+    try:
+        entries = sorted(_walk(directory, "", loaded))
+    except OSError as err:
+        raise ClawproxyError(
+            "BUNDLE_UNREADABLE", f"cannot list the directory: {_why(err)}", where=str(directory)
+        ) from None
+    for n, (name, path) in enumerate(entries):
+        if n >= MAX_FILES:
+            loaded.refuse("B03", "BUNDLE_TOO_LARGE", name, f"more than {MAX_FILES} files")
+            break
+        try:
+            _read_regular(name, path, loaded)
+        except OSError as err:
+            loaded.refuse("B05", "BUNDLE_UNREADABLE", name, _why(err))
+    return loaded
+
+
+def _walk(directory: Path, prefix: str, loaded: Loaded) -> Iterator[tuple[str, Path]]:
+    with os.scandir(directory) as entries:
+        for n, entry in enumerate(entries):
+            name = prefix + entry.name
+            if n > MAX_FILES:
+                return
+            if entry.is_dir(follow_symlinks=False):
+                if name in _KNOWN_DIRECTORIES:
+                    yield from _walk(directory / entry.name, f"{name}/", loaded)
+                else:
+                    loaded.refuse("B02", "BUNDLE_NAME_REFUSED", name, "a directory that a bundle does not have")
+            elif not entry.is_file(follow_symlinks=False):
+                loaded.refuse("B02", "BUNDLE_NAME_REFUSED", name, "not a regular file")
+            elif fault := _name_fault(name):
+                loaded.refuse("B01", "BUNDLE_NAME_REFUSED", name, fault)
+            else:
+                yield name, directory / entry.name
+
+
+def _read_regular(name: str, path: Path, loaded: Loaded) -> None:
+    handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
+    with os.fdopen(handle, "rb") as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            loaded.refuse("B02", "BUNDLE_NAME_REFUSED", name, "not a regular file")
+            return
+        content = file.read(loaded.room_bytes() + 1)
+    if len(content) > loaded.room_bytes():
+        loaded.refuse("B03", "BUNDLE_TOO_LARGE", name, f"more than {loaded.room_bytes()} bytes")
+        return
+    loaded.keep(name, content)
+
+
+def load_zip(path: Path) -> Loaded:
+    """The files of a packed job directory. Raises ``ClawproxyError`` when it is no .zip at all."""
+    loaded = Loaded()
+    try:
+        with zipfile.ZipFile(path) as archive:
+            _load_archive(archive, path.stat().st_size, loaded)
+    except (OSError, zipfile.BadZipFile, ValueError, NotImplementedError, UnicodeError, RecursionError) as err:
+        raise ClawproxyError(
+            "BUNDLE_UNREADABLE", "not a .zip that can be read", where=str(path), got=_why(err)
+        ) from None
+    return loaded
+
+
+def _load_archive(archive: zipfile.ZipFile, packed_bytes: int, loaded: Loaded) -> None:
+    members = archive.infolist()
+    if len(members) > MAX_FILES:
+        loaded.refuse("B03", "BUNDLE_TOO_LARGE", "", f"more than {MAX_FILES} entries")
+        return
+    most = min(MAX_TOTAL_BYTES, max(_FREE_RATIO_BYTES, MAX_ZIP_RATIO * packed_bytes))
+    if sum(member.file_size for member in members) > most:
+        loaded.refuse("B04", "BUNDLE_TOO_LARGE", "", f"unpacks to more than {most} bytes")
+        return
+    root = _common_root([member.filename for member in members])
+    seen: set[str] = set()
+    for member in members:
+        name = member.filename.removeprefix(root)
+        directory = member.filename.endswith("/")
+        if directory and name.rstrip("/") in {"", *_KNOWN_DIRECTORIES}:
+            continue
+        fault = _zip_fault(member, name, seen)
+        if fault:
+            loaded.refuse("B01", "BUNDLE_NAME_REFUSED", member.filename, fault)
+            continue
+        seen.add(name.casefold())
+        try:
+            with archive.open(member) as file:
+                content = _read_bounded(file, min(member.file_size, loaded.room_bytes()))
+        except (
+            OSError,
+            zipfile.BadZipFile,
+            zlib.error,
+            EOFError,
+            NotImplementedError,
+            RuntimeError,
+            ValueError,
+        ) as err:
+            loaded.refuse("B04", "BUNDLE_UNREADABLE", member.filename, _why(err))
+            continue
+        if content is None or len(content) != member.file_size:
+            loaded.refuse("B04", "BUNDLE_UNREADABLE", member.filename, "it unpacks to another size than it states")
+            continue
+        loaded.keep(name, content)
+
+
+def _common_root(names: list[str]) -> str:
+    """``job/`` where all entries lie under one directory that is not one of ours, else empty."""
+    first, slash, _ = (names[0] if names else "").partition("/")
+    root = first + slash
+    plain = bool(slash) and first not in {"", ".", "..", *_KNOWN_DIRECTORIES}
+    return root if plain and all(name.startswith(root) for name in names) else ""
+
+
+def _zip_fault(member: zipfile.ZipInfo, name: str, seen: set[str]) -> str:
+    mode = member.external_attr >> 16
+    if mode and stat.S_IFMT(mode) not in (0, stat.S_IFREG):
+        return "not a regular file"
+    if member.flag_bits & 0x1:
+        return "encrypted"
+    if member.orig_filename != member.filename:
+        return "a name that tools read in different ways"
+    if fault := _name_fault(name):
+        return fault
+    return "the name occurs twice" if name.casefold() in seen else ""
+
+
+def _name_fault(name: str) -> str:
+    """Why ``name`` is not a plain relative path of a bundle, or empty."""
+    parts = name.split("/")
+    if not name or len(name) > _MAX_NAME_CHARS or name.startswith("/") or name.endswith("/"):
+        return "not the name of a file"
+    if any(part in ("", ".", "..") for part in parts) or "\\" in name or ":" in name:
+        return "a path that leads elsewhere"
+    if not name.isascii() or not name.isprintable():
+        return "not plain ASCII"
+    if len(parts) > 2 or (len(parts) == 2 and parts[0] not in _KNOWN_DIRECTORIES):
+        return "in a directory that a bundle does not have"
+    return ""
+
+
+def _read_bounded(file: IO[bytes], most_bytes: int) -> bytes | None:
+    """All of ``file``, or None as soon as it gives more than ``most_bytes``."""
+    parts, size = [], 0
+    while block := file.read(_BLOCK_BYTES):
+        size += len(block)
+        if size > most_bytes:
+            return None
+        parts.append(block)
+    return b"".join(parts)
+
+
+def read_wire_file(path: Path) -> bytes:
+    """One JSON file of at most ``MAX_WIRE_FILE_BYTES``; raises ``ClawproxyError`` (BUNDLE_UNREADABLE, BUNDLE_TOO_LARGE)."""
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        with os.fdopen(handle, "rb") as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise ClawproxyError("BUNDLE_UNREADABLE", "not a regular file", where=str(path))
+            content = file.read(MAX_WIRE_FILE_BYTES + 1)
+    except (OSError, ValueError) as err:
+        raise ClawproxyError(
+            "BUNDLE_UNREADABLE",
+            f"cannot read it: {_why(err)}",
+            where=str(path),
+            remedy="give a job directory, a .zip or a signed JSON file",
+        ) from None
+    if len(content) > MAX_WIRE_FILE_BYTES:
+        raise ClawproxyError(
+            "BUNDLE_TOO_LARGE",
+            "the file is too large",
+            where=str(path),
+            expected=f"at most {MAX_WIRE_FILE_BYTES} bytes",
+        )
+    return content
+
+
+def _why(err: BaseException) -> str:
+    return clip((getattr(err, "strerror", None) or str(err) or type(err).__name__).lower())

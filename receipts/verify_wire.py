@@ -1,0 +1,147 @@
+"""One signed JSON file, verified: told apart by what it says it is, judged by the rules of its kind. Pure.
+
+W01 it is one of the kinds that this version verifies (UNKNOWN_ENVELOPE_TYPE, MALFORMED_ENVELOPE)
+W02 contract: a whole envelope, known version, type and algorithms, closed members
+W03 contract: the JCS hash of the contract, its own ``policy_hash`` member left out, is the stated one (HASH_MISMATCH)
+W04 contract: it says what a contract may say
+W05 contract: the signer is a trusted policy key (DEPENDENCY_NOT_CONFIGURED, CLAIM_NOT_FOUND), the signature holds
+
+Proof bundles: verify_proof (P…). Export bundles: verify_export (X…). Gateway receipts: verify_receipt (R…). Tool
+receipts: verify_tool (T…). A file may be wrapped as ``{"envelope": …}`` or ``{"bundle": …}`` (protocol.md F.4).
+
+Limits: aggregate bundles are not verified yet, and are refused as an unknown type.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..policies.contract import hash_contract, parse_contract
+from ..tokens.canonical import JsonObject
+from ..tokens.errors import ClawproxyError
+from ..tokens.keys import Role
+from ..tokens.trust import Trust
+from .report import Fault, Findings, Report, build_report
+from .verify_export import check_export_bundle
+from .verify_proof import ProofFacts, check_proof_bundle
+from .verify_receipt import check_receipt
+from .verify_tool import check_tool_receipt
+from .wire_envelope import (
+    Signatures,
+    check_base64url,
+    check_dates,
+    check_did,
+    check_kind,
+    check_listed,
+    check_members,
+    check_shape,
+    check_signature,
+    join,
+    unwrap,
+)
+from .wire_schema import Obj
+from .wire_shapes import OPEN_OBJECT, envelope_shape
+
+_SIGNED_CONTRACT = envelope_shape("work_policy_contract", OPEN_OBJECT)
+_CONTRACT = Obj(required=_SIGNED_CONTRACT.required)  # no expires_at: nothing would sign it
+
+
+def verify_wire_file(document: JsonObject, trust: Trust, now_ms: int) -> Report:
+    """Verify one parsed document; CONFORMS, or FAILED with the code of the first broken rule. ``now_ms`` judges expiry."""
+    inner, path = unwrap(document)
+    kind = wire_kind(inner)
+    findings, signatures = Findings(), Signatures()
+    counts: dict[str, int] = {}
+    facts: dict[str, Any] = {}
+    try:
+        match kind:
+            case "export_bundle":
+                proof = check_export_bundle(inner, trust, now_ms, findings, signatures, path)
+                counts, facts = _tell_proof(proof)
+            case "proof_bundle":
+                proof = check_proof_bundle(inner, trust, now_ms, findings, signatures, path)
+                counts, facts = _tell_proof(proof)
+            case "gateway_receipt":
+                facts["hash_rule"] = check_receipt(inner, trust.signers(Role.RECEIPT), signatures, path)
+            case "tool_receipt":
+                check_tool_receipt(inner, findings, signatures, now_ms, path)
+            case "work_policy_contract":
+                facts["policy_hash_b64u"] = check_contract_envelope(inner, trust, signatures, path)
+            case _:
+                raise _unknown_kind(inner, path)
+    except Fault as fault:
+        findings.add(fault.finding())
+    return build_report(kind, findings, counts=counts, facts=facts)
+
+
+def wire_kind(document: Any) -> str:
+    """What ``document`` says it is: an envelope type, ``export_bundle``, or ``unknown``."""
+    if not isinstance(document, dict):
+        return "unknown"
+    if "export_version" in document:
+        return "export_bundle"
+    envelope_type = document.get("envelope_type")
+    if isinstance(envelope_type, str):
+        return envelope_type[:64]
+    payload = document.get("payload") if isinstance(document.get("payload"), dict) else document
+    # a bare payload is no bundle and no gateway receipt, but saying which one is missing its envelope helps
+    for member, kind in (
+        ("bundle_version", "proof_bundle"),
+        ("gateway_id", "gateway_receipt"),
+        ("tool_name", "tool_receipt"),
+    ):
+        if member in payload:
+            return kind
+    return "unknown"
+
+
+def _unknown_kind(document: Any, path: str) -> Fault:
+    if isinstance(document, dict) and isinstance(document.get("envelope_type"), str):
+        detail = f"got {document['envelope_type'][:64]!r}, which this version does not verify"
+        return Fault("W01", "UNKNOWN_ENVELOPE_TYPE", join(path, "envelope_type"), detail)
+    return Fault("W01", "MALFORMED_ENVELOPE", path, "neither a signed envelope nor an export bundle")
+
+
+def _tell_proof(proof: ProofFacts) -> tuple[dict[str, int], dict[str, Any]]:
+    counts = {
+        "events": proof.events,
+        "receipts": proof.receipts,
+        "tool_receipts": proof.tool_receipts,
+        "attestations": proof.attestations,
+    }
+    facts = {
+        "proof_tier": proof.proof_tier,
+        "hash_rule": proof.hash_rule,
+        "agent_did": proof.agent_did,
+        "run_id": proof.run_id,
+    }
+    return counts, facts
+
+
+def check_contract_envelope(
+    envelope: Any, trust: Trust, signatures: Signatures, path: str = "", *, signer_known: bool = True
+) -> str:
+    """W02 to W05; returns the contract's hash. ``signer_known=False`` leaves the signer's trust to the caller."""
+    check_members(envelope, "W02", path)
+    check_kind(envelope, "work_policy_contract", "W02", path)
+    check_shape(_CONTRACT, envelope, "W02", path)
+    check_did(envelope["signer_did"], "W02", join(path, "signer_did"))
+    check_dates(envelope, "W02", path, None)
+    check_base64url(envelope, "W02", path)
+    try:
+        policy_hash = hash_contract(envelope["payload"])
+    except ClawproxyError as err:
+        raise Fault.of(err, "W03", join(path, "payload")) from None
+    if policy_hash != envelope["payload_hash_b64u"] or envelope["hash_algorithm"] != "SHA-256":
+        raise Fault("W03", "HASH_MISMATCH", join(path, "payload_hash_b64u"), "the hash of the contract is another")
+    try:
+        contract = parse_contract(envelope["payload"])
+    except ClawproxyError as err:
+        raise Fault.of(err, "W04", join(path, "payload")) from None
+    if contract.has_placeholder:
+        raise Fault("W04", "WPC_INVALID", join(path, "payload.policy_hash"), "a signed contract holds a placeholder")
+    if signer_known:
+        signers = trust.signers(Role.POLICY)
+        check_listed(envelope["signer_did"], signers, "contract signer", "W05", join(path, "signer_did"))
+    check_signature(signatures, envelope["signer_did"], policy_hash, envelope["signature_b64u"], "W05", path)
+    return policy_hash
