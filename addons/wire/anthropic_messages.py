@@ -1,0 +1,173 @@
+"""Anthropic messages (and token counting, which has the same body). Pure.
+
+Request: ``tools[].name``; versioned tools (``bash_20250124``) by their name, and by their type too where that is not
+the one which belongs to the name; toolsets without a name by their type; ``mcp_servers`` as ``mcp:<name>`` and
+``mcp:<host>``; tools that a ``tool_addition`` block defines within the messages. Answer: one object with ``content[]``,
+or named events ended by ``message_stop`` or ``error``.
+
+Usage: ``tokens_input`` is ``input_tokens`` plus both cache counts, since Anthropic counts cached input apart, and the
+others do not. In a stream the figures of ``message_delta`` replace those of ``message_start``.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from ...policies.facts import CallFacts
+from ...tokens.canonical import JsonObject
+from .asked import TOOL, Asked, list_of_objects, object_at, parts_of, refuse
+from .reader import ESCAPED_ASCII, ResponseReader, count, load_object, member, objects, text
+from .refusal_text import RefusalText
+
+_VERSIONED = re.compile(r"([a-z][a-z0-9_]*)_\d{8}", re.ASCII)
+_OTHER_NAMES = {"text_editor": ("str_replace_editor", "str_replace_based_edit_tool")}
+_REFERENCES = frozenset({"tool_reference", "mcp_tool_reference", "mcp_toolset_reference"})
+_INPUT_COUNTS = ("input_tokens", "cache_creation_input_tokens", "cache_read_input_tokens")
+_TERMINAL = frozenset({"message_stop", "error"})
+_ERROR_TYPES = {
+    401: "authentication_error",
+    403: "permission_error",
+    404: "not_found_error",
+    413: "request_too_large",
+    429: "rate_limit_error",
+}
+
+
+class AnthropicMessages:
+    """The format ``anthropic_messages``."""
+
+    name = "anthropic_messages"
+
+    def read_request(self, body: JsonObject, *, provider: str, route: str) -> CallFacts:
+        asked = Asked(body)
+        for n, tool in enumerate(asked.objects("tools")):
+            _read_tool(asked, tool, f"tools[{n}]")
+        for key in ("functions", "function_call", "input"):
+            if key in body:
+                refuse(key, "not a member of this API", expected="no such key")
+        choice = body.get("tool_choice")
+        if choice is not None:
+            if not isinstance(choice, dict):
+                refuse("tool_choice", "not an object", type(choice).__name__, "an object with a type")
+            TOOL.check(choice, "tool_choice")
+            if choice.get("type") == "tool":
+                asked.force(choice.get("name"), "tool_choice.name")
+            elif choice.get("type") not in ("auto", "any", "none"):
+                refuse("tool_choice.type", "a choice that is not known here", expected="auto, any, none or tool")
+        for part in parts_of(asked.objects("messages", needed=True), "messages"):
+            _read_part(asked, part)
+        return asked.facts(provider, route, "max_tokens")
+
+    def new_reader(self) -> ResponseReader:
+        return _Reader()
+
+    def refusal_body(self, refusal: RefusalText) -> JsonObject:
+        kind = _ERROR_TYPES.get(refusal.status, "invalid_request_error" if refusal.status < 500 else "api_error")
+        error = {"type": kind, "message": refusal.message, "details": {"error_code": refusal.reason}}
+        return {
+            "type": "error",
+            "error": {**error, "clawproxy": refusal.marks()},
+            "request_id": refusal.receipt_id,
+        }
+
+
+def _read_tool(asked: Asked, tool: JsonObject, where: str) -> None:
+    TOOL.check(tool, where)
+    kind, name = tool.get("type", "custom"), tool.get("name")
+    asked.same_model(tool.get("model"), f"{where}.model")
+    if "function" in tool or "custom" in tool or ("tools" in tool and kind != "mcp_toolset"):
+        refuse(where, "a tool of another API", expected="the name beside the type")
+    if kind == "custom":
+        asked.tool(name, f"{where}.name")
+    elif kind == "mcp_toolset":
+        server = tool.get("mcp_server_name")
+        asked.tool(f"mcp:{server}" if isinstance(server, str) and server else None, f"{where}.mcp_server_name")
+    elif isinstance(kind, str) and (versioned := _VERSIONED.fullmatch(kind)):
+        family = versioned[1]
+        if name is not None:
+            asked.tool(name, f"{where}.name")
+        if name != family and name not in _OTHER_NAMES.get(family, ()):
+            asked.tool(kind, f"{where}.type")
+    else:
+        refuse(f"{where}.type", "a kind of tool that is not known here", expected="custom or a versioned type")
+
+
+def _read_part(asked: Asked, part: JsonObject) -> None:
+    """A block of content: references to files of the provider, and tools that come in the middle of a conversation."""
+    if part.get("file_id") is not None:
+        asked.state("file_id")
+    for change in list_of_objects(part.get("tool_changes") or [], "messages.tool_changes"):
+        _read_part(asked, change)
+    if part.get("type") != "tool_addition":
+        if "definition" in part or ("tools" in part and part.get("type") != "mcp_tool_listing"):
+            refuse("messages", "tools in a block that is not known to hold any", expected="a tool_addition block")
+        return
+    tool = object_at(part, "tool", "messages.tool_addition")
+    TOOL.check(tool, "messages.tool_addition.tool")
+    if tool.get("type") == "tool_definition":
+        where = "messages.tool_addition.tool"
+        _read_tool(asked, object_at(tool, "definition", where), f"{where}.definition")
+    elif tool.get("type") not in _REFERENCES or "definition" in tool:
+        refuse("messages.tool_addition.tool", "a tool that is not known here", expected="a reference or a definition")
+
+
+class _Reader(ResponseReader):
+    markers = re.compile(
+        rb'message_start|content_block_start|message_delta|message_stop|"error"(?!: ?null)|event: ?error|'
+        + ESCAPED_ASCII
+    )
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._read: dict[str, int] = {}
+
+    def on_event(self, event: str, data: bytes) -> bool:
+        if event not in _TERMINAL and not self.markers.search(data):
+            return False
+        told = load_object(data)
+        if told is None:
+            self.unread = True
+            return event in _TERMINAL
+        kind = text(told.get("type"))
+        if kind == "message_start":
+            self._read_answer(member(told, "message"))
+        elif kind == "message_delta":
+            self._read_usage(told.get("usage"))
+        elif kind == "content_block_start":
+            self._read_block(told.get("index"), member(told, "content_block"))
+        ending = {event, kind} & _TERMINAL
+        self.ended = self.ended or bool(ending)
+        self.failed = self.failed or "error" in ending
+        return bool(ending)
+
+    def _read_answer(self, answer: JsonObject) -> None:
+        self._read_model(answer.get("model"))
+        self._read_usage(answer.get("usage"))
+        for n, block in enumerate(objects(answer.get("content"))):
+            self._read_block(n, block)
+
+    def _read_usage(self, usage: Any) -> None:
+        if not isinstance(usage, dict):
+            return
+        for key in _INPUT_COUNTS:
+            if (read := count(usage.get(key))) is not None:
+                self._read[key] = read
+                self.usage_known = True
+        self.tokens_input = sum(self._read.values())
+        if (wrote := count(usage.get("output_tokens"))) is not None:
+            self.tokens_output = wrote
+            self.usage_known = True
+
+    def _read_block(self, index: Any, block: JsonObject) -> None:
+        kind, name = text(block.get("type")), text(block.get("name"))
+        if kind == "fallback":
+            # the rest of the answer is another model's
+            self._read_model(member(block, "to").get("model"))
+        if not kind.endswith("tool_use") or not name:
+            return
+        if kind == "mcp_tool_use":
+            name = f"mcp:{text(block.get('server_name'))}.{name}"
+        elif toolset := text(block.get("toolset_name")):
+            name = f"{toolset}.{name}"
+        self._call((index if isinstance(index, int) else None, name), name)

@@ -1,0 +1,44 @@
+"""One provider API as the gateway knows it: how a request is read, how an answer is read, how an error looks. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Protocol
+
+from ...policies.facts import CallFacts
+from ...tokens.canonical import JsonObject
+from .anthropic_messages import AnthropicMessages
+from .openai_chat import OpenAIChat
+from .openai_responses import OpenAIResponses
+from .reader import ResponseReader
+from .refusal_text import RefusalText
+
+__all__ = ["FORMATS", "RefusalText", "ResponseReader", "WireFormat"]
+
+
+class WireFormat(Protocol):
+    """A provider API. ``name`` is how routes of the catalogue refer to it."""
+
+    @property
+    def name(self) -> str: ...
+
+    def read_request(self, body: JsonObject, *, provider: str, route: str) -> CallFacts:
+        """The facts of a request that ``tokens.canonical.parse_json_object`` has parsed.
+
+        Raises ``ClawproxyError`` (INVALID_REQUEST) for what it cannot read with certainty.
+        """
+        ...
+
+    def new_reader(self) -> ResponseReader:
+        """A reader for the answer to one call."""
+        ...
+
+    def refusal_body(self, refusal: RefusalText) -> JsonObject:
+        """An error body in the provider's own shape, so that its SDKs raise their usual exceptions."""
+        ...
+
+
+FORMATS: Mapping[str, WireFormat] = MappingProxyType(
+    {known.name: known for known in (OpenAIChat(), OpenAIResponses(), AnthropicMessages())}
+)

@@ -1,0 +1,159 @@
+"""OpenAI chat completions, as OpenAI, Azure, OpenRouter and many servers speak it. Pure.
+
+Request: ``tools[]`` of type ``function`` or ``custom``, the older ``functions[]``, ``web_search_options`` (the tool
+``web_search``). Answer: ``choices[].message``, or data-only events with ``choices[].delta``, ended by ``data: [DONE]``.
+
+Limits: a stream that a server ends without ``[DONE]`` counts as incomplete. Remote image addresses are not judged.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from ...policies.facts import CallFacts
+from ...tokens.canonical import JsonObject
+from .asked import TOOL, Asked, list_of_objects, object_at, parts_of, refuse
+from .reader import ESCAPED_ASCII, MAX_TOOL_CALLS, ResponseReader, count, load_object, member, objects, text
+from .refusal_text import RefusalText, openai_error
+
+_USUAL_MARKERS = rb'\[DONE\]|"name"|"usage"(?!: ?null)|"error"(?!: ?null)|' + ESCAPED_ASCII
+_CHOICE_WORDS = frozenset({"none", "auto", "required"})
+
+
+class OpenAIChat:
+    """The format ``openai_chat``."""
+
+    name = "openai_chat"
+
+    def read_request(self, body: JsonObject, *, provider: str, route: str) -> CallFacts:
+        asked = Asked(body)
+        for n, tool in enumerate(asked.objects("tools")):
+            asked.tool(_tool_name(tool, f"tools[{n}]"), f"tools[{n}]")
+        for n, function in enumerate(asked.objects("functions")):
+            TOOL.check(function, f"functions[{n}]")
+            asked.tool(function.get("name"), f"functions[{n}].name")
+        _read_choice(asked, body.get("tool_choice"))
+        called = body.get("function_call")
+        if isinstance(called, dict):
+            TOOL.check(called, "function_call")
+            asked.force(called.get("name"), "function_call.name")
+        elif called is not None and called not in ("none", "auto"):
+            refuse("function_call", "neither a word nor a function", expected="none, auto or an object with a name")
+        for part in parts_of(asked.objects("messages", needed=True), "messages"):
+            if part.get("file_id") is not None:
+                asked.state("file_id")
+            audio = part.get("audio")
+            if part.get("role") == "assistant" and isinstance(audio, dict) and audio.get("id") is not None:
+                asked.state("audio")
+        return asked.facts(provider, route, "max_tokens", "max_completion_tokens")
+
+    def new_reader(self) -> ResponseReader:
+        return _Reader()
+
+    def refusal_body(self, refusal: RefusalText) -> JsonObject:
+        return openai_error(refusal)
+
+
+def _tool_name(tool: JsonObject, where: str) -> object:
+    TOOL.check(tool, where)
+    kind = tool.get("type")
+    if kind not in ("function", "custom"):
+        refuse(f"{where}.type", "a kind of tool that is not known here", expected="function or custom")
+    inner = object_at(tool, kind, where)
+    TOOL.check(inner, f"{where}.{kind}")
+    name = inner.get("name")
+    if tool.get("name", name) != name or ("function" in tool and "custom" in tool):
+        refuse(where, "a tool with two names", expected=f"{kind}.name alone")
+    return name
+
+
+def _read_choice(asked: Asked, choice: Any) -> None:
+    if choice is None or (isinstance(choice, str) and choice in _CHOICE_WORDS):
+        return
+    if not isinstance(choice, dict):
+        refuse("tool_choice", "neither a word nor a tool", expected="none, auto, required or an object")
+    TOOL.check(choice, "tool_choice")
+    if choice.get("type") != "allowed_tools":
+        asked.force(_tool_name(choice, "tool_choice"), "tool_choice")
+        return
+    allowed = object_at(choice, "allowed_tools", "tool_choice")
+    TOOL.check(allowed, "tool_choice.allowed_tools")
+    for tool in list_of_objects(allowed.get("tools"), "tool_choice.allowed_tools.tools"):
+        asked.tool(_tool_name(tool, "tool_choice.allowed_tools"), "tool_choice.allowed_tools")
+
+
+class _Reader(ResponseReader):
+    markers = re.compile(_USUAL_MARKERS + rb'|"model"')
+    _markers_after_model = re.compile(_USUAL_MARKERS)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._ids: dict[tuple[object, object], str] = {}
+        self._turns: dict[tuple[object, object], int] = {}
+
+    def on_event(self, event: str, data: bytes) -> bool:
+        if data.lstrip().startswith(b"[DONE]"):
+            self.ended = True
+            return True
+        if not self.markers.search(data):
+            return False
+        chunk = load_object(data)
+        if chunk is None:
+            self.unread = True
+            return False
+        self._read_common(chunk)
+        for place, choice in enumerate(objects(chunk.get("choices"))):
+            delta = member(choice, "delta")
+            index = choice.get("index", place)
+            for n, call in enumerate(objects(delta.get("tool_calls"))):
+                self._piece((_key(index), _key(call.get("index", n))), text(call.get("id")), _called(call))
+            self._piece((_key(index), "function_call"), "", text(member(delta, "function_call").get("name")))
+        if chunk.get("error"):
+            # SDKs raise on it and leave: the end of the answer, though servers may send [DONE] after it
+            self.ended = self.failed = True
+        return self.ended
+
+    def _read_answer(self, answer: JsonObject) -> None:
+        self._read_common(answer)
+        for n, choice in enumerate(objects(answer.get("choices"))):
+            message = member(choice, "message")
+            for m, call in enumerate(objects(message.get("tool_calls"))):
+                if name := _called(call):
+                    self._call((n, m), name)
+            if name := text(member(message, "function_call").get("name")):
+                self._call((n, "function_call"), name)
+
+    def _read_common(self, answer: JsonObject) -> None:
+        self._read_model(answer.get("model"))
+        if self.model is not None:
+            self.markers = self._markers_after_model
+        usage = member(answer, "usage")
+        read = count(usage.get("prompt_tokens", usage.get("input_tokens")))
+        wrote = count(usage.get("completion_tokens", usage.get("output_tokens")))
+        if read is not None or wrote is not None:
+            self.usage_known = True
+            self.tokens_input = self.tokens_input if read is None else read
+            self.tokens_output = self.tokens_output if wrote is None else wrote
+
+    def _piece(self, place: tuple[object, object], call_id: str, name: str) -> None:
+        """A name may come in pieces, or whole again with each piece of the arguments; a new id is a new call."""
+        if place not in self._ids and len(self._ids) >= MAX_TOOL_CALLS:
+            self._more_calls = True
+            return
+        if self._ids.setdefault(place, call_id) != call_id and call_id:
+            self._ids[place] = call_id
+            self._turns[place] = self._turns.get(place, 0) + 1
+        if not name:
+            return
+        key = (*place, self._turns.get(place, 0))
+        known = self._calls.get(key, "")
+        self._call(key, name if name.startswith(known) else known + name)
+
+
+def _called(call: JsonObject) -> str:
+    return text(member(call, "function").get("name")) or text(member(call, "custom").get("name"))
+
+
+def _key(index: Any) -> object:
+    return index if isinstance(index, int | str) else 0

@@ -1,0 +1,223 @@
+"""OpenAI responses. Pure.
+
+Request: flat ``tools[]``; ``namespace`` tools, whose members are named ``namespace.member``; tools of the provider by
+their type; tools that stand in ``input`` (``additional_tools``, as Codex sends them, and ``tool_search_output``).
+Answer: one object with ``output[]``, or named events ended by ``response.completed``, ``.failed``, ``.incomplete`` or
+``error``. A background response is refused: it would go on, and could be fetched, outside of the gateway.
+
+Limits: an item of ``input`` of a type that is not known here passes if it holds no member that the policy reads.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from ...policies.facts import CallFacts
+from ...tokens.canonical import JsonObject
+from .asked import TOOL, Asked, list_of_objects, parts_of, refuse
+from .reader import ESCAPED_ASCII, ResponseReader, count, load_object, member, objects, text
+from .refusal_text import RefusalText, openai_error
+
+_PROVIDER_RUN = frozenset(
+    {
+        "apply_patch",
+        "code_interpreter",
+        "computer",
+        "computer_use_preview",
+        "file_search",
+        "image_generation",
+        "local_shell",
+        "programmatic_tool_calling",
+        "shell",
+        "tool_search",
+        "web_search",
+        "web_search_2025_08_26",
+        "web_search_preview",
+        "web_search_preview_2025_03_11",
+    }
+)
+_VERSION = re.compile(r"(_preview)?(_\d{4}_\d{2}_\d{2})?$")
+_CHOICE_WORDS = frozenset({"none", "auto", "required"})
+_TOOL_ITEMS = frozenset({"additional_tools", "tool_search_output"})
+_FAILED = frozenset({"response.failed", "error"})
+_TERMINAL = _FAILED | {"response.completed", "response.incomplete"}
+
+
+class OpenAIResponses:
+    """The format ``openai_responses``."""
+
+    name = "openai_responses"
+
+    def read_request(self, body: JsonObject, *, provider: str, route: str) -> CallFacts:
+        asked = Asked(body)
+        if body.get("background") not in (None, False):
+            refuse(
+                "background", "a background response goes on outside of the gateway", expected="false or no such key"
+            )
+        for n, tool in enumerate(asked.objects("tools")):
+            _read_tool(asked, tool, f"tools[{n}]")
+        for key in ("functions", "messages", "function_call"):
+            if key in body:
+                refuse(key, "not a member of this API", expected="no such key")
+        _read_choice(asked, body.get("tool_choice"))
+        asked_for = body.get("input")
+        if asked_for is not None and not isinstance(asked_for, str):
+            for n, item in enumerate(list_of_objects(asked_for, "input")):
+                _read_item(asked, item, f"input[{n}]")
+            for part in parts_of(asked_for, "input"):
+                if part.get("file_id") is not None:
+                    asked.state("file_id")
+        return asked.facts(provider, route, "max_output_tokens", "max_tokens")
+
+    def new_reader(self) -> ResponseReader:
+        return _Reader()
+
+    def refusal_body(self, refusal: RefusalText) -> JsonObject:
+        return openai_error(refusal)
+
+
+def _read_tool(asked: Asked, tool: JsonObject, where: str, namespace: str = "") -> None:
+    TOOL.check(tool, where)
+    kind = tool.get("type")
+    if kind in ("function", "custom"):
+        if "function" in tool or "custom" in tool:
+            refuse(where, "a tool of the chat API", expected="the name beside the type")
+        name = tool.get("name")
+        asked.tool(f"{namespace}.{name}" if namespace and isinstance(name, str) and name else name, f"{where}.name")
+    elif kind == "namespace" and not namespace:
+        name = tool.get("name")
+        if not isinstance(name, str) or not name:
+            refuse(f"{where}.name", "a namespace without a name", type(name).__name__, "a string")
+        for n, inner in enumerate(list_of_objects(tool.get("tools"), f"{where}.tools")):
+            _read_tool(asked, inner, f"{where}.tools[{n}]", name)
+    elif kind == "mcp" and not namespace:
+        stated = [key for key in ("server_url", "connector_id", "tunnel_id") if tool.get(key) is not None]
+        if len(stated) != 1:
+            refuse(where, "an MCP server with no address or several", expected="server_url, connector_id or tunnel_id")
+        asked.tool("mcp", where)
+        asked.mcp_server(tool.get("server_label"), tool[stated[0]], where)
+    elif isinstance(kind, str) and kind in _PROVIDER_RUN and not namespace:
+        _read_provider_tool(asked, tool, kind, where)
+    else:
+        refuse(f"{where}.type", "a kind of tool that is not known here", expected="a type of the responses API")
+
+
+def _read_provider_tool(asked: Asked, tool: JsonObject, kind: str, where: str) -> None:
+    """A tool that the provider runs, by its type and, if that has a version, its family: denying either denies it."""
+    asked.tool(kind, where)
+    if family := _VERSION.sub("", kind):
+        asked.tool(family, where)
+    asked.same_model(tool.get("model"), f"{where}.model")
+    if isinstance(svg := tool.get("svg"), dict):
+        TOOL.check(svg, f"{where}.svg")
+        asked.same_model(svg.get("model"), f"{where}.svg.model")
+    for key in ("container", "environment", "input_image_mask"):
+        held = tool.get(key)
+        if isinstance(held, str):
+            asked.state("container")
+        elif isinstance(held, dict):
+            TOOL.check(held, f"{where}.{key}")
+            for name, state in (
+                ("container_id", "container"),
+                ("file_id", "file_id"),
+                ("file_ids", "file_id"),
+                ("skills", "skills"),
+            ):
+                if held.get(name):
+                    asked.state(state)
+
+
+def _read_choice(asked: Asked, choice: Any) -> None:
+    if choice is None or (isinstance(choice, str) and choice in _CHOICE_WORDS):
+        return
+    if not isinstance(choice, dict):
+        refuse("tool_choice", "neither a word nor a tool", expected="none, auto, required or an object")
+    TOOL.check(choice, "tool_choice")
+    if choice.get("type") == "allowed_tools":
+        for n, tool in enumerate(list_of_objects(choice.get("tools"), "tool_choice.tools")):
+            TOOL.check(tool, f"tool_choice.tools[{n}]")
+            asked.tool(_chosen(tool, f"tool_choice.tools[{n}]"), f"tool_choice.tools[{n}]")
+    else:
+        asked.force(_chosen(choice, "tool_choice"), "tool_choice")
+
+
+def _chosen(tool: JsonObject, where: str) -> object:
+    kind, name, space = tool.get("type"), tool.get("name"), tool.get("namespace")
+    if kind in ("function", "custom"):
+        return f"{space}.{name}" if isinstance(space, str) and isinstance(name, str) else name
+    if kind == "mcp" and isinstance(tool.get("server_label"), str):
+        return f"mcp:{tool['server_label']}"
+    if kind == "namespace" or not (isinstance(kind, str) and kind in _PROVIDER_RUN):
+        refuse(f"{where}.type", "a choice that is not known here", expected="a type of the responses API")
+    return kind
+
+
+def _read_item(asked: Asked, item: JsonObject, where: str) -> None:
+    """One item of ``input``: messages, calls and their results, and the items that change what the model may use."""
+    kind = item.get("type", "message" if "role" in item else "item_reference")
+    if not isinstance(kind, str):
+        refuse(f"{where}.type", "not a type", type(kind).__name__, "a string")
+    if kind == "item_reference":
+        asked.state("item_reference")
+    if kind in _TOOL_ITEMS:
+        for n, tool in enumerate(list_of_objects(item.get("tools"), f"{where}.tools")):
+            _read_tool(asked, tool, f"{where}.tools[{n}]")
+    elif "tools" in item and kind != "mcp_list_tools":
+        refuse(f"{where}.tools", "tools in an item that is not known to hold any", expected="an additional_tools item")
+    for key in ("functions", "mcp_servers", "definition", "tool", "tool_changes"):
+        if key in item:
+            refuse(f"{where}.{key}", "not a member of this API", expected="no such key")
+    asked.same_model(item.get("model"), f"{where}.model")
+
+
+class _Reader(ResponseReader):
+    markers = re.compile(
+        rb'"response"|output_item|response\.(?:completed|failed|incomplete)|"error"(?!: ?null)|event: ?error|\[DONE\]|'
+        + ESCAPED_ASCII
+    )
+
+    def on_event(self, event: str, data: bytes) -> bool:
+        if data.lstrip().startswith(b"[DONE]"):
+            return True  # clients stop here; without a terminal event before it the answer is not whole
+        if event not in _TERMINAL and not self.markers.search(data):
+            return False
+        told = load_object(data)
+        if told is None:
+            self.unread = True
+            return event in _TERMINAL
+        kind = text(told.get("type"))
+        if "output_item" in kind:
+            self._read_output(told.get("output_index"), told.get("item"))
+        self._read_answer(member(told, "response"))
+        ending = {event, kind} & _TERMINAL
+        self.ended = self.ended or bool(ending)
+        self.failed = self.failed or bool(ending & _FAILED)
+        return bool(ending)
+
+    def _read_answer(self, answer: JsonObject) -> None:
+        self._read_model(answer.get("model"))
+        usage = member(answer, "usage")
+        read, wrote = count(usage.get("input_tokens")), count(usage.get("output_tokens"))
+        if read is not None or wrote is not None:
+            self.usage_known = True
+            self.tokens_input = self.tokens_input if read is None else read
+            self.tokens_output = self.tokens_output if wrote is None else wrote
+        for n, item in enumerate(objects(answer.get("output"))):
+            self._read_output(n, item)
+
+    def _read_output(self, index: Any, item: Any) -> None:
+        """An item is told when it begins, when it is done, and in the whole answer: noted once per place and name."""
+        name = _called(item) if isinstance(item, dict) else ""
+        if name:
+            self._call((index if isinstance(index, int) else None, name), name)
+
+
+def _called(item: JsonObject) -> str:
+    kind, name = text(item.get("type")), text(item.get("name"))
+    if kind in ("function_call", "custom_tool_call"):
+        space = text(item.get("namespace"))
+        return f"{space}.{name}" if space else name
+    if kind == "mcp_call":
+        return f"mcp:{text(item.get('server_label'))}.{name}"
+    return kind.removesuffix("_call") if kind.endswith("_call") else ""

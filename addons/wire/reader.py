@@ -1,0 +1,115 @@
+"""What is read from a provider's answer while it passes: usage, the model that answered, the tools it calls, its end.
+
+A reader looks, it never changes a byte, and it never raises: an answer that is not what the provider documents leaves
+its members as they are. Pure.
+
+``markers`` is a regular expression over raw bytes: an event in which it finds nothing tells the reader nothing, so that
+the tap can pass a chunk on after one scan (``stream_tap``). Its alternatives lie within one line and ask for nothing
+around them, hence splitting or joining chunks cannot hide a match. Keys written with ``\\u`` escapes of ASCII letters
+match as well.
+"""
+
+from __future__ import annotations
+
+import re
+from abc import ABC, abstractmethod
+from typing import Any
+
+import orjson
+
+from ...tokens.canonical import MAX_SAFE_INT, JsonObject
+from ...tokens.errors import clip
+
+ESCAPED_ASCII = rb"\\u00[4-7]"
+MAX_TOOL_CALLS = 256
+MORE_TOOL_CALLS = "…"
+"""Stands last in ``tool_calls`` when an answer calls more than ``MAX_TOOL_CALLS`` tools."""
+_MAX_NAME_CHARS = 256
+
+
+class ResponseReader(ABC):
+    """Reads one answer: ``read_json`` once, or ``on_event`` for each event of a stream.
+
+    ``tokens_input`` counts everything that was read by the model, cached or not; ``tokens_output`` what it wrote,
+    reasoning included: the provider's own figures, 0 where it gave none (``usage_known``). ``model`` is the one that
+    the answer names. ``ended`` says that the provider ended the answer in its own way, ``failed`` that this end is an
+    error, ``unread`` that something could not be read as the provider documents it.
+    """
+
+    markers: re.Pattern[bytes]
+
+    def __init__(self) -> None:
+        self.tokens_input = 0
+        self.tokens_output = 0
+        self.usage_known = False
+        self.model: str | None = None
+        self.ended = False
+        self.failed = False
+        self.unread = False
+        self._calls: dict[object, str] = {}
+        self._more_calls = False
+
+    @property
+    def tool_calls(self) -> tuple[str, ...]:
+        """Names of the tools that the answer calls, in order, one for each call."""
+        return (*self._calls.values(), MORE_TOOL_CALLS) if self._more_calls else tuple(self._calls.values())
+
+    def read_json(self, body: bytes) -> None:
+        """Read a whole answer that is not a stream."""
+        answer = load_object(body)
+        if answer is None:
+            self.unread = True
+            return
+        self.ended = True
+        self.failed = bool(answer.get("error"))
+        self._read_answer(answer)
+
+    @abstractmethod
+    def on_event(self, event: str, data: bytes) -> bool:
+        """Read one event of a stream; True for the provider's terminal event, from which on bytes are held."""
+
+    @abstractmethod
+    def _read_answer(self, answer: JsonObject) -> None: ...
+
+    def _call(self, key: object, name: str) -> None:
+        """Note the call ``key``; the same key again replaces its name."""
+        if key in self._calls or len(self._calls) < MAX_TOOL_CALLS:
+            self._calls[key] = clip(name, _MAX_NAME_CHARS)
+        else:
+            self._more_calls = True
+
+    def _read_model(self, value: object) -> None:
+        if isinstance(value, str) and value:
+            self.model = clip(value, _MAX_NAME_CHARS)
+
+
+def load_object(data: bytes) -> JsonObject | None:
+    """``data`` as a JSON object, or None. Lenient: this is for looking, not for judging."""
+    try:
+        value = orjson.loads(data)
+    except orjson.JSONDecodeError:
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def objects(value: Any) -> list[JsonObject]:
+    """The objects in a list; empty for anything else."""
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
+
+
+def member(value: Any, key: str) -> JsonObject:
+    """The object at ``key``, or an empty one."""
+    found = value.get(key) if isinstance(value, dict) else None
+    return found if isinstance(found, dict) else {}
+
+
+def count(value: Any) -> int | None:
+    """``value`` as a number of tokens, or None."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        return None
+    return value if 0 <= value <= MAX_SAFE_INT else None
+
+
+def text(value: Any) -> str:
+    """``value`` if it is a string, else the empty one."""
+    return value if isinstance(value, str) else ""
