@@ -9,9 +9,10 @@ from dataclasses import dataclass
 class CallFacts:
     """Facts of one model call. Names are as they stand on the wire.
 
-    ``tools`` are the declared tools, provider-run ones by their type, namespaced ones as ``namespace.name``, in order and
-    without repeats. ``provider_state`` names the members that point at content held by the provider
-    (``previous_response_id``, ``conversation``, a stored prompt), which the gateway cannot read.
+    ``tools`` are the declared tools, provider-run ones by their type, namespaced ones as ``namespace.name``, in order
+    and without repeats. ``provider_state`` names the members that point at content held by the provider
+    (``previous_response_id``, ``conversation``, a stored prompt), which the gateway cannot read. ``tool_choice`` is
+    the name of the tool that the call must use, as in ``tools``; a mode (auto, none, required, any) is None.
     """
 
     provider: str

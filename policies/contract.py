@@ -1,0 +1,281 @@
+"""Contracts: the accepted shapes in, one ``Policy`` out; hashed, signed, opened. Pure.
+
+The hash of a contract is ``sha256_b64u(JCS(document))`` with an inner ``policy_hash`` left out (protocol.md C.1), so
+what is signed is what the reviewer read. An inner ``policy_hash`` must agree; a placeholder is one that is no
+43-character digest, and ``sign_contract`` fills it. In a signed contract a placeholder is refused: the signature
+would not cover it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Container, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+import orjson
+
+from ..tokens.canonical import JsonObject, jcs_bytes, parse_json_object
+from ..tokens.digests import is_sha256_b64u, sha256_b64u
+from ..tokens.envelope import build_envelope, check_envelope_shape, check_envelope_signature
+from ..tokens.errors import ClawproxyError
+from ..tokens.keys import Role, SigningKey
+from .claw_contract import read_claw
+from .policy import TIERS, Policy, Shape
+from .tool_classes import ToolClasses
+from .tools import MODEL_CALL
+from .wpc_v1 import read_wpc_v1
+from .wpc_v2 import read_wpc_v2
+
+ENVELOPE_TYPE = "work_policy_contract"
+MAX_CONTRACT_BYTES = 65_536
+"""Size of a contract's JSON; the reference registry takes no larger one (protocol.md C.6)."""
+
+_BOUNDS = {"max_bytes": MAX_CONTRACT_BYTES, "max_depth": 16, "max_nodes": 20_000}
+
+
+@dataclass(frozen=True, slots=True)
+class Contract:
+    """A contract that was read: the document as it is written, and what it means. Nothing about who signed it."""
+
+    document: JsonObject = field(repr=False)
+    policy: Policy
+    stated_hash: str | None
+
+    @property
+    def policy_hash_b64u(self) -> str:
+        return self.policy.policy_hash_b64u
+
+    @property
+    def has_placeholder(self) -> bool:
+        """Whether the inner ``policy_hash`` still waits for ``sign_contract``."""
+        return self.stated_hash is not None and not is_sha256_b64u(self.stated_hash)
+
+
+def hashed_view(document: JsonObject) -> JsonObject:
+    """The part of a contract that its hash covers: all but an inner ``policy_hash``. For ``hashed=`` of
+    tokens.envelope.
+    """
+    return {name: value for name, value in document.items() if name != "policy_hash"}
+
+
+def hash_contract(document: JsonObject) -> str:
+    """The policy hash of a document, 43 base64url characters; raises ``ClawproxyError`` for what JCS cannot express."""
+    return sha256_b64u(jcs_bytes(hashed_view(document)))
+
+
+def parse_contract(source: bytes | JsonObject) -> Contract:
+    """Read a contract document of any accepted shape; raises ``ClawproxyError`` (WPC_INVALID) with one clear line.
+
+    ``source`` is JSON text, or an object that came from strict JSON. For a signed contract see ``open_contract`` and
+    ``document_in``.
+    """
+    document = _bounded(source)
+    if "envelope_type" in document or "payload" in document:
+        raise ClawproxyError("WPC_INVALID", "this is an envelope", expected="the contract itself, which is its payload")
+    read = _reader_of(document)
+    policy_hash = hash_contract(document)
+    policy = read(document, policy_hash)
+    stated = document.get("policy_hash")
+    if is_sha256_b64u(stated) and stated != policy_hash:
+        raise ClawproxyError(
+            "WPC_INVALID",
+            "the contract states another hash than its own",
+            where="policy_hash",
+            got=stated,
+            expected=policy_hash,
+            remedy="take policy_hash out; clawproxy contract sign fills it",
+        )
+    return Contract(document, policy, stated)
+
+
+def _bounded(source: bytes | JsonObject) -> JsonObject:
+    try:
+        # through JSON once more: an object in memory gets the same bounds as a file, and is ours from here on
+        data = source if isinstance(source, bytes) else orjson.dumps(source)
+        return parse_json_object(data, **_BOUNDS)
+    except (orjson.JSONEncodeError, RecursionError):
+        raise ClawproxyError("WPC_INVALID", "not a JSON object", expected="strings, numbers, lists, objects") from None
+    except ClawproxyError as err:
+        raise ClawproxyError("WPC_INVALID", err.message, where=err.where, got=err.got, expected=err.expected) from None
+
+
+def _reader_of(document: JsonObject) -> Callable[[JsonObject, str], Policy]:
+    version = document.get("policy_version")
+    if "policy_version" in document and "policy_name" in document:
+        raise ClawproxyError(
+            "WPC_INVALID", "two shapes in one contract", got="policy_name and policy_version", expected="one of them"
+        )
+    if version == "1":
+        return read_wpc_v1
+    if version == "2":
+        return read_wpc_v2
+    if "policy_version" in document:
+        raise ClawproxyError(
+            "WPC_INVALID", "unknown version", where="policy_version", got=repr(version), expected='"1" or "2"'
+        )
+    if "policy_name" not in document:
+        expected = "policy_name (Claw contract) or policy_version (WPC)"
+        raise ClawproxyError("WPC_INVALID", "not a contract", got="neither name nor version", expected=expected)
+    return read_claw
+
+
+def sign_contract(document: JsonObject, key: SigningKey, issued_at: str) -> JsonObject:
+    """The signed envelope of a contract, to be written with ``jcs_bytes``. A contract that cannot be read is not
+    signed.
+
+    In the Claw shape a missing or placeholder ``policy_hash`` is filled. ``issued_at`` as
+    ``tokens.envelope.timestamp``.
+    """
+    if key.role is not Role.POLICY:
+        raise ClawproxyError("KEY_ROLE", "contracts are signed with a policy key", got=str(key.role), expected="policy")
+    contract = parse_contract(document)
+    payload = dict(contract.document)
+    if contract.policy.shape is Shape.CLAW:
+        payload["policy_hash"] = contract.policy_hash_b64u
+    return build_envelope(ENVELOPE_TYPE, payload, key, issued_at, hashed=hashed_view(payload))
+
+
+def document_in(value: JsonObject) -> JsonObject:
+    """The contract document of a file that holds either the document or its signed envelope. Checks no signature."""
+    payload = value.get("payload")
+    return payload if value.get("envelope_type") == ENVELOPE_TYPE and isinstance(payload, dict) else value
+
+
+def open_contract(envelope: object, signers: Container[str], *, expected_hash: str | None = None) -> Contract:
+    """Check a signed contract and read it, in this order; raises ``ClawproxyError`` with a reason of the pin step.
+
+    1. shape and algorithms, and no ``expires_at``, which nothing would sign (WPC_ENVELOPE_INVALID); 2. the signer is
+      one of ``signers`` (WPC_SIGNER_NOT_ALLOWED); 3. the hash is the payload's and, if given, ``expected_hash``
+      (WPC_ENVELOPE_INVALID); 4. the signature (WPC_SIGNATURE_INVALID); 5. the document (WPC_INVALID), without
+      placeholder.
+    """
+    try:
+        shaped = check_envelope_shape(envelope, ENVELOPE_TYPE)
+    except ClawproxyError as err:
+        raise _renamed(err, "WPC_ENVELOPE_INVALID") from None
+    if "expires_at" in shaped:
+        raise ClawproxyError("WPC_ENVELOPE_INVALID", "unknown member in an envelope", got="expires_at")
+    if shaped["signer_did"] not in signers:
+        raise ClawproxyError(
+            "WPC_SIGNER_NOT_ALLOWED", "the signer is not trusted", where="signer_did", got=shaped["signer_did"]
+        )
+    payload: JsonObject = shaped["payload"]
+    if expected_hash is not None and shaped["payload_hash_b64u"] != expected_hash:
+        raise ClawproxyError(
+            "WPC_ENVELOPE_INVALID",
+            "this is another contract",
+            where="payload_hash_b64u",
+            got=shaped["payload_hash_b64u"],
+            expected=expected_hash,
+        )
+    try:
+        check_envelope_signature(shaped, hashed=hashed_view(payload))
+    except ClawproxyError as err:
+        known = err.reason == "SIGNATURE_INVALID"
+        raise _renamed(err, "WPC_SIGNATURE_INVALID" if known else "WPC_ENVELOPE_INVALID") from None
+    contract = parse_contract(payload)
+    if contract.has_placeholder:
+        raise ClawproxyError(
+            "WPC_ENVELOPE_INVALID",
+            "a signed contract holds a placeholder",
+            where="payload.policy_hash",
+            got=contract.stated_hash,
+        )
+    return contract
+
+
+def _renamed(err: ClawproxyError, reason: str) -> ClawproxyError:
+    return ClawproxyError(reason, err.message, where=err.where, got=err.got, expected=err.expected)
+
+
+# -- check -------------------------------------------------------------------------------------------------------
+
+
+class Weight(StrEnum):
+    """How much a note matters: ``problem`` means that calls are refused, or that an entry does nothing."""
+
+    PROBLEM = "problem"
+    NOTE = "note"
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """Something a reviewer should know about a contract that is well formed."""
+
+    weight: Weight
+    where: str
+    message: str
+    remedy: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.message}" + (f"; {self.remedy}" if self.remedy else "")
+
+
+def check_contract(contract: Contract, tool_classes: ToolClasses) -> list[Note]:
+    """What a well-formed contract does not do, or would not let through; the empty list for one without surprises."""
+    policy, notes = contract.policy, []
+    if contract.has_placeholder:
+        notes.append(
+            Note(Weight.NOTE, "policy_hash", "a placeholder stands here", "clawproxy contract sign fills in the hash")
+        )
+    notes += [
+        Note(Weight.PROBLEM, demand.field, f"cannot be enforced: {demand.why}", "no call goes out under this contract")
+        for demand in policy.demands
+    ]
+    notes += _model_notes(policy)
+    if policy.shape is Shape.CLAW:
+        notes += _tool_notes(contract.document, tool_classes)
+    return notes
+
+
+def _model_notes(policy: Policy) -> list[Note]:
+    notes = []
+    if policy.models is not None and not policy.models.patterns:
+        notes.append(
+            Note(Weight.PROBLEM, "allowed_models", "no model may be called", "name the models that may be called")
+        )
+    if policy.providers == ():
+        notes.append(
+            Note(Weight.PROBLEM, "allowed_providers", "no provider may be called", "name one, or take the field out")
+        )
+    if policy.model_call_denied:
+        notes.append(Note(Weight.PROBLEM, "denied_tools", f"{MODEL_CALL} is denied, so no model may be called"))
+    if policy.minimum_tier != TIERS[0]:
+        message = f"no closed provider reaches {policy.minimum_tier}, so no call goes out"
+        notes.append(Note(Weight.PROBLEM, "minimum_model_identity_tier", message))
+    if policy.statements is not None and not any(s.allows for s in policy.statements):
+        notes.append(Note(Weight.PROBLEM, "statements", "no statement allows anything"))
+    return notes
+
+
+def _tool_notes(document: JsonObject, tool_classes: ToolClasses) -> list[Note]:
+    notes, own = [], document.get("tool_classes", {})
+    spoken: list[str] = []
+    for name in ("allowed_tools", "denied_tools"):
+        for entry in document.get(name, ()):
+            spoken.append(entry)
+            if entry == MODEL_CALL or entry in own or tool_classes.is_wire_name(entry):
+                continue
+            agents = tool_classes.agents_with(entry)
+            remedy = (
+                f"copy the class of {' or '.join(agents)} from configs/tool_classes.toml into tool_classes"
+                if agents
+                else "tie it to the tool's wire names in tool_classes"
+            )
+            message = "stands only for a tool that has exactly this name on the wire"
+            notes.append(Note(Weight.PROBLEM, f'{name}["{entry}"]', message, remedy))
+    both = set(document.get("allowed_tools", ())) & set(document.get("denied_tools", ()))
+    notes += [
+        Note(Weight.PROBLEM, f'allowed_tools["{entry}"]', "is denied as well; the denial holds")
+        for entry in sorted(both)
+    ]
+    spoken += _actions(document)
+    for entry in own:
+        if entry not in spoken:
+            notes.append(Note(Weight.NOTE, f'tool_classes["{entry}"]', "no tool list names this class"))
+    return notes
+
+
+def _actions(document: Mapping[str, object]) -> list[str]:
+    approvals = document.get("approvals")
+    return [str(entry["action"]) for entry in approvals] if isinstance(approvals, list) else []

@@ -1,0 +1,165 @@
+"""Step 6: may this call go out. Pure: facts × grant × policy → ``Allow`` or ``Refusal``, the first rule that refuses
+wins.
+
+Order: the token's scope, provider, model, model identity tier, content held by the provider, tools (each denial
+before the first permission), the tool that the call must use.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from ..tokens.errors import clip
+from ..tokens.grant import Grant
+from ..tokens.reasons import Refusal
+from .facts import CallFacts
+from .names import is_settled
+from .policy import TIERS, Policy
+from .statements import Statement, judge
+from .tools import MODEL_CALL, ToolRules
+
+_MAX_DETAIL_CHARS = 300
+
+
+@dataclass(frozen=True, slots=True)
+class Allow:
+    """What let the call through: contract field and entry, as in ``Refusal.rule``."""
+
+    policy_hash_b64u: str
+    provider_rule: str
+    model_rule: str
+    tool_rules: tuple[str, ...] = ()
+    """One per declared tool, in the order of ``CallFacts.tools``."""
+
+
+def decide(facts: CallFacts, grant: Grant, policy: Policy) -> Allow | Refusal:
+    """Judge one call. A refusal's ``rule`` names the field and entry, its ``detail`` what would be allowed instead."""
+    if not grant.covers_provider(facts.provider):
+        return Refusal("TOKEN_INSUFFICIENT_SCOPE", "claim scope", f"no scope covers calls to {clip(facts.provider)}")
+    provider = _provider(facts, policy)
+    if isinstance(provider, Refusal):
+        return provider
+    model = _model(facts, grant, policy)
+    if isinstance(model, Refusal):
+        return model
+    if TIERS.index(policy.minimum_tier) > 0:
+        rule = f'minimum_model_identity_tier "{policy.minimum_tier}"'
+        return Refusal("POLICY_MODEL_IDENTITY_TIER_TOO_LOW", rule, f"a closed provider gives {TIERS[0]}")
+    if facts.provider_state:
+        return Refusal("POLICY_STATE_NOT_READABLE", clip(facts.provider_state[0]), "its content is not in the request")
+    tools = _tools(facts, grant, policy)
+    if isinstance(tools, Refusal):
+        return tools
+    if facts.tool_choice is not None and facts.tool_choice not in facts.tools:
+        detail = f'the call must use "{clip(facts.tool_choice)}", which it does not declare'
+        return Refusal("POLICY_TOOL_NOT_ALLOWED", "tool_choice", detail)
+    return Allow(policy.policy_hash_b64u, provider, model, tools)
+
+
+def _provider(facts: CallFacts, policy: Policy) -> str | Refusal:
+    if policy.providers is None:
+        return "any provider of the catalogue"
+    if facts.provider in policy.providers:
+        return f'allowed_providers["{facts.provider}"]'
+    return Refusal(
+        "POLICY_PROVIDER_NOT_ALLOWED",
+        f'allowed_providers has no entry "{clip(facts.provider)}"',
+        _allowed("providers", policy.providers),
+    )
+
+
+def _model(facts: CallFacts, grant: Grant, policy: Policy) -> str | Refusal:
+    if policy.model_call_denied:
+        return Refusal("POLICY_MODEL_NOT_ALLOWED", f'denied_tools["{MODEL_CALL}"]', "the contract allows no model call")
+    if not facts.model:
+        return Refusal("POLICY_MODEL_REQUIRED", "allowed_models", "the call names no model")
+    shown = clip(facts.model)
+    if not is_settled(facts.model):
+        return Refusal("POLICY_MODEL_NOT_ALLOWED", "model names", f'"{shown}" is no plain name of up to 256 characters')
+    if policy.models is None:
+        resource = f"{facts.provider}/{facts.model}"
+        return _by_statements(policy.statements or (), "model:invoke", resource, _context(facts, grant))
+    entry = policy.models.permission(facts.model)
+    if entry is None:
+        rule = f'allowed_models has no entry for "{shown}"'
+        return Refusal("POLICY_MODEL_NOT_ALLOWED", rule, _allowed("models", policy.models.patterns))
+    return f'allowed_models["{entry}"]'
+
+
+def _tools(facts: CallFacts, grant: Grant, policy: Policy) -> tuple[str, ...] | Refusal:
+    if not facts.tools:
+        return ()
+    if policy.statements is not None:
+        return _tools_by_statements(facts, grant, policy.statements)
+    if policy.tools is None:
+        return Refusal(
+            "POLICY_TOOL_NOT_ALLOWED", "wpc v1", "this shape of contract has no word for tools, so none may be declared"
+        )
+    for tool in facts.tools:
+        denial = policy.tools.denial(tool)
+        if denial is not None:
+            return Refusal("POLICY_TOOL_DENIED", str(denial), f'the call declares "{clip(tool)}"')
+    rules = []
+    for tool in facts.tools:
+        rule = _permission(tool, policy.tools)
+        if isinstance(rule, Refusal):
+            return rule
+        rules.append(rule)
+    return tuple(rules)
+
+
+def _permission(tool: str, rules: ToolRules) -> str | Refusal:
+    shown = clip(tool)
+    if not is_settled(tool):
+        return Refusal("POLICY_TOOL_NOT_ALLOWED", "tool names", f'"{shown}" is no plain name of up to 256 characters')
+    approval = rules.approval(tool)
+    if approval is not None:
+        return Refusal("POLICY_TOOL_NOT_ALLOWED", str(approval), f'"{shown}" needs an approval')
+    lookalike = rules.lookalike(tool)
+    if lookalike is not None:
+        return Refusal("POLICY_TOOL_NOT_ALLOWED", "tool names", f'"{shown}" only looks like "{lookalike}"')
+    rule = rules.permission(tool)
+    if rule is None:
+        detail = _allowed("tools", (r.pattern for r in rules.allowed))
+        return Refusal("POLICY_TOOL_NOT_ALLOWED", f'allowed_tools has no entry for "{shown}"', detail)
+    return str(rule)
+
+
+def _tools_by_statements(
+    facts: CallFacts, grant: Grant, statements: tuple[Statement, ...]
+) -> tuple[str, ...] | Refusal:
+    rules = []
+    for tool in facts.tools:
+        if not is_settled(tool):
+            detail = f'"{clip(tool)}" is no plain name of up to 256 characters'
+            return Refusal("POLICY_TOOL_NOT_ALLOWED", "tool names", detail)
+        context = {**_context(facts, grant), "Tool:Name": tool}
+        rule = _by_statements(statements, "tool:execute", tool, context)
+        if isinstance(rule, Refusal):
+            return rule
+        rules.append(rule)
+    return tuple(rules)
+
+
+def _context(facts: CallFacts, grant: Grant) -> dict[str, str]:
+    return {"Agent:DID": grant.sub, "Model:Provider": facts.provider, "Model:Name": facts.model or ""}
+
+
+def _by_statements(
+    statements: tuple[Statement, ...], action: str, resource: str, context: dict[str, str]
+) -> str | Refusal:
+    verdict = judge(statements, action, resource, context, fold_denials=action == "tool:execute")
+    sids = ", ".join(f'statements["{sid}"]' for sid in verdict.sids)
+    if verdict.allowed:
+        return sids
+    detail = (
+        f'{action} on "{clip(resource)}" is denied' if sids else f'no statement allows {action} on "{clip(resource)}"'
+    )
+    return Refusal("POLICY_STATEMENT_DENIED", sids or "statements", detail)
+
+
+def _allowed(what: str, entries: Iterable[str]) -> str:
+    """What would be allowed, for people; clipped, since a contract may have hundreds of entries."""
+    names = ", ".join(dict.fromkeys(entries))
+    return f"allowed {what}: {clip(names, _MAX_DETAIL_CHARS)}" if names else f"the contract allows no {what}"

@@ -1,0 +1,77 @@
+"""What a contract says, whatever its shape: one frozen value that ``pin`` returns and ``decide`` reads. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from ..tokens.canonical import JsonObject
+from .names import matches
+from .statements import Statement
+from .tools import ToolRules
+
+DEFAULT_MAX_TTL_S = 3600
+"""Longest life of a token where its contract does not say (protocol.md B.3)."""
+
+TIERS = ("closed_opaque", "closed_provider_manifest", "openweights_hashable", "tee_measured")
+"""Model identity tiers, weakest first (protocol.md C.1). A closed provider gives the first and no more."""
+
+
+class Shape(StrEnum):
+    """The accepted shapes of a contract."""
+
+    CLAW = "claw"
+    WPC_V1 = "wpc-v1"
+    WPC_V2 = "wpc-v2"
+
+
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """Something that the contract demands and that this gateway cannot enforce yet."""
+
+    field: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class ModelRules:
+    """``allowed_models``: exact names, or patterns with ``*`` (any run of characters, ``/`` too)."""
+
+    patterns: tuple[str, ...] = ()
+    fold_case: bool = False
+    """WPC v1 compares without regard to ASCII case (protocol.md C.4); everywhere else case counts."""
+
+    def permission(self, model: str) -> str | None:
+        """The entry that allows ``model``."""
+        if not self.fold_case:
+            return next((entry for entry in self.patterns if matches(entry, model)), None)
+        if not model.isascii():  # lower() outside ASCII maps unlike letters onto each other
+            return None
+        lower = model.lower()
+        return next((entry for entry in self.patterns if entry.isascii() and matches(entry.lower(), lower)), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """One contract, ready to be judged against.
+
+    ``providers`` None means any provider of the catalogue, an empty tuple none. ``models`` None means that
+    ``statements`` decide (WPC v2). ``tools`` None means that statements decide, or, without statements, that the
+    shape has no word for tools and each declared tool is refused (WPC v1). ``model_call_denied`` is set where
+    ``denied_tools`` names the model call itself. ``max_ttl_s`` bounds exp - iat of a token. ``demands`` must be empty
+    for a call to go out. ``envelope`` is the signed contract that it was pinned from, empty for a document that was
+    only read.
+    """
+
+    policy_hash_b64u: str
+    shape: Shape
+    name: str
+    providers: tuple[str, ...] | None
+    models: ModelRules | None
+    tools: ToolRules | None
+    statements: tuple[Statement, ...] | None = None
+    minimum_tier: str = TIERS[0]
+    model_call_denied: bool = False
+    max_ttl_s: int = DEFAULT_MAX_TTL_S
+    demands: tuple[Demand, ...] = ()
+    envelope: JsonObject = field(default_factory=dict, repr=False, compare=False)

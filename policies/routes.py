@@ -1,0 +1,324 @@
+"""Step 1: which provider, and which of its routes, a request is for. Pure; the catalogue is configs/providers.toml.
+
+The world is closed: a method and exact path that no route has is refused, and so is a path or query that could be
+read in two ways. Paths are compared as they stand in the request line, undecoded.
+
+On the base-URL listener a route is reached in three forms:
+
+- ``<prefix><path>``, such as ``/anthropic/v1/messages``: the provider's own API, answered as it answers;
+- ``/v1/proxy/<provider>``: the reference's form (protocol.md D.1); which route is meant shows in the X-OpenAI-API
+  header or in the body (``Catalogue.choose``);
+- the bare path, such as ``/v1/messages``, of a route that has ``bare = true``.
+
+The last two are compatibility forms: their answers carry the receipt.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from ..tokens.canonical import JsonObject
+from ..tokens.errors import ClawproxyError, clip
+from ..tokens.reasons import Refusal
+from .fields import PROVIDER_NAME, Fields
+from .tool_classes import parse_toml
+
+_PROXY_PREFIX = "/v1/proxy/"
+_MAX_PATH_CHARS = 1024
+_PATH = re.compile(r"(/[A-Za-z0-9._~:-]+)+", re.ASCII)
+_REQUEST_PATH = re.compile(rf"/|{_PATH.pattern}/?", re.ASCII)
+_QUERY = re.compile(r"[A-Za-z0-9._~-]+=[A-Za-z0-9._~-]+(&[A-Za-z0-9._~-]+=[A-Za-z0-9._~-]+)*", re.ASCII)
+_HOST = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*", re.ASCII)
+_ORIGIN = re.compile(r"(https?)://(\[[0-9a-f:.]+\]|[a-z0-9.-]+)(?::([0-9]{1,5}))?/?", re.ASCII)
+_HEADER = re.compile(r"[a-z0-9-]+\*?", re.ASCII)
+_CREDENTIAL_HEADERS = frozenset(
+    {
+        "authorization",
+        "proxy-authorization",
+        "x-api-key",
+        "api-key",
+        "x-goog-api-key",
+        "cookie",
+        "x-cst",
+        "x-scoped-token",
+    }
+)
+_API_HEADER = {"responses": "openai_responses", "chat_completions": "openai_chat"}
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One method and path of a provider. ``query`` holds the ``name=value`` pairs that may follow it."""
+
+    name: str
+    method: str
+    path: str
+    format: str
+    query: frozenset[str]
+    bare: bool
+
+
+@dataclass(frozen=True, slots=True)
+class HeaderNames:
+    """Header field names, lower case; an entry may end in ``*``. ``"accept" in names`` is how it is asked."""
+
+    exact: frozenset[str]
+    prefixes: tuple[str, ...]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.exact or (isinstance(name, str) and name.startswith(self.prefixes or ("\n",)))
+
+
+@dataclass(frozen=True, slots=True)
+class Provider:
+    """A provider: where its calls go (``scheme``, ``host``, ``port``), under which names agents know it, and what
+    passes.
+    """
+
+    name: str
+    scheme: str
+    host: str
+    port: int
+    hosts: frozenset[tuple[str, int]]
+    prefix: str
+    credential_header: str
+    credential_scheme: str
+    default_headers: Mapping[str, str]
+    forwarded_headers: HeaderNames
+    routes: tuple[Route, ...]
+
+    @property
+    def authority(self) -> str:
+        """The Host field of a request to it: the port only where it is not the scheme's own."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return host if self.port == (443 if self.scheme == "https" else 80) else f"{host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class RouteMatch:
+    """The route that a request is for. With ``candidates`` the body decides between them (``Catalogue.choose``)."""
+
+    provider: Provider
+    route: Route
+    query: str
+    compat: bool
+    candidates: tuple[Route, ...] = ()
+
+    @property
+    def upstream_path(self) -> str:
+        """Path and query of the request that goes to the provider."""
+        return f"{self.route.path}?{self.query}" if self.query else self.route.path
+
+    @property
+    def format_by_body(self) -> bool:
+        """Whether the route is not certain until the body is read."""
+        return len(self.candidates) > 1
+
+
+class Catalogue:
+    """The providers and their routes; see the module for the forms of a path."""
+
+    def __init__(self, providers: Mapping[str, Provider]) -> None:
+        self.providers = dict(providers)
+        self._by_host: dict[tuple[str, int], Provider] = {}
+        self._reverse: dict[str, tuple[Provider, Route, bool]] = {}
+        for provider in self.providers.values():
+            for host in provider.hosts:
+                _put(self._by_host, host, provider, f"host {host[0]}:{host[1]}")
+            for route in provider.routes:
+                _put(self._reverse, provider.prefix + route.path, (provider, route, False), f"path of {route.name}")
+                if route.bare:
+                    _put(self._reverse, route.path, (provider, route, True), f"bare path {route.path}")
+
+    def has_host(self, host: str, port: int) -> bool:
+        """Whether a provider is known by this host name and port: exact, lower case, without a trailing dot."""
+        return (host, port) in self._by_host
+
+    def match_host(self, host: str, port: int, method: str, path: str) -> RouteMatch | Refusal:
+        """The route for a request that was sent to a provider's own host (proxy and transparent listeners)."""
+        provider = self._by_host.get((host, port))
+        if provider is None:
+            return Refusal("ROUTE_NOT_FOUND", "provider hosts", "no provider of the catalogue is at this host and port")
+        split = _split(path)
+        if isinstance(split, Refusal):
+            return split
+        bare, query = split
+        route = next((route for route in provider.routes if route.path == bare), None)
+        if route is None:
+            return _no_route(provider)
+        return _matched(provider, route, method, query, compat=False)
+
+    def match_reverse(self, method: str, path: str) -> RouteMatch | Refusal:
+        """The route for a request to the base-URL listener."""
+        split = _split(path)
+        if isinstance(split, Refusal):
+            return split
+        bare, query = split
+        if bare.startswith(_PROXY_PREFIX):
+            name = bare.removeprefix(_PROXY_PREFIX)
+            provider = self.providers.get(name)
+            if provider is None:
+                known = ", ".join(self.providers)
+                return Refusal("UNKNOWN_PROVIDER", f'/v1/proxy/ names "{clip(name)}"', f"known providers: {known}")
+            found = _matched(provider, provider.routes[0], method, query, compat=True)
+            return found if isinstance(found, Refusal) else replace(found, candidates=provider.routes)
+        known_path = self._reverse.get(bare)
+        if known_path is None:
+            owner = next((p for p in self.providers.values() if bare.startswith(p.prefix + "/")), None)
+            return _no_route(owner)
+        provider, route, compat = known_path
+        return _matched(provider, route, method, query, compat=compat)
+
+    def choose(self, match: RouteMatch, body: JsonObject, api_header: str | None) -> RouteMatch | Refusal:
+        """Settle a match that the body decides (protocol.md D.5): by X-OpenAI-API, else ``input`` without ``messages``
+        means responses, anything else chat completions. A header against the route of the path is refused.
+        """
+        wanted: str | None = None
+        if api_header is not None:
+            wanted = _API_HEADER.get(api_header)
+            if wanted is None:
+                return Refusal("INVALID_REQUEST", "X-OpenAI-API", "neither responses nor chat_completions")
+        if not match.format_by_body:
+            if wanted is not None and wanted != match.route.format:
+                return Refusal("INVALID_REQUEST", "X-OpenAI-API", "the header names another API than the path")
+            return match
+        if wanted is None:
+            wanted = "openai_responses" if "input" in body and "messages" not in body else "openai_chat"
+        route = next((route for route in match.candidates if route.format == wanted), None)
+        if route is None:
+            return Refusal("INVALID_REQUEST", "X-OpenAI-API", f"{match.provider.name} has no such API")
+        return replace(match, route=route, candidates=())
+
+
+def _put[K, V](table: dict[K, V], key: K, value: V, what: str) -> None:
+    if key in table:
+        raise ClawproxyError("CONFIG_INVALID", f"two providers have the same {what}", expected="each one once")
+    table[key] = value
+
+
+def _split(path: str) -> tuple[str, str] | Refusal:
+    """Path and query, or a refusal for anything that two readers could take for different routes."""
+    bare, mark, query = path.partition("?")
+    if len(path) > _MAX_PATH_CHARS or not _REQUEST_PATH.fullmatch(bare) or "/./" in f"{bare}/" or ".." in bare:
+        return Refusal("REQUEST_AMBIGUOUS", "path", "only plain segments of letters, digits and . _ ~ : - are read")
+    if mark and not _QUERY.fullmatch(query):
+        return Refusal("REQUEST_AMBIGUOUS", "query", "only name=value pairs of letters, digits and . _ ~ - are read")
+    return bare, query
+
+
+def _matched(provider: Provider, route: Route, method: str, query: str, *, compat: bool) -> RouteMatch | Refusal:
+    if method != route.method:
+        return Refusal(
+            "ROUTE_NOT_FOUND", f"method {clip(method, 20)}", f"{provider.name} {route.name} is {route.method}"
+        )
+    pairs = query.split("&") if query else []
+    if len({pair.partition("=")[0] for pair in pairs}) != len(pairs):
+        return Refusal("REQUEST_AMBIGUOUS", "query", "a parameter occurs twice")
+    unknown = next((pair for pair in pairs if pair not in route.query), None)
+    if unknown is not None:
+        name = clip(unknown.partition("=")[0])  # the value may be a key
+        return Refusal("ROUTE_NOT_FOUND", f'query parameter "{name}"', _allowed_query(provider, route))
+    return RouteMatch(provider, route, query, compat)
+
+
+def _allowed_query(provider: Provider, route: Route) -> str:
+    return f"{provider.name} {route.name} takes {', '.join(sorted(route.query)) or 'no query'}"
+
+
+def _no_route(provider: Provider | None) -> Refusal:
+    if provider is None:
+        return Refusal("ROUTE_NOT_FOUND", "provider routes", "the path is that of no provider")
+    paths = ", ".join(f"{route.method} {route.path}" for route in provider.routes)
+    return Refusal("ROUTE_NOT_FOUND", f"routes of {provider.name}", f"{provider.name} has {paths}")
+
+
+# -- configs/providers.toml --------------------------------------------------------------------------------------
+
+_PROVIDER_KEYS = (
+    "upstream",
+    "hosts",
+    "prefix",
+    "credential_header",
+    "credential_scheme",
+    "default_headers",
+    "forwarded_headers",
+    "routes",
+)
+_ROUTE_KEYS = ("name", "method", "path", "format", "query", "bare")
+
+
+def load_catalogue(toml: bytes, overrides: Mapping[str, str] | None = None) -> Catalogue:
+    """Parse a provider catalogue; raises ``ClawproxyError`` (CONFIG_INVALID).
+
+    ``overrides`` maps a provider to another upstream, ``https://host[:port]``. Plain ``http://`` is taken only from
+    there: the credential then crosses the network in the clear, so it has to be asked for.
+    """
+    tables = parse_toml(toml)
+    overrides = overrides or {}
+    providers = {name: _provider(tables, name, overrides.get(name)) for name in tables.names("provider", max_items=64)}
+    for name in overrides:
+        if name not in providers:
+            raise ClawproxyError(
+                "CONFIG_INVALID", "no such provider", where=f"providers.{clip(name)}", expected=", ".join(providers)
+            )
+    return Catalogue(providers)
+
+
+def _provider(tables: Fields, name: str, override: str | None) -> Provider:
+    table = tables.object(name, _PROVIDER_KEYS)
+    if table is None or not PROVIDER_NAME.fullmatch(name):
+        tables.refuse(name, "not the name of a provider", got=name, expected=PROVIDER_NAME.pattern)
+    table.need("upstream", "hosts", "prefix", "credential_header", "routes")
+    scheme, host, port = _origin(table.text("upstream", max_chars=256) or "", table.at("upstream"), plain=False)
+    if override is not None:
+        scheme, host, port = _origin(override, f"providers.{name}.upstream", plain=True)
+    forwarded = table.texts("forwarded_headers", like=_HEADER) or ()
+    for header in forwarded:
+        if header in _CREDENTIAL_HEADERS or header in ("*", "x-*"):
+            table.refuse("forwarded_headers", "would let a client's credential through", got=header)
+    defaults = table.object("default_headers")
+    inner = table.objects("routes", _ROUTE_KEYS, min_items=1) or ()
+    return Provider(
+        name=name,
+        scheme=scheme,
+        host=host,
+        port=port,
+        hosts=frozenset((h, 443) for h in table.texts("hosts", min_items=1, like=_HOST) or ()),
+        prefix=table.text("prefix", like=_PATH) or "",
+        credential_header=table.text("credential_header", like=_HEADER) or "",
+        credential_scheme=table.text("credential_scheme") or "",
+        default_headers={}
+        if defaults is None
+        else {header: defaults.text(header) or "" for header in defaults.names("header", max_items=32)},
+        forwarded_headers=HeaderNames(
+            frozenset(h for h in forwarded if not h.endswith("*")),
+            tuple(h.removesuffix("*") for h in forwarded if h.endswith("*")),
+        ),
+        routes=tuple(map(_route, inner)),
+    )
+
+
+def _route(table: Fields) -> Route:
+    table.need("name", "method", "path", "format")
+    return Route(
+        name=table.text("name", like=PROVIDER_NAME) or "",
+        method=table.text("method", one_of=("GET", "POST")) or "",
+        path=table.text("path", like=_PATH) or "",
+        format=table.text("format", like=PROVIDER_NAME) or "",
+        query=frozenset(table.texts("query", like=_QUERY) or ()),
+        bare=table.flag("bare") or False,
+    )
+
+
+def _origin(url: str, where: str, *, plain: bool) -> tuple[str, str, int]:
+    """Scheme, host and port of ``https://host[:port]``."""
+    found = _ORIGIN.fullmatch(url)
+    expected = "https://HOST or https://HOST:PORT, lower case, without path"
+    if found is None or (found[1] == "http" and not plain):
+        raise ClawproxyError("CONFIG_INVALID", "not an upstream", where=where, got=url, expected=expected)
+    host, port = found[2], int(found[3] or (443 if found[1] == "https" else 80))
+    if not (host.startswith("[") or _HOST.fullmatch(host)) or not 1 <= port <= 65_535:
+        raise ClawproxyError("CONFIG_INVALID", "not an upstream", where=where, got=url, expected=expected)
+    return found[1], host.strip("[]"), port
