@@ -7,7 +7,7 @@ import importlib.resources
 import logging
 import secrets
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from ..policies.pin import Pinner
@@ -47,9 +47,15 @@ def clock_ms() -> int:
 
 
 class Gateway:
-    """One gateway on one state directory. ``steps`` may be wrapped by tests that put faults between them."""
+    """One gateway on one state directory. ``wrap_steps`` and ``addons`` are where tests put faults in between."""
 
-    def __init__(self, settings: Settings, *, wrap_steps: Callable[[Steps], Steps] = lambda steps: steps) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        wrap_steps: Callable[[Steps], Steps] = lambda steps: steps,
+        addons: Callable[[Gate], Sequence[object]] = lambda gate: [gate],
+    ) -> None:
         self.settings = settings
         self.addresses: dict[str, str] = {}
         state = settings.state_dir
@@ -90,7 +96,7 @@ class Gateway:
         )
         self.gate = Gate(wrap_steps(steps), ending, self._connections, clock_ms, step_timeout_s=limits.step_timeout_s)
         self.ca_file = ensure_ca(state / "ca")
-        self._master = GatewayMaster.build(_engine_options(settings, state / "ca"), [self.gate])
+        self._master = GatewayMaster.build(_engine_options(settings, state / "ca"), addons(self.gate))
         self._admin = AdminSocket(
             state / "admin.sock",
             {"status": self._op_status, "jobs": self._op_status, "lease": self._op_lease, "seal": self._op_seal},
@@ -100,7 +106,6 @@ class Gateway:
 
     async def start(self) -> None:
         """Listen. Raises ``ClawproxyError`` for a port in use, an engine we do not know, another gateway."""
-        self._journal.start()
         if self.settings.listen.admin:
             await self._admin.start()
             self.addresses["admin"] = str(self._admin.path)
@@ -134,20 +139,19 @@ class Gateway:
         key = await asyncio.to_thread(load_key, state / "keys" / "token.pem", Role.TOKEN)
         policy = await self._pinner.policy_of(policy_hash_b64u)
         life_s = min(ttl_s or DEFAULT_TTL_S, policy.max_ttl_s)
-        job_id = job_id or f"job-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}"
+        limits = self.settings.gateway
         opened = await asyncio.to_thread(
             create_job,
             state / "jobs",
-            job_id=job_id,
-            contract_envelope=policy.envelope,
-            policy_hash_b64u=policy_hash_b64u,
+            state / "keys" / "jobs",
             receipt_key=self._receipt_key,
-            gateway_id=self.settings.gateway.gateway_id,
-            job_keys_dir=state / "keys" / "jobs",
-            aud=self.settings.gateway.audience[:1],
-            scope=list(_SCOPE),
+            gateway_id=limits.gateway_id,
+            policy_hash_b64u=policy_hash_b64u,
+            contract_envelope=policy.envelope,
+            now_ms=clock_ms(),
+            job_id=job_id or f"job-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}",
+            token_template={"token_version": "1", "aud": limits.audience[:1], "scope": list(_SCOPE)},
             way_in="run",
-            clock_ms=clock_ms,
         )
 
         def renew() -> tuple[str, int]:
@@ -155,16 +159,16 @@ class Gateway:
             token = mint(
                 key=key,
                 sub=opened.job_did,
-                aud=self.settings.gateway.audience[:1],
+                aud=limits.audience[:1],
                 scope=_SCOPE,
-                job_id=job_id,
+                job_id=opened.job_id,
                 policy_hash_b64u=policy_hash_b64u,
                 now_s=now_s,
                 ttl_s=life_s,
             )
             return token, now_s + life_s
 
-        return self._leases.grant(job_id, policy_hash_b64u, renew, margin_s=min(120, life_s // 2))
+        return self._leases.grant(opened.job_id, policy_hash_b64u, renew, margin_s=min(120, life_s // 2))
 
     async def seal(self, job_id: str) -> JsonObject:
         """End a job: cut what is open, seal its bundle, forget its handles (step 12)."""
@@ -173,7 +177,7 @@ class Gateway:
             if call.job_id == job_id:
                 call.stop("the job was sealed")
         async with asyncio.timeout(_SEAL_TIMEOUT_S):
-            while any(call.job_id == job_id for call in self.gate.open_calls):
+            while any(call.job_id == job_id for call in self.gate.open_calls):  # noqa: ASYNC110 - once per job
                 await asyncio.sleep(0.01)
         sealed = await self.jobs.seal(job_id)
         return {"job_id": job_id, "directory": str(sealed.directory), "counts": sealed.counts}

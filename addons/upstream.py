@@ -6,8 +6,8 @@ from mitmproxy import http
 
 from ..policies.routes import RouteMatch
 from .call import Call
+from .stream_tap import REDACTED
 
-_REDACTED = b"[redacted by clawproxy]"
 _DROPPED_FROM_ANSWERS = frozenset(
     {
         "alt-svc",
@@ -54,7 +54,7 @@ def rebuild_request(call: Call, match: RouteMatch, credential: str) -> None:
 
 
 def clean_answer(response: http.Response, credential: str) -> None:
-    """Drop what a provider's answer may not tell the agent: connection headers, cookies, forged marks of ours, our key."""
+    """Drop what an answer may not tell the agent: connection headers, cookies, forged marks of ours, our key."""
     secret = credential.encode()
     fields = []
     for name, value in response.headers.fields:
@@ -67,4 +67,4 @@ def clean_answer(response: http.Response, credential: str) -> None:
 
 def redact(text: bytes, secret: bytes) -> bytes:
     """``text`` without ``secret``, which a provider may echo."""
-    return text.replace(secret, _REDACTED) if secret and secret in text else text
+    return text.replace(secret, REDACTED) if secret and secret in text else text
