@@ -1,6 +1,136 @@
-"""The commands, one module per noun."""
+"""The commands, one module per noun; only the one that was asked for is imported.
+
+Exit codes: 0 done, and what was checked holds · 1 a check or a verification failed · 2 usage, configuration, or a file
+that cannot be read · 3 incomplete (``verify``) · 70 a fault in clawproxy itself · 130 interrupted. ``run`` ends with
+the code of the command that it ran.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import os
+import sys
+from typing import TYPE_CHECKING, NoReturn, cast
+
+from .. import __version__
+from ..tokens.errors import ClawproxyError, clip
+
+if TYPE_CHECKING:
+    from typer import Typer
+
+COMMANDS = {
+    "demo": "the whole story in a minute, without a network; a bundle at the end",
+    "run": "run an agent behind a gateway of its own: run -- CMD …",
+    "serve": "run the gateway",
+    "verify": "verify a job directory, a .zip of one, or any signed file, offline",
+    "explain": "why a call was allowed or refused, recomputed from a bundle",
+    "contract": "contracts: new, check, hash, sign, show",
+    "token": "scoped tokens: mint, inspect",
+    "job": "jobs: open, list, show, seal, tail",
+    "keys": "signing keys: new, list, trust",
+    "doctor": "what is set up, what is missing, and what to do about it",
+}
+"""Every command and what it is for, in the order of ``clawproxy --help``."""
+
+FAILED, USAGE, INCOMPLETE, FAULT, INTERRUPTED = 1, 2, 3, 70, 130
+
+_HEAD = """\
+usage: clawproxy [--debug] COMMAND …
+
+A gateway between AI agents and model providers: signed contracts, scoped tokens, receipts that verify offline.
+
+"""
+_FOOT = """
+  clawproxy COMMAND --help   what a command takes
+  clawproxy --version        the version
+  clawproxy --debug …        show the traceback of a fault, too (also CLAWPROXY_DEBUG=1)
+"""
 
 
-def main() -> None:
-    """Run the ``clawproxy`` command."""
-    raise SystemExit(2)
+def top_help() -> str:
+    """What ``clawproxy --help`` prints."""
+    return _HEAD + "".join(f"  {name:<10} {what}\n" for name, what in COMMANDS.items()) + _FOOT
+
+
+def load_command(name: str) -> Typer:
+    """The typer application of a command in ``COMMANDS``."""
+    app: Typer = importlib.import_module(f".{name}", __package__).app
+    return app
+
+
+def main() -> NoReturn:
+    """Run the ``clawproxy`` command and exit."""
+    code = dispatch(sys.argv[1:])
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _abandon_stdout()
+    sys.exit(code)
+
+
+def dispatch(arguments: list[str]) -> int:
+    """Run one command line; returns the exit code. Everything that goes wrong becomes one line on stderr."""
+    debug = os.environ.get("CLAWPROXY_DEBUG", "") not in ("", "0")
+    if arguments[:1] == ["--debug"]:
+        debug, arguments = True, arguments[1:]
+    if not arguments or arguments[0] in ("--help", "-h", "help"):
+        sys.stdout.write(top_help())
+        return 0 if arguments else USAGE
+    if arguments[0] == "--version":
+        print(f"clawproxy {__version__}")
+        return 0
+    name = arguments[0]
+    if name not in COMMANDS:
+        near = difflib.get_close_matches(name, COMMANDS, n=1)
+        hint = f"did you mean {near[0]}?" if near else "clawproxy --help lists them"
+        return _say(f"no such command: {clip(name, 40)}; {hint}", USAGE)
+    if debug:
+        return _call(name, arguments[1:])
+    try:
+        return _call(name, arguments[1:])
+    except ClawproxyError as err:
+        return _say(err.one_line(), USAGE)
+    except KeyboardInterrupt:
+        return _say("interrupted", INTERRUPTED)
+    except BrokenPipeError:
+        _abandon_stdout()
+        return 0
+    except OSError as err:
+        path = f"{err.filename}: " if err.filename else ""
+        return _say(f"{path}{(err.strerror or type(err).__name__).lower()}", USAGE)
+    except Exception as err:
+        return _say(f"a fault in clawproxy: {type(err).__name__}; see where with: clawproxy --debug {name} …", FAULT)
+
+
+def _call(name: str, arguments: list[str]) -> int:
+    import typer
+
+    app = load_command(name)
+    command = typer.main.get_command(app)
+    # typer ships its own click and exports only leaves of its exceptions
+    base = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
+    click_error = cast("type[typer.BadParameter]", base)
+    try:
+        code = command.main(args=arguments, prog_name=f"clawproxy {name}", standalone_mode=False)
+    except typer.Abort:
+        return _say("interrupted", INTERRUPTED)
+    except click_error as err:
+        ctx = getattr(err, "ctx", None)
+        place = ctx.command_path if ctx else f"clawproxy {name}"
+        if type(err).__name__ == "NoArgsIsHelpError":
+            sys.stdout.write(err.format_message() + "\n")
+            return USAGE
+        message = " ".join(err.format_message().split()).rstrip(".")
+        return _say(f"{message[:1].lower()}{message[1:]}; see: {place} --help", USAGE)
+    return code if isinstance(code, int) else 0
+
+
+def _say(line: str, code: int) -> int:
+    sys.stderr.write(f"clawproxy: {line}\n")
+    return code
+
+
+def _abandon_stdout() -> None:
+    """The reader went away: keep the interpreter from complaining when it flushes at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

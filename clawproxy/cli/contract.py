@@ -1,0 +1,175 @@
+"""``clawproxy contract``: write contracts, look at them, hash and sign them."""
+
+from __future__ import annotations
+
+import importlib.resources
+import json
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..policies.contract import (
+    ENVELOPE_TYPE,
+    Contract,
+    Weight,
+    check_contract,
+    document_in,
+    hash_contract,
+    parse_contract,
+    sign_contract,
+)
+from ..policies.tool_classes import ToolClasses, load_tool_classes
+from ..tokens.canonical import JsonObject
+from ..tokens.envelope import timestamp
+from ..tokens.errors import ClawproxyError
+from ..tokens.keys import Role, load_key
+from .contract_files import Starter, find_signed, read_document, starter_document, store_signed
+from .screen import JsonFlag, new_app, note, print_json, print_pairs
+from .state import DEFAULT_STATE, StateDir, StateOption, read_json_file
+
+app = new_app("Contracts: what a job may do, signed by a reviewer and named by its hash.")
+
+FileArgument = Annotated[Path, typer.Argument(help="A contract document, or its signed envelope; - reads stdin.")]
+
+
+def known_tool_classes() -> ToolClasses:
+    """configs/tool_classes.toml."""
+    return load_tool_classes((importlib.resources.files("clawproxy.configs") / "tool_classes.toml").read_bytes())
+
+
+@app.command("new")
+def new(
+    starter: Annotated[Starter, typer.Argument(help="What kind of agent it is for.")],
+    model: Annotated[list[str] | None, typer.Option("--model", help="A model to allow; repeat for more.")] = None,
+    name: Annotated[str, typer.Option("--name", help="The policy name.")] = "",
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Write here instead of stdout.")] = None,
+) -> None:
+    """Write a contract to begin with, unsigned; read it, change it, then sign it."""
+    document = starter_document(starter)
+    if model:
+        document["allowed_models"] = model
+    if name:
+        document["policy_name"] = name
+    parse_contract(document)
+    text = json.dumps(document, indent=2, ensure_ascii=False)
+    if out is None:
+        print(text)
+        return
+    with out.open("x") as file:
+        file.write(text + "\n")
+    note(f"wrote {out}; read it, then: clawproxy contract sign {out}")
+
+
+@app.command("check")
+def check(
+    file: FileArgument,
+    strict: Annotated[bool, typer.Option("--strict", help="Fail on problems, too, not only on faults.")] = False,
+    json_: JsonFlag = False,
+) -> None:
+    """Say whether a contract can be read, and what in it would do nothing or refuse every call.
+
+    Ends with 1 for a contract that is malformed (or, with --strict, has problems).
+    """
+    try:
+        contract = parse_contract(read_document(file))
+    except ClawproxyError as err:
+        if err.reason == "FILE_UNREADABLE":
+            raise
+        line = err if err.where.startswith(str(file)) else err.at(str(file))
+        if json_:
+            print_json({"ok": False, "reason": err.reason, "error": line.one_line(), "notes": []})
+        else:
+            note(f"clawproxy: {line.one_line()}")
+        raise typer.Exit(1) from None
+    notes = check_contract(contract, known_tool_classes())
+    problems = sum(n.weight is Weight.PROBLEM for n in notes)
+    ok = not (strict and problems)
+    if json_:
+        shown = [{"weight": n.weight, "where": n.where, "message": n.message, "remedy": n.remedy} for n in notes]
+        print_json({"ok": ok, "policy_hash_b64u": contract.policy_hash_b64u, "notes": shown})
+    else:
+        print(f"{file}: a {contract.policy.shape} contract, hash {contract.policy_hash_b64u}")
+        for found in notes:
+            print(f"  {found.weight}: {found}")
+        print(f"{problems} problems" if problems else "no problems")
+    raise typer.Exit(0 if ok else 1)
+
+
+@app.command("hash")
+def hash_(file: FileArgument, json_: JsonFlag = False) -> None:
+    """Print the hash that tokens pin: sha256 over the canonical document, an inner policy_hash left out."""
+    document = read_document(file)
+    parse_contract(document)
+    value = hash_contract(document)
+    if json_:
+        print_json({"policy_hash_b64u": value})
+    else:
+        print(value)
+
+
+@app.command("sign")
+def sign(
+    file: FileArgument,
+    key: Annotated[Path | None, typer.Option("--key", help="A policy key; default keys/policy.pem.")] = None,
+    state: StateOption = DEFAULT_STATE,
+    json_: JsonFlag = False,
+) -> None:
+    """Sign a contract as its reviewer, and put the envelope into the state directory's contracts/."""
+    folder = StateDir(state)
+    signer = load_key(key or folder.key_file(Role.POLICY), Role.POLICY)
+    try:
+        envelope = sign_contract(read_document(file), signer, timestamp(time.time_ns() // 1_000_000))
+    except ClawproxyError as err:
+        raise err if err.where.startswith(str(file)) else err.at(str(file)) from None
+    path = store_signed(envelope, folder)
+    if json_:
+        print_json({"policy_hash_b64u": envelope["payload_hash_b64u"], "file": str(path), "signer_did": signer.did})
+    else:
+        print(envelope["payload_hash_b64u"])
+        note(f"signed by {signer.did}, in {path}")
+
+
+@app.command("show")
+def show(
+    contract: Annotated[str, typer.Argument(help="A contract file, or the hash of one in contracts/.")],
+    state: StateOption = DEFAULT_STATE,
+    json_: JsonFlag = False,
+) -> None:
+    """Show what a contract allows and denies, and who signed it."""
+    path = Path(contract)
+    value = read_json_file(path) if path.exists() or contract == "-" else find_signed(contract, StateDir(state))
+    read = parse_contract(document_in(value))
+    signed = value.get("envelope_type") == ENVELOPE_TYPE
+    if signed:
+        find_signed(contract, StateDir(state))  # raises when the signature does not hold
+    signer = str(value["signer_did"]) if signed else None
+    if json_:
+        print_json({"policy_hash_b64u": read.policy_hash_b64u, "signer_did": signer, "contract": read.document})
+    else:
+        print_pairs(_summary(read, signer))
+
+
+def _summary(contract: Contract, signer: str | None) -> list[tuple[str, str]]:
+    policy, document = contract.policy, contract.document
+    rows = [
+        ("name", policy.name),
+        ("shape", str(policy.shape)),
+        ("hash", contract.policy_hash_b64u),
+        ("signed by", signer or "nobody"),
+        ("providers", "any of the catalogue" if policy.providers is None else ", ".join(policy.providers) or "none"),
+        ("models", "as its statements say" if policy.models is None else ", ".join(policy.models.patterns) or "none"),
+        ("token life", f"at most {policy.max_ttl_s} s"),
+    ]
+    for field in ("allowed_tools", "denied_tools"):
+        rows += [(field.replace("_", " "), entry) for entry in _with_wire_names(document, field)]
+    if policy.statements is not None:
+        rows.append(("statements", str(len(policy.statements))))
+    rows += [("not enforced", f"{demand.field}: {demand.why}") for demand in policy.demands]
+    return rows
+
+
+def _with_wire_names(document: JsonObject, field: str) -> list[str]:
+    classes = document.get("tool_classes", {})
+    return [f"{e} ({', '.join(classes[e])})" if e in classes else str(e) for e in document.get(field, ())] or ["none"]

@@ -1,0 +1,87 @@
+"""Contracts as files: starters, documents, and the signed ones of the state directory. Touches the file system."""
+
+from __future__ import annotations
+
+import importlib.resources
+import os
+from enum import StrEnum
+from pathlib import Path
+
+from ..policies.contract import ENVELOPE_TYPE, document_in, open_contract
+from ..tokens.canonical import JsonObject, jcs_bytes, parse_json_object
+from ..tokens.digests import is_sha256_b64u
+from ..tokens.errors import ClawproxyError
+from .state import StateDir, read_json_file
+
+
+class Starter(StrEnum):
+    """The contracts of configs/contracts to begin with."""
+
+    SDK = "sdk"
+    CLAUDE_CODE = "claude-code"
+    CODEX = "codex"
+    OPENCLAW = "openclaw"
+
+
+def starter_document(starter: Starter) -> JsonObject:
+    """The unsigned document of a starter."""
+    folder = importlib.resources.files("clawproxy.configs") / "contracts"
+    return parse_json_object((folder / f"{starter}.json").read_bytes())
+
+
+def read_document(path: Path) -> JsonObject:
+    """The contract document in a file that holds it, or its signed envelope. No signature is checked."""
+    return document_in(read_json_file(path))
+
+
+def store_signed(envelope: JsonObject, state: StateDir) -> Path:
+    """Put a signed contract under its hash into ``contracts/``; whole or not at all."""
+    state.make()
+    path = state.contracts / f"{envelope['payload_hash_b64u']}.json"
+    staged = state.contracts / f".{path.name}.{os.getpid()}"
+    staged.write_bytes(jcs_bytes(envelope) + b"\n")
+    staged.replace(path)
+    return path
+
+
+def signed_files(state: StateDir) -> list[tuple[Path, JsonObject]]:
+    """The signed contracts of ``contracts/``, unchecked, by file name; others are left out."""
+    found = []
+    for path in sorted(state.contracts.glob("*.json")):
+        try:
+            value = read_json_file(path)
+        except ClawproxyError:
+            continue
+        if value.get("envelope_type") == ENVELOPE_TYPE:
+            found.append((path, value))
+    return found
+
+
+def find_signed(reference: str, state: StateDir) -> JsonObject:
+    """The signed contract that ``reference`` means: a file, or the hash of one in ``contracts/``.
+
+    Its own signature is checked; whether the signer is trusted is the gateway's to say. Raises ``ClawproxyError``
+    (WPC_NOT_FOUND, WPC_UNSIGNED, or why it does not open).
+    """
+    envelope = _read_reference(reference, state)
+    if envelope.get("envelope_type") != ENVELOPE_TYPE:
+        raise ClawproxyError(
+            "WPC_UNSIGNED",
+            "this contract is not signed",
+            where=reference,
+            remedy=f"sign it with: clawproxy contract sign {reference}",
+        )
+    try:
+        open_contract(envelope, {str(envelope.get("signer_did"))})
+    except ClawproxyError as err:
+        raise err.at(reference) from None
+    return envelope
+
+
+def _read_reference(reference: str, state: StateDir) -> JsonObject:
+    if is_sha256_b64u(reference) and not Path(reference).exists():
+        for _, envelope in signed_files(state):
+            if envelope.get("payload_hash_b64u") == reference:
+                return envelope
+        raise ClawproxyError("WPC_NOT_FOUND", "no contract with this hash", where=str(state.contracts), got=reference)
+    return read_json_file(Path(reference))

@@ -1,0 +1,97 @@
+"""``clawproxy keys``: make signing keys, list them, and write the trust file that an auditor needs."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..tokens.canonical import jcs_bytes
+from ..tokens.errors import ClawproxyError
+from ..tokens.keys import Role, SigningKey, load_key, save_key
+from ..tokens.trust import TrustedKey, build_trust
+from .screen import JsonFlag, new_app, note, print_json, print_table
+from .state import DEFAULT_STATE, StateDir, StateOption
+
+app = new_app("Signing keys: one role per key, private parts in the state directory, mode 0600.")
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}", re.ASCII)
+NameOption = Annotated[str, typer.Option("--name", help="A name, for a further key of the role.")]
+
+
+@app.command("new")
+def new(
+    roles: Annotated[list[Role], typer.Argument(help="What the key may sign; several make one key each.")],
+    name: NameOption = "",
+    state: StateOption = DEFAULT_STATE,
+    json_: JsonFlag = False,
+) -> None:
+    """Make keys. A key is never overwritten."""
+    if name and not _NAME.fullmatch(name):
+        raise ClawproxyError("USAGE", "not a name for a key", got=name, expected="letters, digits, - and _")
+    folder = StateDir(state)
+    folder.make()
+    made = []
+    for role in roles:
+        key, path = SigningKey.generate(role), folder.key_file(role, name)
+        save_key(key, path)
+        made.append({"role": str(role), "did": key.did, "file": str(path)})
+    if json_:
+        print_json(made)
+    for row in () if json_ else made:
+        print(f"{row['role']}  {row['did']}  {row['file']}")
+
+
+@app.command("list")
+def list_(state: StateOption = DEFAULT_STATE, json_: JsonFlag = False) -> None:
+    """List the local keys: role, public name, file. Private parts are never shown."""
+    rows = []
+    for path in _key_files(StateDir(state)):
+        role = _role_in_name(path)
+        try:
+            row = {"role": str(role), "did": load_key(path, role).did, "file": str(path), "problem": ""}
+        except ClawproxyError as err:
+            row = {"role": str(role), "did": "", "file": str(path), "problem": err.message}
+        rows.append(row)
+    if json_:
+        print_json(rows)
+    elif rows:
+        print_table(("role", "did", "file"), [(r["role"], r["did"] or r["problem"], r["file"]) for r in rows])
+    else:
+        note(f"no keys in {state}; make some with: clawproxy keys new receipt token policy")
+
+
+@app.command("trust")
+def trust(
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Write here instead of stdout.")] = None,
+    name: Annotated[str, typer.Option("--name", help="What people call this gateway.")] = "",
+    state: StateOption = DEFAULT_STATE,
+) -> None:
+    """Write the trust file of the local keys: public names and roles, to hand to whoever verifies bundles."""
+    keys = []
+    for path in _key_files(StateDir(state)):
+        role = _role_in_name(path)
+        if role is not Role.JOB:  # a job's key is named by the job's own signed record
+            keys.append(TrustedKey(load_key(path, role).did, role, name or path.stem))
+    if not keys:
+        raise ClawproxyError(
+            "TRUST_EMPTY", "no keys here", where=str(state), remedy="make some with: clawproxy keys new receipt policy"
+        )
+    document = jcs_bytes(build_trust(keys).document())
+    if out is None:
+        print(document.decode())
+    else:
+        out.write_bytes(document + b"\n")
+        note(f"wrote {len(keys)} keys to {out}")
+
+
+def _key_files(folder: StateDir) -> list[Path]:
+    return sorted(path for path in folder.keys.glob("*.pem") if path.stem.split(".")[0] in set(Role)) + sorted(
+        folder.job_keys.glob("*.pem")
+    )
+
+
+def _role_in_name(path: Path) -> Role:
+    return Role.JOB if path.parent.name == "jobs" else Role(path.stem.split(".")[0])

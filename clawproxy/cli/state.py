@@ -1,0 +1,108 @@
+"""The state directory, and the files that commands read. Touches the file system.
+
+keys/<role>.pem  keys/jobs/<job>.pem  contracts/  jobs/  gateway/  ca/  trust.json  clawproxy.toml  admin.sock
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..tokens.canonical import JsonObject, parse_json_object
+from ..tokens.errors import ClawproxyError
+from ..tokens.keys import Role, SigningKey, load_key, save_key
+
+GATEWAY_ROLES = (Role.RECEIPT, Role.TOKEN, Role.POLICY)
+"""The keys that a gateway on one machine needs: its own, the issuer's and the reviewer's."""
+
+StateOption = Annotated[
+    Path,
+    typer.Option("--state", envvar="CLAWPROXY_STATE", show_envvar=True, help="The state directory."),
+]
+DEFAULT_STATE = Path(".clawproxy")
+_MAX_FILE_BYTES = 4 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class StateDir:
+    """Where things lie below a state directory."""
+
+    root: Path
+
+    @property
+    def keys(self) -> Path:
+        return self.root / "keys"
+
+    @property
+    def job_keys(self) -> Path:
+        return self.keys / "jobs"
+
+    @property
+    def contracts(self) -> Path:
+        return self.root / "contracts"
+
+    @property
+    def jobs(self) -> Path:
+        return self.root / "jobs"
+
+    @property
+    def trust_file(self) -> Path:
+        return self.root / "trust.json"
+
+    @property
+    def config(self) -> Path:
+        return self.root / "clawproxy.toml"
+
+    @property
+    def admin_socket(self) -> Path:
+        return self.root / "admin.sock"
+
+    def key_file(self, role: Role, name: str = "") -> Path:
+        """``keys/<role>.pem``, or ``keys/<role>.<name>.pem`` for a further key of the role."""
+        return self.keys / (f"{role}.{name}.pem" if name else f"{role}.pem")
+
+    def make(self) -> None:
+        """Make the directories that are absent, for their owner alone."""
+        for folder in (self.root, self.keys, self.job_keys, self.contracts, self.jobs):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    def ensure_keys(self) -> list[Role]:
+        """Make the gateway keys that are absent; returns their roles."""
+        self.make()
+        absent = [role for role in GATEWAY_ROLES if not self.key_file(role).exists()]
+        for role in absent:
+            save_key(SigningKey.generate(role), self.key_file(role))
+        return absent
+
+    def load_key(self, role: Role) -> SigningKey:
+        """The key of ``role``; raises ``ClawproxyError`` as ``tokens.keys.load_key``."""
+        return load_key(self.key_file(role), role)
+
+
+def read_file(path: Path, *, max_bytes: int = _MAX_FILE_BYTES) -> bytes:
+    """The bytes of a file, ``-`` for standard input; raises ``ClawproxyError`` (FILE_UNREADABLE)."""
+    try:
+        if str(path) == "-":
+            content = sys.stdin.buffer.read(max_bytes + 1)
+        else:
+            with path.open("rb") as file:
+                content = file.read(max_bytes + 1)
+    except OSError as err:
+        raise ClawproxyError(
+            "FILE_UNREADABLE", f"cannot read: {(err.strerror or 'error').lower()}", where=str(path)
+        ) from None
+    if len(content) > max_bytes:
+        raise ClawproxyError("FILE_UNREADABLE", "too large", where=str(path), expected=f"at most {max_bytes} bytes")
+    return content
+
+
+def read_json_file(path: Path) -> JsonObject:
+    """A file that holds one JSON object; errors name the file."""
+    try:
+        return parse_json_object(read_file(path))
+    except ClawproxyError as err:
+        raise err if err.where.startswith(str(path)) else err.at(str(path)) from None

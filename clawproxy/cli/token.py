@@ -1,0 +1,163 @@
+"""``clawproxy token``: mint scoped tokens for a job, and look at one without trusting it."""
+
+from __future__ import annotations
+
+import re
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..receipts.job_facts import JobFacts, parse_job_facts
+from ..receipts.job_paths import JobPaths, is_job_id
+from ..tokens.canonical import JsonObject
+from ..tokens.errors import ClawproxyError
+from ..tokens.keys import Role, load_key
+from ..tokens.mint import DEFAULT_TTL_S, mint
+from ..tokens.reasons import Refusal
+from ..tokens.revocation import Revocations
+from ..tokens.verify import TokenVerifier, UnverifiedToken, parse_token, token_hash
+from .contract_files import find_signed
+from .screen import JsonFlag, new_app, print_json, print_pairs
+from .state import DEFAULT_STATE, StateDir, StateOption, read_file
+
+app = new_app("Scoped tokens (CST): one token, one job, one contract, one audience.")
+
+DEFAULT_AUDIENCE = "clawproxy.local"
+_DURATION = re.compile(r"([0-9]{1,6})(s|m|h|)", re.ASCII)
+_UNIT_S = {"": 1, "s": 1, "m": 60, "h": 3600}
+
+
+def parse_duration_s(text: str) -> int:
+    """``600``, ``600s``, ``30m`` or ``1h`` in seconds; raises ``ClawproxyError`` (USAGE)."""
+    found = _DURATION.fullmatch(text)
+    if not found:
+        raise ClawproxyError("USAGE", "not a duration", where="--ttl", got=text, expected="such as 600, 30m or 1h")
+    return int(found[1]) * _UNIT_S[found[2]]
+
+
+@app.command("mint")
+def mint_(
+    job: Annotated[str, typer.Option("--job", help="The job that the token is for.")],
+    ttl: Annotated[str, typer.Option("--ttl", help="Its life: 600, 30m, 1h (at most what the contract allows).")] = str(
+        DEFAULT_TTL_S
+    ),
+    aud: Annotated[
+        list[str] | None, typer.Option("--aud", help=f"The gateway it is for [default: {DEFAULT_AUDIENCE}].")
+    ] = None,
+    scope: Annotated[
+        list[str] | None, typer.Option("--scope", help="clawproxy:call (default), or clawproxy:call:PROVIDER.")
+    ] = None,
+    contract: Annotated[
+        str, typer.Option("--contract", help="For a job that is not opened here: a signed contract, file or hash.")
+    ] = "",
+    sub: Annotated[str, typer.Option("--sub", help="For a job that is not opened here: the agent's DID.")] = "",
+    state: StateOption = DEFAULT_STATE,
+    json_: JsonFlag = False,
+) -> None:
+    """Print a new token on stdout. Whoever holds it can call in the name of the job until it expires."""
+    folder = StateDir(state)
+    agent_did, policy_hash = _job_binding(folder, job, contract, sub)
+    now_s = int(time.time())
+    life_s = parse_duration_s(ttl)
+    token = mint(
+        key=load_key(folder.key_file(Role.TOKEN), Role.TOKEN),
+        sub=agent_did,
+        aud=aud or [DEFAULT_AUDIENCE],
+        scope=scope or ["clawproxy:call"],
+        job_id=job,
+        policy_hash_b64u=policy_hash,
+        now_s=now_s,
+        ttl_s=life_s,
+    )
+    if json_:
+        bound = {"job": job, "policy_hash_b64u": policy_hash, "sub": agent_did}
+        print_json({"token": token, "token_hash": token_hash(token), "exp": now_s + life_s, **bound})
+    else:
+        print(token)
+
+
+def _job_binding(folder: StateDir, job: str, contract: str, sub: str) -> tuple[str, str]:
+    """The agent and the contract of a job: from its job.json, else as given."""
+    facts = read_job_facts(folder, job)
+    if facts is None:
+        if not (contract and sub):
+            raise ClawproxyError(
+                "JOB_NOT_FOUND",
+                "no such job here",
+                got=job,
+                remedy="open it with: clawproxy job open --contract FILE --job ID (or give --contract and --sub)",
+            )
+        return sub, str(find_signed(contract, folder)["payload_hash_b64u"])
+    if sub and sub != facts.agent_did:
+        raise ClawproxyError("USAGE", "the job is another agent's", where="--sub", got=sub, expected=facts.agent_did)
+    if contract and find_signed(contract, folder)["payload_hash_b64u"] != facts.policy_hash_b64u:
+        raise ClawproxyError(
+            "POLICY_HASH_MISMATCH", "the job is under another contract", where="--contract", got=contract
+        )
+    return facts.agent_did, facts.policy_hash_b64u
+
+
+def read_job_facts(folder: StateDir, job: str) -> JobFacts | None:
+    """job.json of a local job, or None; raises ``ClawproxyError`` for a malformed id or file."""
+    if not is_job_id(job):
+        raise ClawproxyError(
+            "USAGE", "not a job id", got=job, expected="1 to 128 letters, digits, dots, underscores and hyphens"
+        )
+    path = JobPaths(folder.jobs, job).facts
+    return parse_job_facts(read_file(path)) if path.exists() else None
+
+
+@app.command("inspect")
+def inspect(
+    file: Annotated[Path, typer.Argument(help="A file with a token; - reads stdin.")] = Path("-"),
+    aud: Annotated[
+        list[str] | None, typer.Option("--aud", help=f"The gateway it should be for [default: {DEFAULT_AUDIENCE}].")
+    ] = None,
+    state: StateOption = DEFAULT_STATE,
+    json_: JsonFlag = False,
+) -> None:
+    """Show the claims of a token and whether the local issuer key vouches for it now. The token itself is not printed.
+
+    Ends with 1 when it would be refused.
+    """
+    text = read_file(file, max_bytes=64 * 1024).decode("latin-1").strip()
+    parsed = parse_token(text)
+    verdict = parsed if isinstance(parsed, Refusal) else _judge(text, StateDir(state), aud or [DEFAULT_AUDIENCE])
+    claims = parsed.claims if isinstance(parsed, UnverifiedToken) else {}
+    if json_:
+        print_json(
+            {
+                "ok": verdict is None,
+                "reason": verdict.reason if verdict else None,
+                "detail": verdict.detail if verdict else None,
+                "token_hash": token_hash(text),
+                "claims": claims,
+            }
+        )
+    else:
+        print_pairs([("token hash", token_hash(text)), *_claim_rows(claims), ("verdict", _verdict_line(verdict))])
+    raise typer.Exit(0 if verdict is None else 1)
+
+
+def _judge(text: str, folder: StateDir, audiences: list[str]) -> Refusal | None:
+    issuer = load_key(folder.key_file(Role.TOKEN), Role.TOKEN)
+    judged = TokenVerifier([issuer.did], frozenset(audiences), Revocations()).authenticate(text, time.time())
+    return judged if isinstance(judged, Refusal) else None
+
+
+def _verdict_line(refusal: Refusal | None) -> str:
+    if refusal is None:
+        return "signed by the local issuer key, valid now"
+    return f"{refusal.reason}: {refusal.detail}; {refusal.remedy}"
+
+
+def _claim_rows(claims: JsonObject) -> list[tuple[str, str]]:
+    rows = []
+    for name, value in claims.items():
+        shown = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+        if name in ("iat", "exp") and isinstance(value, int) and 0 <= value < 2**33:
+            shown = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(value))
+        rows.append((name, shown if shown.isprintable() else repr(shown)))
+    return rows
