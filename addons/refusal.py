@@ -1,0 +1,75 @@
+"""A refusal as the agent gets it: the provider's own error shape, saying who refused, why, and what to do. Pure.
+
+The official SDKs raise their usual exception for the status and show ``error.message``. A final refusal carries
+``x-should-retry: false``, which they obey; one that may pass later does not.
+"""
+
+from __future__ import annotations
+
+import re
+
+import orjson
+
+from ..tokens.errors import clip
+from ..tokens.reasons import REASONS, Refusal
+from .wire.format import WireFormat
+from .wire.refusal_text import RefusalText, openai_error
+
+_FINAL_FAULTS = frozenset({"GATEWAY_FAULT", "JOB_DAMAGED", "CREDENTIAL_MISSING"})
+_HEADER_SAFE = re.compile(r"[\x21-\x7e]{1,256}", re.ASCII)
+_RULE_CHARS = 200
+_DETAIL_CHARS = 300
+
+
+def build_refusal(
+    refusal: Refusal,
+    wire: WireFormat | None,
+    *,
+    receipt_id: str,
+    policy_hash: str | None,
+    job_id: str | None,
+) -> tuple[int, dict[str, str], bytes]:
+    """Status, header fields and JSON body. Without a ``wire`` format the body has what both SDK families look for."""
+    text = RefusalText(
+        status=refusal.status,
+        message=_sentence(refusal, receipt_id, policy_hash),
+        reason=refusal.reason,
+        step=refusal.step,
+        rule=clip(refusal.rule, _RULE_CHARS),
+        remedy=refusal.remedy,
+        receipt_id=receipt_id,
+        policy_hash_b64u=policy_hash,
+        job=job_id,
+    )
+    body = wire.refusal_body(text) if wire else {"type": "error", **openai_error(text), "request_id": receipt_id}
+    headers = {
+        "content-type": "application/json",
+        "cache-control": "no-store",
+        "x-clawproxy-receipt-id": receipt_id,
+        "x-clawproxy-reason": refusal.reason,
+    }
+    if job_id and _HEADER_SAFE.fullmatch(job_id):
+        headers["x-clawproxy-job"] = job_id
+    if refusal.status == 401:
+        headers["www-authenticate"] = 'Bearer realm="clawproxy"'  # RFC 9110 section 15.5.2 asks for one
+    if refusal.status == 429:
+        headers["retry-after"] = "1"
+    if is_final(refusal):
+        headers["x-should-retry"] = "false"
+    return refusal.status, headers, orjson.dumps(body)
+
+
+def is_final(refusal: Refusal) -> bool:
+    """Whether the same call would be refused again: everything but a full queue and what the gateway may recover from."""
+    return refusal.reason in _FINAL_FAULTS or (refusal.status < 500 and refusal.status != 429)
+
+
+def _sentence(refusal: Refusal, receipt_id: str, policy_hash: str | None) -> str:
+    why = REASONS[refusal.reason].meaning
+    if refusal.detail:
+        why += f": {clip(refusal.detail, _DETAIL_CHARS)}"
+    return (
+        f"clawproxy refused this call ({refusal.reason} at step {refusal.step}): {why}"
+        f" [rule: {clip(refusal.rule, _RULE_CHARS)}; contract: {policy_hash or 'not known yet'}; receipt: {receipt_id}]."
+        f" Next: {refusal.remedy}."
+    )
