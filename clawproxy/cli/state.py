@@ -24,6 +24,10 @@ StateOption = Annotated[
     typer.Option("--state", envvar="CLAWPROXY_STATE", show_envvar=True, help="The state directory."),
 ]
 DEFAULT_STATE = Path(".clawproxy")
+ConfigOption = Annotated[
+    Path | None,
+    typer.Option("--config", "-c", help="The configuration [default: clawproxy.toml in the state directory]."),
+]
 _MAX_FILE_BYTES = 4 * 1024 * 1024
 
 

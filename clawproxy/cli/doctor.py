@@ -1,0 +1,248 @@
+"""``clawproxy doctor``: what is set up, what is missing, and what to do about it."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.metadata
+import importlib.util
+import os
+import shutil
+import socket
+import stat
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import typer
+
+from ..policies.contract import open_contract
+from ..tokens.errors import ClawproxyError
+from ..tokens.keys import Role
+from .contract_files import signed_files
+from .screen import JsonFlag, new_app, print_json, print_table
+from .state import DEFAULT_STATE, GATEWAY_ROLES, ConfigOption, StateDir, StateOption
+
+if TYPE_CHECKING:
+    from ..addons.settings import Settings
+
+app = new_app("What is set up, what is missing, and what to do about it.")
+app.info.no_args_is_help = False
+
+_MIN_FREE_BYTES = 256 * 1024 * 1024
+_SLOW_SYNC_MS = 20
+_EARLIEST_CLOCK_S = 1_735_689_600
+_SYNCS = 5
+_MAKE_KEYS = "make it with: clawproxy keys new receipt token policy"
+_MAKE_CONTRACT = "clawproxy contract new sdk, then clawproxy contract sign"
+_SET_CREDENTIAL = 'set providers.openai.credential = "env:OPENAI_API_KEY"'
+
+
+@dataclass(frozen=True, slots=True)
+class Symptom:
+    """One thing that was looked at."""
+
+    state: Literal["ok", "warn", "fail"]
+    what: str
+    found: str
+    remedy: str = ""
+
+
+@app.command()
+def doctor(config: ConfigOption = None, state: StateOption = DEFAULT_STATE, json_: JsonFlag = False) -> None:
+    """Look at this machine and the state directory; changes nothing. Ends with 1 when the gateway would not start."""
+    found = list(examine(StateDir(state), config))
+    if json_:
+        print_json([asdict(symptom) for symptom in found])
+    else:
+        print_table(("", "what", "found", "what to do"), [(s.state, s.what, s.found, s.remedy) for s in found])
+    raise typer.Exit(int(any(symptom.state == "fail" for symptom in found)))
+
+
+def examine(folder: StateDir, config: Path | None) -> Iterator[Symptom]:
+    """Every check, in the order in which a person would repair things."""
+    yield from _machine()
+    yield from _state(folder)
+    if folder.root.is_dir():
+        yield from _keys(folder)
+        yield from _disk(folder.root)
+    try:
+        from ..addons.settings import load_settings
+
+        settings = load_settings(config, folder.root)
+    except ClawproxyError as err:
+        yield Symptom("fail", "configuration", err.one_line())
+        return
+    yield Symptom("ok", "configuration", str(config or (folder.config if folder.config.exists() else "defaults")))
+    yield from _contracts(folder, settings)
+    yield from _providers(settings)
+    yield from _listeners(folder, settings)
+
+
+def _machine() -> Iterator[Symptom]:
+    version = ".".join(map(str, sys.version_info[:3]))
+    yield Symptom("ok", "python", version)
+    try:
+        found = importlib.metadata.version("mitmproxy")
+    except importlib.metadata.PackageNotFoundError:
+        yield Symptom("fail", "mitmproxy", "not installed", "install clawproxy again")
+    else:
+        yield _engine(found)
+    if time.time() < _EARLIEST_CLOCK_S:
+        yield Symptom("fail", "clock", time.strftime("%Y-%m-%d"), "set the clock: tokens and receipts depend on it")
+
+
+def _engine(version: str) -> Symptom:
+    from ..addons.engine_checks import check_engine
+
+    try:
+        check_engine()
+    except ClawproxyError as err:
+        return Symptom("fail", "mitmproxy", f"{version}: {err.message}", err.remedy)
+    return Symptom("ok", "mitmproxy", f"{version}, as this clawproxy knows it")
+
+
+def _state(folder: StateDir) -> Iterator[Symptom]:
+    try:
+        mode = stat.S_IMODE(folder.root.stat().st_mode)
+    except OSError:
+        yield Symptom(
+            "fail", "state directory", f"no {folder.root}", "make it with: clawproxy keys new receipt token policy"
+        )
+        return
+    if mode & 0o077:
+        yield Symptom("warn", "state directory", f"{folder.root}, mode {mode:o}", f"chmod 700 {folder.root}")
+    else:
+        yield Symptom("ok", "state directory", str(folder.root))
+
+
+def _keys(folder: StateDir) -> Iterator[Symptom]:
+    for role in GATEWAY_ROLES:
+        try:
+            yield Symptom("ok", f"{role} key", folder.load_key(role).did)
+        except ClawproxyError as err:
+            # without its own receipt key a gateway cannot start; the other two may live with someone else
+            yield Symptom("fail" if role is Role.RECEIPT else "warn", f"{role} key", err.message, err.remedy)
+
+
+def _disk(root: Path) -> Iterator[Symptom]:
+    free_bytes = shutil.disk_usage(root).free
+    shown = f"{free_bytes // 2**20} MiB free"
+    if free_bytes < _MIN_FREE_BYTES:
+        yield Symptom("fail", "disk", shown, "free some: without room for evidence no call goes out")
+        return
+    try:
+        took_ms = _sync_ms(root)
+    except OSError as err:
+        yield Symptom("fail", "disk", f"cannot write: {(err.strerror or 'error').lower()}", f"make {root} writable")
+        return
+    slow = took_ms > _SLOW_SYNC_MS
+    remedy = "each call waits for two of these; a faster disk helps" if slow else ""
+    yield Symptom("warn" if slow else "ok", "disk", f"{shown}, fdatasync {took_ms:.1f} ms", remedy)
+
+
+def _sync_ms(root: Path) -> float:
+    with tempfile.TemporaryFile(dir=root) as file:
+        times = []
+        for _ in range(_SYNCS):
+            file.write(b"x" * 512)
+            file.flush()
+            start = time.perf_counter()
+            os.fdatasync(file.fileno())
+            times.append(time.perf_counter() - start)
+    return sorted(times)[_SYNCS // 2] * 1000
+
+
+def _contracts(folder: StateDir, settings: Settings) -> Iterator[Symptom]:
+    from ..addons.settings import signer_dids
+
+    try:
+        signers = signer_dids(settings.trust.contract_signers, Role.POLICY, folder.root)
+        signer_dids(settings.trust.token_issuers, Role.TOKEN, folder.root)
+    except ClawproxyError as err:
+        yield Symptom("fail", "trust", err.one_line())
+        return
+    if not signers:
+        yield Symptom("fail", "trust", "no contract signer", "clawproxy keys new policy, or set trust.contract_signers")
+    envelopes = signed_files(folder)
+    if not envelopes:
+        yield Symptom(
+            "warn",
+            "contracts",
+            f"none in {folder.contracts}",
+            "clawproxy contract new sdk, then clawproxy contract sign",
+        )
+    for path, envelope in envelopes:
+        try:
+            contract = open_contract(envelope, signers)
+        except ClawproxyError as err:
+            yield Symptom(
+                "warn", "contract", f"{path.name}: {err.message} [{err.reason}]", "sign it with a trusted key"
+            )
+            continue
+        if contract.policy.demands:
+            what = ", ".join(demand.field for demand in contract.policy.demands)
+            yield Symptom(
+                "warn", "contract", f"{contract.policy.name}: cannot be enforced: {what}", "see: contract check"
+            )
+        else:
+            yield Symptom("ok", "contract", f"{contract.policy.name}, {contract.policy_hash_b64u}")
+
+
+def _providers(settings: Settings) -> Iterator[Symptom]:
+    from ..addons.settings import read_secret
+
+    credentials = {name: section.credential for name, section in settings.providers.items() if section.credential}
+    if not credentials:
+        yield Symptom(
+            "warn", "providers", "no credential is set", 'set providers.openai.credential = "env:OPENAI_API_KEY"'
+        )
+    for name, reference in credentials.items():
+        try:
+            read_secret(reference, where=f"providers.{name}.credential")
+        except ClawproxyError as err:
+            yield Symptom(
+                "fail", f"provider {name}", err.message, f"provide {reference.partition(':')[0]} secret, or unset it"
+            )
+        else:
+            yield Symptom("ok", f"provider {name}", "credential present")
+
+
+def _listeners(folder: StateDir, settings: Settings) -> Iterator[Symptom]:
+    from ..addons.admin import call_admin
+    from ..addons.settings import parse_address
+
+    try:
+        status = asyncio.run(call_admin(folder.admin_socket, "status"))
+    except ClawproxyError:
+        pass
+    else:
+        yield Symptom("ok", "gateway", f"running, {status.get('open_calls')} calls open")
+        return
+    for name in ("reverse", "regular"):
+        address: str = getattr(settings.listen, name)
+        if address:
+            host, port = parse_address(address, where=f"listen.{name}")
+            yield _port(name, host, port)
+
+
+def _port(name: str, host: str, port: int) -> Symptom:
+    address = f"{host}:{port}"
+    try:
+        _bind(host, port)
+    except OSError as err:
+        why = (err.strerror or "error").lower()
+        return Symptom(
+            "fail", f"listener {name}", f"{address}: {why}", "stop what listens there, or change listen." + name
+        )
+    return Symptom("ok", f"listener {name}", f"{address} is free")
+
+
+def _bind(host: str, port: int) -> None:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind((host, port))

@@ -1,0 +1,212 @@
+"""``clawproxy job``: open, list, show, seal and follow jobs."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..receipts.create import create_job
+from ..receipts.job_facts import JobFacts
+from ..receipts.job_paths import JobPaths
+from ..tokens.canonical import JsonObject
+from ..tokens.envelope import timestamp
+from ..tokens.errors import ClawproxyError
+from ..tokens.keys import Role
+from .contract_files import find_signed
+from .journal_view import open_journal, read_records, record_row
+from .screen import JsonFlag, new_app, note, print_json, print_pairs, print_table
+from .state import DEFAULT_STATE, ConfigOption, StateDir, StateOption
+from .token import read_job_facts
+
+app = new_app("Jobs: one approved piece of work, its contract, its calls, and the proof bundle that they leave.")
+
+JobArgument = Annotated[str, typer.Argument(metavar="JOB", help="The job's id.")]
+_FOLLOW_S = 0.2
+
+
+@app.command("open")
+def open_(
+    contract: Annotated[str, typer.Option("--contract", help="A signed contract: a file, or its hash in contracts/.")],
+    job: Annotated[str, typer.Option("--job", help="The job's id; default: a new one.")] = "",
+    config: ConfigOption = None,
+    state: StateOption = DEFAULT_STATE,
+    json_: JsonFlag = False,
+) -> None:
+    """Open a job under a contract. Mint tokens for it with: clawproxy token mint --job ID."""
+    from ..addons.settings import load_settings
+
+    folder = StateDir(state)
+    envelope = find_signed(contract, folder)
+    settings = load_settings(config, state)
+    opened = create_job(
+        folder.jobs,
+        folder.job_keys,
+        receipt_key=folder.load_key(Role.RECEIPT),
+        gateway_id=settings.gateway.gateway_id,
+        policy_hash_b64u=str(envelope["payload_hash_b64u"]),
+        contract_envelope=envelope,
+        now_ms=time.time_ns() // 1_000_000,
+        job_id=job or None,
+        token_template={"aud": list(settings.gateway.audience[:1]), "scope": ["clawproxy:call"]},
+    )
+    if json_:
+        print_json({"job": opened.job_id, "job_did": opened.job_did, "directory": str(opened.directory)})
+    else:
+        print(opened.job_id)
+        note(f"opened in {opened.directory}; the agent's DID is {opened.job_did}")
+
+
+@app.command("list")
+def list_(state: StateOption = DEFAULT_STATE, json_: JsonFlag = False) -> None:
+    """List the jobs of the state directory."""
+    folder = StateDir(state)
+    names = sorted(path.name for path in folder.jobs.glob("[!.]*") if path.is_dir())
+    rows = [_list_row(folder, name) for name in names]
+    if json_:
+        print_json(rows)
+    elif rows:
+        columns = ("job", "opened", "contract", "state", "problem")
+        print_table(columns, [tuple(str(row[column]) for column in columns) for row in rows])
+    else:
+        note(f"no jobs in {folder.jobs}")
+
+
+def _list_row(folder: StateDir, name: str) -> dict[str, str]:
+    try:
+        facts = _facts(folder, name)
+    except ClawproxyError as err:
+        return {"job": name, "opened": "", "contract": "", "state": "", "problem": err.message}
+    sealed = JobPaths(folder.jobs, name).seal.exists()
+    return {
+        "job": name,
+        "opened": timestamp(facts.opened_ms),
+        "contract": facts.policy_hash_b64u,
+        "state": "sealed" if sealed else "open",
+        "problem": "",
+    }
+
+
+def _facts(folder: StateDir, job: str) -> JobFacts:
+    facts = read_job_facts(folder, job)
+    if facts is None:
+        raise ClawproxyError(
+            "JOB_NOT_FOUND", "no such job here", where=str(folder.jobs), got=job, remedy="see: clawproxy job list"
+        )
+    return facts
+
+
+@app.command("show")
+def show(job: JobArgument, state: StateOption = DEFAULT_STATE, json_: JsonFlag = False) -> None:
+    """Show a job and a count of its records. Says what the files say; to know whether it is true, verify."""
+    folder = StateDir(state)
+    facts, paths = _facts(folder, job), JobPaths(folder.jobs, job)
+    counts: Counter[str] = Counter()
+    refusals: Counter[str] = Counter()
+    with open_journal(paths.journal) as file:
+        for record in read_records(file):
+            counts[str(record.get("t"))] += 1
+            if record.get("t") == "denial":
+                refusals[str(record["body"]["payload"].get("reason"))] += 1
+    shown: JsonObject = {
+        "job": job,
+        "state": "sealed" if paths.seal.exists() else "open",
+        "opened": timestamp(facts.opened_ms),
+        "policy_hash_b64u": facts.policy_hash_b64u,
+        "agent_did": facts.agent_did,
+        "gateway_did": facts.gateway_did,
+        "run_id": facts.run_id,
+        "directory": str(paths.directory),
+        "records": dict(counts),
+        "refusals": dict(refusals),
+    }
+    if json_:
+        print_json(shown)
+        return
+    texts = {key: ", ".join(f"{n} {k}" for k, n in v.items()) if isinstance(v, dict) else v for key, v in shown.items()}
+    print_pairs((key, str(value) or "none") for key, value in texts.items())
+
+
+@app.command("seal")
+def seal(
+    job: JobArgument, config: ConfigOption = None, state: StateOption = DEFAULT_STATE, json_: JsonFlag = False
+) -> None:
+    """End a job and seal its bundle: through the running gateway, or directly when none runs."""
+    folder = StateDir(state)
+    _facts(folder, job)
+    sealed = asyncio.run(_seal(folder, job, config))
+    if json_:
+        print_json(sealed)
+    else:
+        print(sealed["directory"])
+        note(f"sealed; check it with: clawproxy verify {sealed['directory']}")
+
+
+async def _seal(folder: StateDir, job: str, config: Path | None) -> JsonObject:
+    from ..addons.admin import call_admin
+
+    try:
+        return await call_admin(folder.admin_socket, "seal", job_id=job)
+    except ClawproxyError as err:
+        if err.reason != "GATEWAY_NOT_RUNNING":
+            raise
+    return await _seal_directly(folder, job, config)
+
+
+async def _seal_directly(folder: StateDir, job: str, config: Path | None) -> JsonObject:
+    from ..addons.settings import load_settings
+    from ..receipts.jobs import JobBook
+    from ..receipts.journal import Journal
+
+    journal = Journal()
+    book = JobBook(
+        folder.jobs,
+        journal,
+        folder.load_key(Role.RECEIPT),
+        load_settings(config, folder.root).gateway.gateway_id,
+        folder.job_keys,
+        lambda: time.time_ns() // 1_000_000,
+    )
+    try:
+        sealed = await book.seal(job)
+        return {"job_id": job, "directory": str(sealed.directory), "counts": dict(sealed.counts)}
+    finally:
+        await book.close()
+        await asyncio.to_thread(journal.close)
+
+
+@app.command("tail")
+def tail(
+    job: JobArgument,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on as records are written.")] = False,
+    lines: Annotated[int, typer.Option("--lines", "-n", min=0, help="How many of the last records; 0 means all.")] = 10,
+    state: StateOption = DEFAULT_STATE,
+    json_: Annotated[bool, typer.Option("--json", help="Print each record as one JSON line.")] = False,
+) -> None:
+    """Print the last records of a job, one line each."""
+    folder = StateDir(state)
+    _facts(folder, job)
+    paths = JobPaths(folder.jobs, job)
+    with open_journal(paths.journal) as file:
+        for record in list(read_records(file))[-lines:]:
+            _print_record(record, json_)
+        while follow and not paths.seal.exists():
+            time.sleep(_FOLLOW_S)
+            for record in read_records(file):
+                _print_record(record, json_)
+        for record in read_records(file):
+            _print_record(record, json_)
+
+
+def _print_record(record: JsonObject, as_json: bool) -> None:
+    from ..tokens.canonical import jcs_bytes
+
+    if as_json:
+        print(jcs_bytes(record).decode(), flush=True)
+        return
+    seq, at, kind, text = record_row(record)
+    print(f"{seq:>6}  {at}  {kind:<8}  {text}", flush=True)

@@ -1,0 +1,97 @@
+"""A job's journal for people: one line per record; verifies nothing. Reads the file (``open_journal``)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any
+
+from ..tokens.canonical import JsonObject, parse_json_object
+from ..tokens.errors import ClawproxyError, clip
+
+_MAX_LINE_BYTES = 16 * 1024 * 1024
+
+
+def read_records(file: IO[bytes]) -> Iterator[JsonObject]:
+    """The whole records from where ``file`` stands; a line without its end is left for later."""
+    while True:
+        start = file.tell()
+        line = file.readline(_MAX_LINE_BYTES)
+        if not line.endswith(b"\n"):
+            file.seek(start)
+            return
+        try:
+            yield parse_json_object(line)
+        except ClawproxyError as err:
+            raise err.at(f"{file.name}: offset {start}") from None
+
+
+def open_journal(path: Path) -> IO[bytes]:
+    """The journal, opened for reading; raises ``ClawproxyError`` (FILE_UNREADABLE)."""
+    try:
+        return path.open("rb")
+    except OSError as err:
+        why = (err.strerror or "error").lower()
+        raise ClawproxyError("FILE_UNREADABLE", f"cannot read the journal: {why}", where=str(path)) from None
+
+
+def payload_of(record: JsonObject) -> JsonObject:
+    """The signed payload of a record, or an empty one."""
+    payload = record.get("body", {}).get("payload") if isinstance(record.get("body"), dict) else None
+    return payload if isinstance(payload, dict) else {}
+
+
+def record_row(record: JsonObject) -> tuple[str, str, str, str]:
+    """Sequence number, time, type and what happened; every text clipped and printable."""
+    payload, kind = payload_of(record), str(record.get("t"))
+    text = _TEXTS.get(kind, _other)(payload)
+    return str(record.get("seq")), clip(payload.get("timestamp", "")), kind, clip(text, 160)
+
+
+def _event(payload: JsonObject) -> str:
+    event = payload.get("event")
+    return str(event.get("event_type")) if isinstance(event, dict) else ""
+
+
+def _intent(payload: JsonObject) -> str:
+    start: Any = payload.get("detail")
+    start = start if isinstance(start, dict) else {}
+    return f"{start.get('receipt_id')} {start.get('provider')} {start.get('model')}"
+
+
+def ours(payload: JsonObject) -> JsonObject:
+    """``metadata.clawproxy`` of a receipt payload, or an empty object."""
+    metadata = payload.get("metadata")
+    mine = metadata.get("clawproxy") if isinstance(metadata, dict) else None
+    return mine if isinstance(mine, dict) else {}
+
+
+def _receipt(payload: JsonObject) -> str:
+    mine = ours(payload)
+    used = (
+        f"{payload.get('tokens_input')} in, {payload.get('tokens_output')} out"
+        if mine.get("usage_known")
+        else "no usage"
+    )
+    called = f", calls {', '.join(map(str, mine['tool_calls']))}" if mine.get("tool_calls") else ""
+    return (
+        f"{payload.get('receipt_id')} {payload.get('provider')} {payload.get('model')} "
+        f"{mine.get('outcome')} {mine.get('status')}, {used}, {payload.get('latency_ms')} ms{called}"
+    )
+
+
+def _denial(payload: JsonObject) -> str:
+    return (
+        f"{payload.get('receipt_id')} refused at {payload.get('step')}: {payload.get('reason')} ({payload.get('rule')})"
+    )
+
+
+def _recovery(payload: JsonObject) -> str:
+    return f"{len(payload.get('open_calls', ()))} calls of unknown outcome, {len(payload.get('torn', ()))} torn tails"
+
+
+def _other(_payload: JsonObject) -> str:
+    return ""
+
+
+_TEXTS = {"event": _event, "intent": _intent, "receipt": _receipt, "denial": _denial, "recovery": _recovery}
