@@ -3,7 +3,7 @@
 B01 a name is relative, plain, inside the bundle, and occurs once (BUNDLE_NAME_REFUSED)
 B02 only regular files: no symlink, device, socket, or directory besides ``torn`` (BUNDLE_NAME_REFUSED)
 B03 within the bounds of files, bytes per file and bytes in all (BUNDLE_TOO_LARGE)
-B04 a .zip unpacks to no more than ``MAX_ZIP_RATIO`` times its size, unencrypted, and to the sizes it states (BUNDLE_UNREADABLE)
+B04 a .zip is not encrypted, unpacks to the sizes it states, and to at most ``MAX_ZIP_RATIO`` times its own
 B05 each file can be read (BUNDLE_UNREADABLE)
 
 A broken rule is a finding, and what cannot be read safely is left out; what can, is still returned. A .zip may hold
@@ -207,7 +207,7 @@ def _read_bounded(file: IO[bytes], most_bytes: int) -> bytes | None:
 
 
 def read_wire_file(path: Path) -> bytes:
-    """One JSON file of at most ``MAX_WIRE_FILE_BYTES``; raises ``ClawproxyError`` (BUNDLE_UNREADABLE, BUNDLE_TOO_LARGE)."""
+    """One JSON file of at most ``MAX_WIRE_FILE_BYTES``; raises ``ClawproxyError`` (BUNDLE_UNREADABLE, _TOO_LARGE)."""
     try:
         handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         with os.fdopen(handle, "rb") as file:

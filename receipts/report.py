@@ -37,7 +37,7 @@ EXIT_CODES: Mapping[Verdict, int] = {
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that is not as it was (``fail``), is missing in an accounted way (``gap``), or is worth knowing (``note``).
+    """Something not as it was (``fail``), missing but accounted for (``gap``), or worth knowing (``note``).
 
     ``rule`` is the number in a verifier module's docstring; ``path`` is the file, then line or member.
     """
@@ -142,7 +142,7 @@ def build_report(
 
 
 class Fault(Exception):
-    """A broken rule, inside the verifiers: becomes one ``fail`` finding where it is caught. Never leaves this package."""
+    """A broken rule, inside the verifiers: becomes a ``fail`` finding where it is caught. Never leaves this package."""
 
     def __init__(self, rule: str, reason: str, path: str, detail: str) -> None:
         super().__init__(detail)

@@ -107,8 +107,15 @@ def _link(envelope: JsonObject, path: str) -> Link | None:
     confidence = members.get("attribution_confidence")
     if confidence is not None and (isinstance(confidence, bool) or not 0 <= confidence <= 1):
         raise Fault("C03", "CAUSAL_CONFIDENCE_OUT_OF_RANGE", join(where, "attribution_confidence"), "not in 0..1")
-    spans = (members.get(name) for name in ("span_id", "parent_span_id", "tool_span_id", "phase"))
-    return Link(where, at_ms, *spans, confidence)
+    return Link(
+        path=where,
+        at_ms=at_ms,
+        span=members.get("span_id"),
+        parent=members.get("parent_span_id"),
+        tool=members.get("tool_span_id"),
+        phase=members.get("phase"),
+        confidence=confidence,
+    )
 
 
 def _check_references(link: Link, by_span: Mapping[str, Link]) -> None:

@@ -4,8 +4,8 @@ X01 the closed shape holds (SCHEMA_VALIDATION_FAILED)
 X02 the issuer's DID is well-formed
 X03 ``created_at`` is not after ``issued_at`` (CAUSAL_CLOCK_CONTRADICTION), which is not more than 300 s ahead
     (FUTURE_TIMESTAMP_POISONING); not expired by more than 300 s (EXPIRED_TTL)
-X04 the manifest: each path once (MALFORMED_ENVELOPE), exactly the artifacts (MISSING_REQUIRED_FIELD), their JCS hash and
-    size (HASH_MISMATCH), content type (MALFORMED_ENVELOPE)
+X04 the manifest: each path once (MALFORMED_ENVELOPE), exactly the artifacts (MISSING_REQUIRED_FIELD), their JCS hash
+    and size (HASH_MISMATCH), content type (MALFORMED_ENVELOPE)
 X05 the bundle hash holds (HASH_MISMATCH)
 X06 the signature is the issuer's (SIGNATURE_INVALID)
 X07 the proof bundle inside verifies (verify_proof)

@@ -1,16 +1,17 @@
-"""Rules of a proof bundle, in the reference's order (protocol.md E.2 to E.8, F.2), stricter where it has holes (F.7). Pure.
+"""Rules of a proof bundle, in the reference's order (protocol.md E.2 to E.8, F.2), without its holes (F.7). Pure.
 
 P01 a whole signed envelope, never a bare payload (MALFORMED_ENVELOPE)
 P02 version, type, algorithms; signer DID; dates; not expired (EXPIRED_TTL); base64url
 P03 the closed shape, at most 1,000 events and receipts each (SCHEMA_VALIDATION_FAILED, CAUSAL_*, DISCLOSURE_*)
-P04 it holds one of urm, event_chain, receipts, attestations; metadata at most 16 KiB; event ids occur once (MALFORMED_ENVELOPE)
+P04 it holds one of urm, event_chain, receipts, attestations; metadata is at most 16 KiB; event ids occur once
+    (MALFORMED_ENVELOPE)
 P05 the signer is the agent (INVALID_DID_FORMAT)
 P06 the payload hash holds (HASH_MISMATCH)
 P07 the signature is the agent's (SIGNATURE_INVALID)
 P08 event chain: one run, each event names the hash before (MALFORMED_ENVELOPE), each hash is right (HASH_MISMATCH)
 P09 rate-limit claims agree with themselves (RATE_LIMIT_*)
 P10 a URM document is named; none is supplied here (URM_MISSING)
-P11 every receipt verifies (verify_receipt) and is bound to the run and to an event of the chain (RECEIPT_BINDING_MISMATCH)
+P11 every receipt verifies (verify_receipt) and is bound to the run and an event of the chain (RECEIPT_BINDING_MISMATCH)
 P12 a receipt id occurs once (CAUSAL_RECEIPT_REPLAY_DETECTED); receipts name one policy (EVIDENCE_MISMATCH)
 P13 tool receipts verify (verify_tool)
 P14 side effects and approvals: SHA-256 (UNKNOWN_HASH_ALGORITHM), of this agent (PROOF_BUNDLE_AGENT_MISMATCH)

@@ -48,7 +48,7 @@ def check_tool_receipt(
     run_id: str | None = None,
     event_hashes: Collection[str] = (),
 ) -> None:
-    """Raise ``Fault`` for the first broken rule; add the notes of T10. Stand-alone receipts have no agent and no chain."""
+    """Raise ``Fault`` for the first broken rule; add the notes of T10. Without ``run_id``, there is no chain to fit."""
     check_shape(TOOL_RECEIPT, item, "T01", path)
     signed = "payload" in item
     payload: JsonObject = item["payload"] if signed else item

@@ -47,7 +47,7 @@ _CONTRACT = Obj(required=_SIGNED_CONTRACT.required)  # no expires_at: nothing wo
 
 
 def verify_wire_file(document: JsonObject, trust: Trust, now_ms: int) -> Report:
-    """Verify one parsed document; CONFORMS, or FAILED with the code of the first broken rule. ``now_ms`` judges expiry."""
+    """CONFORMS, or FAILED with the code of the first broken rule. ``now_ms`` is the time at which expiry is judged."""
     inner, path = unwrap(document)
     kind = wire_kind(inner)
     findings, signatures = Findings(), Signatures()
@@ -83,7 +83,8 @@ def wire_kind(document: Any) -> str:
     envelope_type = document.get("envelope_type")
     if isinstance(envelope_type, str):
         return envelope_type[:64]
-    payload = document.get("payload") if isinstance(document.get("payload"), dict) else document
+    inner = document.get("payload")
+    payload = inner if isinstance(inner, dict) else document
     # a bare payload is no bundle and no gateway receipt, but saying which one is missing its envelope helps
     for member, kind in (
         ("bundle_version", "proof_bundle"),

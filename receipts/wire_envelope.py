@@ -1,8 +1,8 @@
-"""A signed envelope that others may have made: shape, hash under either rule, signature, in the reference's order. Pure.
+"""A signed envelope that others may have made: shape, hash under either rule, signature, in the reference's order.
 
 Order (protocol.md F.1): members, version, type, algorithm, hash algorithm, schema, signer DID, trust, dates and
 base64url syntax, then numbers (the caller's), hash, key, signature. The order decides which reason code a broken file
-gets, so it is kept even where another would be cheaper.
+gets, so it is kept even where another would be cheaper. Pure.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ def check_did(did: str, rule: str, path: str) -> None:
 
 
 def check_dates(envelope: JsonObject, rule: str, path: str, now_ms: int | None) -> None:
-    """``issued_at`` and ``expires_at`` are dates; with ``now_ms``, the second is not past (no skew: protocol.md F.2)."""
+    """``issued_at`` and ``expires_at`` are dates; with ``now_ms``, the second is not past (no skew)."""
     for member in ("issued_at", "expires_at"):
         if member in envelope and parse_date_time_ms(envelope[member]) is None:
             raise Fault(rule, "MALFORMED_ENVELOPE", join(path, member), "not a date")

@@ -95,7 +95,7 @@ class ListOf:
 
 @dataclass(frozen=True, slots=True)
 class Obj:
-    """An object. ``open`` lets other members through, ``also`` those whose names match; ``others`` gives them a shape."""
+    """An object. ``open`` lets others through, ``also`` those whose names match; ``others`` gives them a shape."""
 
     required: Mapping[str, Shape] = field(default_factory=dict)
     optional: Mapping[str, Shape] = field(default_factory=dict)

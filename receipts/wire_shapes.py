@@ -1,7 +1,7 @@
 """The closed shapes of the wire documents, as data for ``wire_schema`` (protocol.md A.5, E.1 to E.10, E.13).
 
-Digests of others are taken at eight characters or more, as the reference does; what is compared with a digest we compute
-is exact by that. Causal members carry the reason codes of protocol.md E.6.
+Digests of others are taken at eight characters or more, as the reference does; what is compared with a digest that we
+compute is exact by that. Causal members carry the reason codes of protocol.md E.6.
 
 Limits: members that this version does not check further (``web_receipts``, ``vir_receipts``, coverage, binary and
 delegation evidence) are held to being arrays of objects; the verifier says so in a note.

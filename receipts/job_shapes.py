@@ -1,0 +1,236 @@
+"""The closed shapes of a job directory's files and records (docs/evidence-format.md), as data for ``wire_schema``.
+
+Written from the format page, not from the writer: the two share no code, so that a slip of one is seen by the other.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from ..tokens.digests import ED25519_SIG_B64U_CHARS, is_sha256_b64u
+from .wire_schema import Flag, ListOf, Nullable, Number, Obj, Shape, Text
+
+JOB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}", re.ASCII)
+TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", re.ASCII)
+_HEX = re.compile(r"[0-9a-f]+", re.ASCII)
+_RECEIPT_ID = re.compile(r"rcpt_[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}", re.ASCII)
+_TORN = re.compile(r"torn/(0|[1-9]\d{0,17})\.(0|[1-9]\d{0,5})", re.ASCII)
+_B64U = re.compile(r"[A-Za-z0-9_-]+", re.ASCII)
+
+STRING = Text(min=0, what="a string")
+NAME = Text(max=1024)
+DIGEST = Text(test=is_sha256_b64u, what="the base64url of a SHA-256 digest")
+SIGNATURE = Text(
+    min=ED25519_SIG_B64U_CHARS, max=ED25519_SIG_B64U_CHARS, pattern=_B64U, what="the base64url of an Ed25519 signature"
+)
+DID = Text(min=5, max=256, pattern=re.compile(r"did:[a-z0-9]+:[A-Za-z0-9._:%-]+", re.ASCII), what="a DID")
+TIME = Text(pattern=TIMESTAMP, what="YYYY-MM-DDTHH:MM:SS.mmmZ")
+COUNT = Number(0, 2**53 - 1, whole=True)
+RECEIPT_ID = Text(pattern=_RECEIPT_ID, what="rcpt_ and a random UUID")
+TORN_PATH = Text(pattern=_TORN, what="torn/<offset>.<n>")
+JOB = Text(pattern=JOB_ID, what="a job id")
+INCARNATION = Text(min=32, max=32, pattern=_HEX, what="128 bits in hex")
+TOKEN_HASH = Text(min=64, max=64, pattern=_HEX, what="SHA-256 in hex")
+OPEN = Obj(open=True)
+
+
+def _const(value: str) -> Text:
+    return Text(among=(value,))
+
+
+JOB_FACTS = Obj(
+    required={
+        "agent_did": NAME,
+        "format_version": _const("1"),
+        "gateway_did": DID,
+        "gateway_id": NAME,
+        "incarnation": INCARNATION,
+        "job_did": DID,
+        "job_id": JOB,
+        "opened_ms": COUNT,
+        "policy_hash_b64u": DIGEST,
+        "run_id": NAME,
+    }
+)
+
+KINDS: Mapping[str, str] = {
+    "event": "gateway_event",
+    "intent": "gateway_intent",
+    "receipt": "gateway_receipt",
+    "denial": "gateway_denial",
+    "recovery": "gateway_recovery",
+}
+RECORD = Obj(
+    required={
+        "body": OPEN,
+        "h": DIGEST,
+        "prev": DIGEST,
+        "seq": COUNT,
+        "t": Text(among=tuple(KINDS)),
+        "v": Number(1, 1, whole=True),
+    }
+)
+
+
+def envelope(envelope_type: str) -> Obj:
+    """Our own envelopes have exactly the nine members, canonical digests, and no ``expires_at``."""
+    return Obj(
+        required={
+            "algorithm": _const("Ed25519"),
+            "envelope_type": _const(envelope_type),
+            "envelope_version": _const("1"),
+            "hash_algorithm": _const("SHA-256"),
+            "issued_at": TIME,
+            "payload": OPEN,
+            "payload_hash_b64u": DIGEST,
+            "signature_b64u": SIGNATURE,
+            "signer_did": DID,
+        }
+    )
+
+
+ENVELOPES: Mapping[str, Obj] = {kind: envelope(name) for kind, name in KINDS.items()}
+SEAL_ENVELOPE = envelope("gateway_seal")
+
+PLACE: Mapping[str, Shape] = {
+    "incarnation": INCARNATION,
+    "job_id": JOB,
+    "prev_b64u": DIGEST,
+    "segment": Number(1, 9_999, whole=True),
+    "seq": COUNT,
+}
+EVENT_ENTRY = Obj(
+    required={
+        "event_hash_b64u": DIGEST,
+        "event_id": NAME,
+        "event_type": Text(
+            among=(
+                "job_opened",
+                "segment_opened",
+                "llm_call",
+                "authority_changed",
+                "approval",
+                "revoked",
+                "stopped",
+                "frozen",
+                "job_sealed",
+            )
+        ),
+        "payload_hash_b64u": DIGEST,
+        "prev_hash_b64u": Nullable(DIGEST),
+        "run_id": NAME,
+        "timestamp": TIME,
+    }
+)
+EVENT = Obj(required={**PLACE, "timestamp": TIME, "event": EVENT_ENTRY, "detail": OPEN})
+DENIAL = Obj(
+    required={
+        **PLACE,
+        "timestamp": TIME,
+        "at_ms": COUNT,
+        **dict.fromkeys(("detail", "method", "presenter", "rule", "way_in"), STRING),
+        **dict.fromkeys(("model", "provider", "route"), Nullable(STRING)),
+        "policy_hash_b64u": Nullable(STRING),
+        "reason": NAME,
+        "receipt_id": RECEIPT_ID,
+        "request_hash_b64u": Nullable(DIGEST),
+        "step": NAME,
+        "token_hash_hex": Nullable(TOKEN_HASH),
+    }
+)
+TORN_ENTRY = Obj(required={"path": TORN_PATH, "sha256_b64u": DIGEST, "size_bytes": COUNT})
+RECOVERY = Obj(
+    required={**PLACE, "timestamp": TIME, "open_calls": ListOf(RECEIPT_ID), "torn": ListOf(TORN_ENTRY)},
+)
+CALL_START = Obj(
+    required={
+        **dict.fromkeys(("model", "nonce", "presenter", "provider", "route", "way_in"), STRING),
+        **dict.fromkeys(("harness_event_hash_b64u", "harness_run_id"), Nullable(STRING)),
+        **dict.fromkeys(("policy_hash_b64u", "request_hash_b64u", "token_scope_hash_b64u"), DIGEST),
+        **dict.fromkeys(("request_bytes", "started_ms", "tools_total"), COUNT),
+        "receipt_id": RECEIPT_ID,
+        "stream": Flag(),
+        "token_hash_hex": TOKEN_HASH,
+        "tools": ListOf(STRING, max=1_000),
+    }
+)
+CALL_END = Obj(
+    required={
+        **PLACE,
+        **dict.fromkeys(("detail", "presenter", "route", "way_in"), STRING),
+        **dict.fromkeys(("intent_seq", "request_bytes", "response_bytes", "tool_calls_total", "tools_total"), COUNT),
+        "first_byte_ms": Nullable(COUNT),
+        "outcome": Text(
+            among=(
+                "complete",
+                "incomplete",
+                "client_gone",
+                "upstream_failed",
+                "upstream_unreachable",
+                "stopped",
+                "fault",
+            )
+        ),
+        "response_model": Nullable(STRING),
+        "status": Nullable(Number(100, 999, whole=True)),
+        **dict.fromkeys(("stream", "usage_known"), Flag()),
+        **dict.fromkeys(("tool_calls", "tools"), ListOf(STRING, max=1_000)),
+    },
+    optional={"event_hash_b64u": DIGEST, "run_id": NAME},
+)
+RECEIPT = Obj(
+    required={
+        "binding": Obj(
+            required={
+                "event_hash_b64u": NAME,
+                "nonce": STRING,
+                "policy_hash": DIGEST,
+                "run_id": NAME,
+                "token_scope_hash_b64u": DIGEST,
+            },
+            optional={"parent_span_id": NAME, "span_id": NAME},
+        ),
+        **dict.fromkeys(("gateway_id", "model", "provider"), NAME),
+        "latency_ms": Number(0, 3_600_000, whole=True),
+        "metadata": Obj(
+            required={"clawproxy": CALL_END, "model_identity": OPEN, "model_identity_hash_b64u": DIGEST},
+        ),
+        "receipt_id": RECEIPT_ID,
+        "receipt_version": _const("1"),
+        **dict.fromkeys(("request_hash_b64u", "response_hash_b64u"), DIGEST),
+        "timestamp": TIME,
+        **dict.fromkeys(("tokens_input", "tokens_output"), Number(0, 10_000_000, whole=True)),
+    }
+)
+PAYLOADS: Mapping[str, Obj] = {
+    "event": EVENT,
+    "intent": EVENT,
+    "receipt": RECEIPT,
+    "denial": DENIAL,
+    "recovery": RECOVERY,
+}
+
+MANIFEST = Obj(
+    required={
+        "manifest_version": _const("1"),
+        "generated_at": TIME,
+        "entries": ListOf(
+            Obj(required={"path": NAME, "sha256_b64u": DIGEST, "content_type": NAME, "size_bytes": COUNT})
+        ),
+    }
+)
+COUNT_NAMES = ("calls", "denials", "events", "gaps", "receipts", "segments")
+SEAL = Obj(
+    required={
+        "counts": Obj(required=dict.fromkeys(COUNT_NAMES, COUNT)),
+        "final_seq": COUNT,
+        "head_b64u": DIGEST,
+        "incarnation": INCARNATION,
+        "job_id": JOB,
+        "manifest_sha256_b64u": DIGEST,
+        "policy_hash_b64u": DIGEST,
+        "run_id": NAME,
+        "timestamp": TIME,
+    }
+)

@@ -1,0 +1,372 @@
+"""Rules of what the records say together: event chain, calls, authority, recovery (docs/evidence-format.md). Pure.
+
+J31 an event continues its segment's chain: run id, hash before (null at its start), its own hash, that of its detail,
+    its time; event ids occur once (RECORD_OUT_OF_PLACE, HASH_MISMATCH)
+J32 ``job_opened`` comes first, once; ``segment_opened`` begins each later segment and names the head before;
+    ``job_sealed`` is the last record of all and counts right; ``llm_call`` events are intents (EVENT_OUT_OF_PLACE)
+J33 a segment holds at most 900 calls and 990 events, the end not counted (SEGMENT_OVERFULL)
+J34 ``job_opened`` and ``authority_changed``: the token is this job's, agent's and contract's (EVIDENCE_MISMATCH), its
+    scope hash that of its claims (TOKEN_SCOPE_HASH_MISMATCH), its issuer one that the trust file names, if that names
+    any (CLAIM_NOT_FOUND); a job may be opened before there is a token, and stays with one presenter
+J35 an intent: closed detail, contract of the job, token and presenter on record before it (EVIDENCE_MISMATCH)
+J36 a receipt answers one open intent of its segment (RECEIPT_UNMATCHED); ids and nonces occur once (RECEIPT_DUPLICATE)
+J37 a receipt says what its intent said, and its model identity has its hash (EVIDENCE_MISMATCH, HASH_MISMATCH)
+J38 a receipt is bound to its event, contract and token, or to the harness's chain with ours in the metadata; its span
+    is its own, its parent that of the segment's first receipt (RECEIPT_BINDING_MISMATCH, CAUSAL_REFERENCE_DANGLING)
+J39 a denial has an id of its own, and stands in the segment of its time (RECEIPT_DUPLICATE, RECORD_OUT_OF_PLACE)
+J40 a recovery record names open calls, once each, and torn files, once each (RECOVERY_INVALID)
+J41 after the end, no call is open (RECEIPT_MISSING); before it, an open call is a gap
+J42 files in ``torn`` are those that recovery records name, with their bytes (TORN_FILE_MISMATCH); before the end, one
+    that is not named yet is a gap
+
+A call that recovery names is a gap, whatever else holds: it went out, perhaps, and nobody knows how it ended.
+
+Limits: that a token's signature held is the gateway's word; the token itself is not kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..tokens.canonical import JsonObject, jcs_bytes
+from ..tokens.digests import sha256_b64u
+from ..tokens.errors import ClawproxyError
+from ..tokens.scope_hash import token_scope_hash
+from .job_shapes import CALL_START, DIGEST, NAME, TOKEN_HASH
+from .report import Fault, Findings
+from .verify_journal import JOURNAL, Entry
+from .verify_proof import event_hash
+from .wire_envelope import check_shape, join
+from .wire_schema import Obj
+
+SEGMENT_CALLS = 900
+SEGMENT_EVENTS = 990
+_TOKEN = Obj(
+    required={"issuer_did": NAME, "token_hash_hex": TOKEN_HASH, "token_scope_hash_b64u": DIGEST},
+    open=True,
+)
+_SAME_IN_RECEIPT = ("request_hash_b64u", "provider")
+_SAME_IN_METADATA = ("presenter", "request_bytes", "route", "stream", "tools", "tools_total", "way_in")
+
+
+@dataclass(slots=True)
+class SegmentSeen:
+    """One stretch of the event chain, as the journal has it."""
+
+    number: int
+    run_id: str
+    events: list[JsonObject] = field(default_factory=list)
+    receipts: list[JsonObject] = field(default_factory=list)
+    """Receipt envelopes bound to our chain; those bound to a harness's are only counted."""
+    calls: int = 0
+    harness_bound: int = 0
+    denials: int = 0
+    gaps: int = 0
+    root_span: str | None = None
+
+    @property
+    def last_hash_b64u(self) -> str | None:
+        return self.events[-1]["event_hash_b64u"] if self.events else None
+
+
+@dataclass(slots=True)
+class Call:
+    """One call, from its intent on."""
+
+    entry: Entry
+    segment: SegmentSeen
+    detail: JsonObject
+
+
+@dataclass(slots=True)
+class JobSeen:
+    """What the records of a job amount to, after ``take`` has seen them in order."""
+
+    facts: Mapping[str, Any]
+    """job.json."""
+    issuers: frozenset[str]
+    """Token issuers that the trust file names; empty where it names none."""
+    segments: list[SegmentSeen] = field(default_factory=list)
+    open_calls: dict[str, Call] = field(default_factory=dict)
+    tokens: dict[str, str] = field(default_factory=dict)
+    """Token hash -> scope hash, of the tokens on record."""
+    presenter: str | None = None
+    receipt_ids: set[str] = field(default_factory=set)
+    nonces: set[str] = field(default_factory=set)
+    event_ids: set[str] = field(default_factory=set)
+    torn: dict[str, JsonObject] = field(default_factory=dict)
+    gaps: list[tuple[str, str]] = field(default_factory=list)
+    """(receipt id, path) of calls whose outcome is unknown."""
+    calls: int = 0
+    receipts: int = 0
+    denials: int = 0
+    events: int = 0
+    ended: bool = False
+
+    def counts(self) -> dict[str, int]:
+        """As SEAL.json counts."""
+        return {
+            "calls": self.calls,
+            "denials": self.denials,
+            "events": self.events,
+            "gaps": len(self.gaps),
+            "receipts": self.receipts,
+            "segments": len(self.segments),
+        }
+
+    def take(self, entry: Entry) -> None:
+        """One more record, whose place and signature hold. Raises ``Fault``."""
+        if self.ended:
+            raise Fault("J32", "EVENT_OUT_OF_PLACE", entry.path, "a record after the end of the job")
+        if not self.segments and entry.kind != "event":
+            raise Fault("J32", "EVENT_OUT_OF_PLACE", entry.path, "the first record is not job_opened")
+        match entry.kind:
+            case "event" | "intent":
+                self._take_event(entry)
+            case "receipt":
+                self._take_receipt(entry)
+            case "denial":
+                self._take_denial(entry)
+            case _:
+                self._take_recovery(entry)
+
+    # -- events --------------------------------------------------------------------------------------------------
+
+    def _take_event(self, entry: Entry) -> None:
+        payload, path = entry.payload, join(entry.path, "body.payload")
+        event, detail = payload["event"], payload["detail"]
+        event_type = event["event_type"]
+        if (event_type == "llm_call") != (entry.kind == "intent"):
+            raise Fault("J32", "EVENT_OUT_OF_PLACE", join(path, "event.event_type"), f"{event_type} in a {entry.kind}")
+        segment = self._segment_for(event_type, payload["segment"], path)
+        self._check_chain(event, detail, payload, segment, path)
+        if event_type == "job_sealed":
+            self._take_end(detail, path)
+        elif event_type in ("job_opened", "authority_changed"):
+            self._take_authority(event_type, detail, join(path, "detail"))
+        elif event_type == "llm_call":
+            self._take_intent(entry, detail, segment, join(path, "detail"))
+        elif event_type == "segment_opened" and not self._names_segment_before(detail, entry):
+            raise Fault("J32", "EVENT_OUT_OF_PLACE", join(path, "detail"), "it names another segment before")
+        segment.events.append(event)
+        self.events += 1
+        if event_type != "job_sealed" and len(segment.events) > SEGMENT_EVENTS:
+            raise Fault("J33", "SEGMENT_OVERFULL", path, f"more than {SEGMENT_EVENTS} events in a segment")
+
+    def _segment_for(self, event_type: str, number: int, path: str) -> SegmentSeen:
+        opens = {"job_opened": 1, "segment_opened": max(len(self.segments) + 1, 2)}.get(event_type)
+        if opens is not None and opens == len(self.segments) + 1:
+            self.segments.append(SegmentSeen(opens, f"{self.facts['run_id']}::{opens:04d}"))
+        elif opens is not None or not self.segments:
+            raise Fault("J32", "EVENT_OUT_OF_PLACE", join(path, "event.event_type"), f"{event_type} cannot stand here")
+        if number != len(self.segments):
+            detail = f"got {number}, expected {len(self.segments)}"
+            raise Fault("J31", "RECORD_OUT_OF_PLACE", join(path, "segment"), detail)
+        return self.segments[-1]
+
+    def _names_segment_before(self, detail: JsonObject, entry: Entry) -> bool:
+        before = self.segments[-2]
+        return detail == {
+            "head_b64u": entry.prev_b64u,
+            "previous_event_hash_b64u": before.last_hash_b64u,
+            "previous_run_id": before.run_id,
+        }
+
+    def _check_chain(
+        self, event: JsonObject, detail: JsonObject, payload: JsonObject, segment: SegmentSeen, path: str
+    ) -> None:
+        where = join(path, "event")
+        for member, expected in (
+            ("run_id", segment.run_id),
+            ("prev_hash_b64u", segment.last_hash_b64u),
+            ("timestamp", payload["timestamp"]),
+        ):
+            if event[member] != expected:
+                raise Fault("J31", "RECORD_OUT_OF_PLACE", join(where, member), f"expected {expected}")
+        if event["payload_hash_b64u"] != sha256_b64u(jcs_bytes(detail)):
+            raise Fault("J31", "HASH_MISMATCH", join(where, "payload_hash_b64u"), "the hash of the detail is another")
+        if event["event_hash_b64u"] != event_hash(event):
+            raise Fault("J31", "HASH_MISMATCH", join(where, "event_hash_b64u"), "the hash of the event is another")
+        if event["event_id"] in self.event_ids:
+            raise Fault("J31", "RECORD_OUT_OF_PLACE", join(where, "event_id"), "the event id occurs twice")
+        self.event_ids.add(event["event_id"])
+
+    def _take_end(self, detail: JsonObject, path: str) -> None:
+        if self.open_calls:
+            raise Fault("J41", "RECEIPT_MISSING", path, f"the job ends with {len(self.open_calls)} calls open")
+        if detail != {"counts": self.counts()}:
+            raise Fault("J32", "EVENT_OUT_OF_PLACE", join(path, "detail.counts"), f"expected {self.counts()}")
+        self.ended = True
+
+    def _take_authority(self, event_type: str, detail: JsonObject, path: str) -> None:
+        presenter, token = detail.get("presenter"), detail.get("token")
+        if not isinstance(token, dict) or not (presenter is None or isinstance(presenter, str)):
+            raise Fault("J34", "SCHEMA_VALIDATION_FAILED", path, "no token and presenter")
+        if self.presenter is not None and presenter != self.presenter:
+            raise Fault("J34", "EVIDENCE_MISMATCH", join(path, "presenter"), "the job was bound to another presenter")
+        self.presenter = presenter
+        where = join(path, "token")
+        for member, expected in (
+            ("mission_id", self.facts["job_id"]),
+            ("sub", self.facts["agent_did"]),
+            ("policy_hash_b64u", self.facts["policy_hash_b64u"]),
+        ):
+            if token.get(member) != expected:
+                raise Fault("J34", "EVIDENCE_MISMATCH", join(where, member), f"expected {expected}")
+        if "token_hash_hex" in token:
+            self._take_token(token, where)
+        elif event_type != "job_opened":
+            raise Fault("J34", "SCHEMA_VALIDATION_FAILED", join(where, "token_hash_hex"), "missing")
+
+    def _take_token(self, token: JsonObject, path: str) -> None:
+        check_shape(_TOKEN, token, "J34", path)
+        try:
+            computed = token_scope_hash(token)
+        except ClawproxyError as err:
+            raise Fault.of(err, "J34", path) from None
+        if token["token_scope_hash_b64u"] != computed:
+            detail = "not the scope hash of these claims"
+            raise Fault("J34", "TOKEN_SCOPE_HASH_MISMATCH", join(path, "token_scope_hash_b64u"), detail)
+        if self.issuers and token["issuer_did"] not in self.issuers:
+            raise Fault("J34", "CLAIM_NOT_FOUND", join(path, "issuer_did"), "not a trusted token issuer")
+        self.tokens[token["token_hash_hex"]] = computed
+
+    # -- calls ---------------------------------------------------------------------------------------------------
+
+    def _take_intent(self, entry: Entry, detail: JsonObject, segment: SegmentSeen, path: str) -> None:
+        check_shape(CALL_START, detail, "J35", path)
+        receipt_id = detail["receipt_id"]
+        self._use_id(receipt_id, join(path, "receipt_id"))
+        if detail["policy_hash_b64u"] != self.facts["policy_hash_b64u"]:
+            raise Fault("J35", "EVIDENCE_MISMATCH", join(path, "policy_hash_b64u"), "not the job's contract")
+        if self.tokens.get(detail["token_hash_hex"]) != detail["token_scope_hash_b64u"]:
+            raise Fault("J35", "EVIDENCE_MISMATCH", join(path, "token_hash_hex"), "no such token is on record before")
+        if detail["presenter"] != self.presenter:
+            raise Fault("J35", "EVIDENCE_MISMATCH", join(path, "presenter"), "not the presenter on record")
+        self.open_calls[receipt_id] = Call(entry, segment, detail)
+        self.calls += 1
+        segment.calls += 1
+        if segment.calls > SEGMENT_CALLS:
+            raise Fault("J33", "SEGMENT_OVERFULL", path, f"more than {SEGMENT_CALLS} calls in a segment")
+
+    def _use_id(self, receipt_id: str, path: str) -> None:
+        if receipt_id in self.receipt_ids:
+            raise Fault("J36", "RECEIPT_DUPLICATE", path, f"{receipt_id} occurs twice")
+        self.receipt_ids.add(receipt_id)
+
+    def _take_receipt(self, entry: Entry) -> None:
+        payload, path = entry.payload, join(entry.path, "body.payload")
+        call = self.open_calls.pop(payload["receipt_id"], None)
+        if call is None:
+            detail = f"{payload['receipt_id']} answers no open intent"
+            raise Fault("J36", "RECEIPT_UNMATCHED", join(path, "receipt_id"), detail)
+        ours, where = payload["metadata"]["clawproxy"], join(path, "metadata.clawproxy")
+        for member, expected in (("intent_seq", call.entry.seq), ("segment", call.segment.number)):
+            if ours[member] != expected:
+                raise Fault("J36", "RECEIPT_UNMATCHED", join(where, member), f"expected {expected}")
+        nonce = payload["binding"]["nonce"]
+        if nonce in self.nonces:
+            raise Fault("J36", "RECEIPT_DUPLICATE", join(path, "binding.nonce"), "the nonce occurs twice")
+        self.nonces.add(nonce)
+        self._check_same(payload, call, path)
+        self._check_binding(payload, call, path)
+        self.receipts += 1
+        if call.detail["harness_run_id"] and call.detail["harness_event_hash_b64u"]:
+            call.segment.harness_bound += 1
+        else:
+            call.segment.receipts.append(entry.envelope)
+
+    def _check_same(self, payload: JsonObject, call: Call, path: str) -> None:
+        ours, detail = payload["metadata"]["clawproxy"], call.detail
+        expected = {name: detail[name] for name in _SAME_IN_RECEIPT} | {"model": detail["model"] or "unknown"}
+        for member, value in expected.items():
+            if payload[member] != value:
+                raise Fault("J37", "EVIDENCE_MISMATCH", join(path, member), "not what the intent said")
+        for member in _SAME_IN_METADATA:
+            if ours[member] != detail[member]:
+                where = join(path, f"metadata.clawproxy.{member}")
+                raise Fault("J37", "EVIDENCE_MISMATCH", where, "not what the intent said")
+        identity = payload["metadata"]["model_identity"]
+        where = join(path, "metadata.model_identity")
+        if identity.get("model") != {"name": payload["model"], "provider": payload["provider"]}:
+            raise Fault("J37", "EVIDENCE_MISMATCH", where, "not the receipt's model and provider")
+        if sha256_b64u(jcs_bytes(identity)) != payload["metadata"]["model_identity_hash_b64u"]:
+            raise Fault("J37", "HASH_MISMATCH", f"{where}_hash_b64u", "the hash of the model identity is another")
+
+    def _check_binding(self, payload: JsonObject, call: Call, path: str) -> None:
+        binding, ours, detail = payload["binding"], payload["metadata"]["clawproxy"], call.detail
+        event = call.entry.payload["event"]
+        harness = bool(detail["harness_run_id"] and detail["harness_event_hash_b64u"])
+        own = {"run_id": event["run_id"], "event_hash_b64u": event["event_hash_b64u"]}
+        theirs = {"run_id": detail["harness_run_id"], "event_hash_b64u": detail["harness_event_hash_b64u"]}
+        expected: dict[str, Any] = {
+            **(theirs if harness else own),
+            "policy_hash": detail["policy_hash_b64u"],
+            "token_scope_hash_b64u": detail["token_scope_hash_b64u"],
+        }
+        where = join(path, "binding")
+        for member, value in expected.items():
+            if binding[member] != value:
+                raise Fault("J38", "RECEIPT_BINDING_MISMATCH", join(where, member), f"expected {value}")
+        if not binding["nonce"].startswith(detail["nonce"]):  # the intent's may be clipped
+            raise Fault("J38", "RECEIPT_BINDING_MISMATCH", join(where, "nonce"), "not the intent's nonce")
+        stated = {name: ours[name] for name in own if name in ours}
+        if stated != (own if harness else {}):
+            detail_text = "our own run and event stand there for harness-bound receipts alone"
+            raise Fault("J38", "RECEIPT_BINDING_MISMATCH", join(path, "metadata.clawproxy"), detail_text)
+        segment = call.segment
+        spans = {name: binding[name] for name in ("span_id", "parent_span_id") if name in binding}
+        right: dict[str, str] = {}
+        if not harness:
+            right["span_id"] = "span_" + payload["receipt_id"].removeprefix("rcpt_")
+            if segment.root_span is not None:
+                right["parent_span_id"] = segment.root_span
+            segment.root_span = segment.root_span or right["span_id"]
+        if spans != right:
+            raise Fault("J38", "CAUSAL_REFERENCE_DANGLING", where, f"got spans {spans}, expected {right}")
+
+    def _take_denial(self, entry: Entry) -> None:
+        payload, path = entry.payload, join(entry.path, "body.payload")
+        self._use_id(payload["receipt_id"], join(path, "receipt_id"))
+        if payload["segment"] != len(self.segments):
+            raise Fault("J39", "RECORD_OUT_OF_PLACE", join(path, "segment"), f"expected {len(self.segments)}")
+        self.denials += 1
+        self.segments[-1].denials += 1
+
+    # -- recovery ------------------------------------------------------------------------------------------------
+
+    def _take_recovery(self, entry: Entry) -> None:
+        payload, path = entry.payload, join(entry.path, "body.payload")
+        if payload["segment"] != len(self.segments):
+            raise Fault("J31", "RECORD_OUT_OF_PLACE", join(path, "segment"), f"expected {len(self.segments)}")
+        for n, receipt_id in enumerate(payload["open_calls"]):
+            call = self.open_calls.pop(receipt_id, None)
+            if call is None:
+                detail = f"{receipt_id} is no open call"
+                raise Fault("J40", "RECOVERY_INVALID", join(path, f"open_calls[{n}]"), detail)
+            self.gaps.append((receipt_id, call.entry.path))
+            call.segment.gaps += 1
+        for n, item in enumerate(payload["torn"]):
+            if item["path"] in self.torn:
+                raise Fault("J40", "RECOVERY_INVALID", join(path, f"torn[{n}].path"), "the file is named twice")
+            self.torn[item["path"]] = item
+
+
+def check_end(seen: JobSeen, files: Mapping[str, bytes], findings: Findings) -> None:
+    """J41 and J42 after the last record, and the gaps. Raises ``Fault``."""
+    for receipt_id, path in seen.gaps:
+        findings.gap("J40", "OUTCOME_UNKNOWN", path, f"{receipt_id} went out, and recovery found no end of it")
+    for receipt_id, call in seen.open_calls.items():
+        findings.gap("J41", "CALL_OPEN", call.entry.path, f"{receipt_id} has no receipt yet")
+    there = {path for path in files if path.startswith("torn/")}
+    for path, item in seen.torn.items():
+        if path not in there:
+            raise Fault("J42", "TORN_FILE_MISMATCH", path, "a recovery record names it, and it is not there")
+        if sha256_b64u(files[path]) != item["sha256_b64u"] or len(files[path]) != item["size_bytes"]:
+            raise Fault("J42", "TORN_FILE_MISMATCH", path, "not the bytes that the recovery record names")
+    for path in sorted(there - seen.torn.keys()):
+        if seen.ended:
+            raise Fault("J42", "TORN_FILE_MISMATCH", path, f"no recovery record in {JOURNAL} names it")
+        findings.gap("J42", "TORN_TAIL", path, "no recovery record names it yet")

@@ -1,0 +1,237 @@
+"""A job directory, verified: from file names to the last count. Pure; the files come as a mapping path -> bytes.
+
+The rule book, in the order of the checks (docs/evidence-format.md is what they hold the files to):
+
+J01 only the files of the format, under their names; job.json, contract.json and receipts.jsonl are there (FILE_MISSING,
+    FILE_UNLISTED)
+J02 job.json is the JCS bytes of a closed object
+J03 the job key and the gateway's are Ed25519 did:keys; no DID stands in two roles (KEY_IN_TWO_ROLES); ``gateway_did``
+    signed the first record (EVIDENCE_MISMATCH)
+J04 contract.json is the JCS bytes of a signed contract that says what a contract may say (verify_wire, W02 to W05)
+J05 its hash is the one in job.json, and that of the contract the auditor gave, if any (POLICY_HASH_MISMATCH)
+J06 its signer is a trusted policy key, unless the auditor gave the contract itself
+J07 no trust file, or none that names receipt keys (and policy keys): a gap (TRUST_NOT_GIVEN)
+J08 no SEAL.json: a gap (NOT_SEALED)
+J10 to J18 MANIFEST.json and SEAL.json: verify_seal
+J20 to J30 the lines of the journal and what is signed in them: verify_journal
+J31 to J42 events, calls, authority, recovery: verify_calls
+J50 to J54 the proof bundles: verify_segments
+
+Bytes and hashes come first, for all files; signatures and meaning only when those hold, so a changed byte is found at
+once and at its place. Within a phase the first broken rule is told.
+
+VERIFIED: sealed, every rule holds, and the trust file names the signers. Zero calls are VERIFIED only since the seal
+counts zero. INCOMPLETE: all that is there holds, but there are gaps. FAILED: anything else.
+
+Limits: who holds the receipt key can write another history; only a copy of the seal or of a head kept elsewhere shows
+that. The name of the directory is not checked: bundles travel under other names.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ..policies.contract import document_in, hash_contract
+from ..tokens.canonical import JsonObject, parse_json_object
+from ..tokens.digests import sha256_b64u
+from ..tokens.errors import ClawproxyError
+from ..tokens.keys import Role, public_key_from_did
+from ..tokens.trust import Trust, TrustedKey, build_trust
+from .job_shapes import JOB_FACTS, TORN_PATH
+from .report import Fault, Findings, Report, Verdict, build_report
+from .verify_calls import JobSeen, check_end
+from .verify_journal import JOURNAL, Entry, Place, check_signed, parse_canonical, read_journal
+from .verify_seal import MANIFEST_FILE, SEAL_FILE, check_manifest, check_seal, check_sealed_counts
+from .verify_segments import check_proof_bundles
+from .verify_wire import check_contract_envelope
+from .wire_envelope import Signatures, check_shape, join
+from .wire_schema import first_fault
+
+JOB_FILE = "job.json"
+CONTRACT_FILE = "contract.json"
+_NEEDED = (JOB_FILE, CONTRACT_FILE, JOURNAL)
+_PROOF_BUNDLE = re.compile(r"proof_bundle(?:\.(?!000[01])\d{4})?\.json", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class JobBundle:
+    """A job's files, read and checked as far as they could be. ``report`` says how far that was."""
+
+    report: Report
+    facts: Mapping[str, Any] | None
+    entries: tuple[Entry, ...]
+
+
+def verify_job(files: Mapping[str, bytes], trust: Trust, contract: bytes | None = None) -> Report:
+    """Verify the files of one job. ``contract`` is the contract that the auditor expects, document or envelope."""
+    return examine_job(files, trust, contract).report
+
+
+def examine_job(files: Mapping[str, bytes], trust: Trust, contract: bytes | None = None) -> JobBundle:
+    """``verify_job``, with the records that were read."""
+    examination = _Examination(files, trust, contract)
+    try:
+        examination.run()
+    except Fault as fault:
+        examination.findings.add(fault.finding())
+    return examination.result()
+
+
+class _Examination:
+    """One verification, phase after phase."""
+
+    def __init__(self, files: Mapping[str, bytes], trust: Trust, contract: bytes | None) -> None:
+        self.files = files
+        self.trust = trust
+        self.contract = contract
+        self.findings = Findings()
+        self.signatures = Signatures()
+        self.job: JsonObject | None = None
+        self.entries: list[Entry] = []
+        self.seen: JobSeen | None = None
+
+    def run(self) -> None:
+        sealed = SEAL_FILE in self.files
+        self._check_names()
+        job = self.job = self._read_facts()
+        signers = self._receipt_signers(job)
+        seal = check_seal(self.files[SEAL_FILE], job, signers, self.signatures) if sealed else None
+        self._check_manifest(seal)
+        head = sha256_b64u(self.files[JOB_FILE])
+        self.entries = read_journal(self.files[JOURNAL], head, ended=sealed, findings=self.findings)
+        if self.findings.failed:
+            return  # a file differs, and its lines do not say where: what they mean is beside the point
+        self._check_contract(job)
+        seen = self.seen = self._check_records(job, signers)
+        check_end(seen, self.files, self.findings)
+        bundles = any(name.startswith("proof_bundle") for name in self.files)
+        if seen.ended:
+            self._check_bundles(seen, all_due=MANIFEST_FILE in self.files)
+        elif sealed or bundles or MANIFEST_FILE in self.files:
+            raise Fault("J32", "EVENT_OUT_OF_PLACE", JOURNAL, "files of a seal, but the journal has no job_sealed")
+        if seal is not None:
+            last = self.entries[-1]
+            check_sealed_counts(seal, last.seq, last.h_b64u, seen.counts())
+        else:
+            self.findings.gap("J08", "NOT_SEALED", SEAL_FILE, "the job is not sealed: more may follow, or be cut off")
+
+    def result(self) -> JobBundle:
+        counts = dict(self.seen.counts()) if self.seen else {}
+        if self.entries:
+            counts["records"] = len(self.entries)
+        facts: dict[str, Any] = {}
+        if self.job is not None:
+            facts = {name: self.job[name] for name in ("policy_hash_b64u", "run_id", "agent_did", "gateway_did")}
+        if self.entries:
+            facts["head_b64u"] = self.entries[-1].h_b64u
+        job_id = self.job["job_id"] if self.job else None
+        report = build_report("job", self.findings, whole=Verdict.VERIFIED, job=job_id, counts=counts, facts=facts)
+        return JobBundle(report, self.job, tuple(self.entries))
+
+    # -- phases --------------------------------------------------------------------------------------------------
+
+    def _check_names(self) -> None:
+        known = {*_NEEDED, MANIFEST_FILE, SEAL_FILE}
+        for name in sorted(self.files):
+            if name in known or _PROOF_BUNDLE.fullmatch(name) or first_fault(TORN_PATH, name) is None:
+                continue
+            self.findings.fail("J01", "FILE_UNLISTED", name, "not a file of the format")
+        for name in _NEEDED:
+            if name not in self.files:
+                raise Fault("J01", "FILE_MISSING", name, "every job has this file")
+        if SEAL_FILE in self.files and MANIFEST_FILE not in self.files:
+            raise Fault("J01", "FILE_MISSING", MANIFEST_FILE, "a sealed job has this file")
+
+    def _read_facts(self) -> JsonObject:
+        job: JsonObject = parse_canonical(self.files[JOB_FILE], "J02", JOB_FILE)
+        check_shape(JOB_FACTS, job, "J02", JOB_FILE)
+        for member in ("gateway_did", "job_did"):
+            try:
+                public_key_from_did(job[member])
+            except ClawproxyError as err:
+                raise Fault.of(err, "J03", join(JOB_FILE, member)) from None
+        self._check_roles(job)
+        return job
+
+    def _check_roles(self, job: JsonObject) -> None:
+        """J03. The agent's DID may be the job key's, and nothing else."""
+        roles = {key.did: str(key.role) for key in self.trust.keys}
+        for member, role in (("gateway_did", Role.RECEIPT), ("job_did", Role.JOB), ("agent_did", Role.JOB)):
+            known = roles.setdefault(job[member], str(role))
+            if known != role:
+                detail = f"{job[member]} is a {known} key as well"
+                raise Fault("J03", "KEY_IN_TWO_ROLES", join(JOB_FILE, member), detail)
+
+    def _receipt_signers(self, job: JsonObject) -> frozenset[str] | None:
+        signers = self.trust.signers(Role.RECEIPT)
+        if signers:
+            return signers
+        why = "the trust file names no receipt key" if self.trust.given else "no trust file was given"
+        self.findings.gap("J07", "TRUST_NOT_GIVEN", JOB_FILE, f"{why}: who made this bundle is not known")
+        return None
+
+    def _check_manifest(self, seal: Mapping[str, Any] | None) -> None:
+        if seal is not None:
+            check_manifest(self.files, seal["manifest_sha256_b64u"], self.findings)
+        elif MANIFEST_FILE in self.files:
+            check_manifest(self.files, None, self.findings)
+
+    def _check_contract(self, job: JsonObject) -> None:
+        envelope = parse_canonical(self.files[CONTRACT_FILE], "J04", CONTRACT_FILE)
+        signers = self.trust.signers(Role.POLICY)
+        given = self._given_hash()
+        signer_known = bool(signers) and given is None
+        try:
+            policy_hash = check_contract_envelope(
+                envelope, self.trust, self.signatures, CONTRACT_FILE, signer_known=signer_known
+            )
+        except Fault as fault:
+            rule = "J06" if fault.reason in ("CLAIM_NOT_FOUND", "DEPENDENCY_NOT_CONFIGURED") else "J04"
+            raise Fault(rule, fault.reason, fault.path, fault.detail) from None
+        if policy_hash != job["policy_hash_b64u"]:
+            raise Fault("J05", "POLICY_HASH_MISMATCH", CONTRACT_FILE, "not the contract that job.json names")
+        if given is not None and given != policy_hash:
+            detail = f"the job ran under {policy_hash}, the contract given is {given}"
+            raise Fault("J05", "POLICY_HASH_MISMATCH", CONTRACT_FILE, detail)
+        if not signers and given is None:
+            why = "the trust file names no policy key, and no contract was given"
+            self.findings.gap("J07", "TRUST_NOT_GIVEN", CONTRACT_FILE, f"{why}: who signed it is not known")
+        signer = envelope["signer_did"]
+        if signer in {job["gateway_did"], job["job_did"], job["agent_did"]} | self.trust.signers(Role.RECEIPT):
+            raise Fault("J03", "KEY_IN_TWO_ROLES", join(CONTRACT_FILE, "signer_did"), "it signs evidence as well")
+
+    def _given_hash(self) -> str | None:
+        if self.contract is None:
+            return None
+        try:
+            return hash_contract(document_in(parse_json_object(self.contract)))
+        except ClawproxyError as err:
+            raise Fault.of(err, "J05", "the contract given") from None
+
+    def _check_records(self, job: JsonObject, signers: frozenset[str] | None) -> JobSeen:
+        seen = JobSeen(job, self.trust.signers(Role.TOKEN))
+        if self.entries and self.entries[0].envelope.get("signer_did") != job["gateway_did"]:
+            where = join(self.entries[0].path, "body.signer_did")
+            raise Fault("J03", "EVIDENCE_MISMATCH", where, "not the gateway_did of job.json")
+        place = Place(job["job_id"], job["incarnation"], signers)
+        others = {job["job_did"], job["agent_did"]}
+        last_timestamp = ""
+        for entry in self.entries:
+            check_signed(entry, place, last_timestamp, self.signatures)
+            if entry.envelope["signer_did"] in others:
+                where = join(entry.path, "body.signer_did")
+                raise Fault("J03", "KEY_IN_TWO_ROLES", where, "the job's or agent's key signs as a receipt key")
+            seen.take(entry)
+            last_timestamp = entry.payload["timestamp"]
+        return seen
+
+    def _check_bundles(self, seen: JobSeen, *, all_due: bool) -> None:
+        """Against the receipt keys that count: the trusted ones, or, while nobody named any, those of the journal."""
+        trust = self.trust
+        if not trust.signers(Role.RECEIPT):
+            dids = {entry.envelope["signer_did"] for entry in self.entries}
+            trust = build_trust(TrustedKey(did, Role.RECEIPT) for did in sorted(dids))
+        check_proof_bundles(self.files, seen, trust, self.findings, self.signatures, all_due=all_due)

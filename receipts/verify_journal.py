@@ -1,0 +1,175 @@
+"""Rules of the journal's lines and of what is signed in each (docs/evidence-format.md, A record). Pure.
+
+By hash alone, first, since that is cheap and finds every changed byte:
+
+J20 the journal ends with LF; bytes after the last LF are a torn tail: a gap before the end of the job, a failure after
+J21 each line is the JCS bytes of a closed record (MALFORMED_ENVELOPE)
+J22 ``seq`` counts from 0 without gaps (RECORD_OUT_OF_PLACE)
+J23 ``prev`` is the ``h`` before, at first the hash of job.json (RECORD_OUT_OF_PLACE)
+J24 ``h`` is the hash of the record (HASH_MISMATCH)
+
+Then, record by record:
+
+J25 the body is a closed envelope of the record's kind, its payload closed and of that kind (SCHEMA_VALIDATION_FAILED)
+J26 the payload has the hash it states (HASH_MISMATCH)
+J27 the signer is a trusted receipt key (CLAIM_NOT_FOUND)
+J28 the signature is the signer's (SIGNATURE_INVALID)
+J29 the payload states the record's place: job, incarnation, ``seq``, ``prev`` (RECORD_OUT_OF_PLACE)
+J30 ``issued_at`` is the payload's ``timestamp``, and time does not go back (CAUSAL_CLOCK_CONTRADICTION)
+
+Limits: a journal cut at a line's end is a shorter journal; only the seal, or a copy of a later head, shows it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from ..tokens.canonical import JsonObject, jcs_bytes
+from ..tokens.digests import sha256_b64u
+from ..tokens.errors import ClawproxyError
+from .job_shapes import ENVELOPES, PAYLOADS, RECORD
+from .report import Fault, Findings
+from .wire_envelope import Signatures, check_shape, check_signature, join
+
+JOURNAL = "receipts.jsonl"
+MAX_LINE_BYTES = 1024 * 1024
+MAX_RECORDS = 1_000_000
+_DOMAIN = b"clawproxy.log.v1\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One record whose line, place and hash hold. ``path`` names the file and the line, counted from 1."""
+
+    path: str
+    seq: int
+    kind: str
+    h_b64u: str
+    prev_b64u: str
+    envelope: JsonObject
+
+    @property
+    def payload(self) -> JsonObject:
+        payload: JsonObject = self.envelope["payload"]
+        return payload
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """What every record of a job repeats."""
+
+    job_id: str
+    incarnation: str
+    signers: Collection[str] | None
+    """Whose signature counts; None while nobody said whom to trust."""
+
+
+def parse_canonical(data: bytes, rule: str, path: str) -> Any:
+    """Parse ``data``, which must be the JCS bytes of what it says; that leaves no room for duplicate keys or spaces."""
+    try:
+        value = orjson.loads(data)
+    except orjson.JSONDecodeError:
+        raise Fault(rule, "MALFORMED_ENVELOPE", path, "not JSON") from None
+    try:
+        canonical = jcs_bytes(value) == data
+    except (ClawproxyError, RecursionError):
+        canonical = False
+    if not canonical:
+        raise Fault(rule, "MALFORMED_ENVELOPE", path, "not the canonical bytes of what it says")
+    return value
+
+
+def read_journal(data: bytes, first_prev_b64u: str, *, ended: bool, findings: Findings) -> list[Entry]:
+    """J20 to J24, line by line. Raises ``Fault`` at the first line that does not hold.
+
+    ``ended`` says that the job is sealed, where a torn tail is a failure. An unsealed journal may end in a tail that a
+    crash tore: bytes without LF, or, as pages reach a disk in any order, lines from the first that holds a NUL.
+    """
+    *lines, tail = data.split(b"\n")
+    if len(lines) > MAX_RECORDS:
+        raise Fault("J21", "BUNDLE_TOO_LARGE", JOURNAL, f"more than {MAX_RECORDS} records")
+    torn_at = next((n for n, line in enumerate(lines) if b"\0" in line), len(lines))
+    entries: list[Entry] = []
+    prev = first_prev_b64u
+    for n, line in enumerate(lines[:torn_at]):
+        entry = _read_line(line, n, prev)
+        prev = entry.h_b64u
+        entries.append(entry)
+    torn_bytes = sum(len(line) + 1 for line in lines[torn_at:]) + len(tail)
+    if torn_bytes:
+        detail = f"{torn_bytes} bytes after the last whole record, at offset {len(data) - torn_bytes}"
+        if ended or any(entry.kind == "event" and _is_end(entry) for entry in entries[-1:]):
+            raise Fault("J20", "TORN_TAIL", f"{JOURNAL}:{torn_at + 1}", detail)
+        findings.gap("J20", "TORN_TAIL", f"{JOURNAL}:{torn_at + 1}", f"{detail}; recovery has not run")
+    return entries
+
+
+def _is_end(entry: Entry) -> bool:
+    event = entry.envelope.get("payload", {}).get("event")
+    return isinstance(event, dict) and event.get("event_type") == "job_sealed"
+
+
+def _read_line(line: bytes, n: int, prev_b64u: str) -> Entry:
+    path = f"{JOURNAL}:{n + 1}"
+    if len(line) > MAX_LINE_BYTES:
+        raise Fault("J21", "BUNDLE_TOO_LARGE", path, f"got {len(line)} bytes, expected at most {MAX_LINE_BYTES}")
+    record = parse_canonical(line, "J21", path)
+    check_shape(RECORD, record, "J21", path)
+    h, kind, seq = record["h"], record["t"], record["seq"]
+    if seq != n:
+        raise Fault("J22", "RECORD_OUT_OF_PLACE", join(path, "seq"), f"got {seq}, expected {n}")
+    if record["prev"] != prev_b64u:
+        raise Fault("J23", "RECORD_OUT_OF_PLACE", join(path, "prev"), "not the hash of the record before")
+    # the line is canonical and closed, so the record without `h` is the line without that one member
+    rest = f'"prev":"{prev_b64u}","seq":{seq},"t":"{kind}","v":1}}'.encode("ascii")
+    tail = f'"h":"{h}",'.encode("ascii") + rest
+    if sha256_b64u(_DOMAIN + line.removesuffix(tail) + rest) != h:
+        raise Fault("J24", "HASH_MISMATCH", join(path, "h"), "the hash of the record is another")
+    return Entry(path, seq, kind, h, prev_b64u, record["body"])
+
+
+def check_signed(entry: Entry, place: Place, last_timestamp: str, signatures: Signatures) -> None:
+    """J25 to J30 for one record."""
+    envelope, path = entry.envelope, join(entry.path, "body")
+    check_shape(ENVELOPES[entry.kind], envelope, "J25", path)
+    payload, inside = entry.payload, join(path, "payload")
+    check_shape(PAYLOADS[entry.kind], payload, "J25", inside)
+    check_own_signature(envelope, place.signers, signatures, ("J26", "J27", "J28"), path)
+    check_place(payload["metadata"]["clawproxy"] if entry.kind == "receipt" else payload, entry, place, inside)
+    if envelope["issued_at"] != payload["timestamp"]:
+        raise Fault("J30", "CAUSAL_CLOCK_CONTRADICTION", join(path, "issued_at"), "not the payload's timestamp")
+    if payload["timestamp"] < last_timestamp:
+        raise Fault("J30", "CAUSAL_CLOCK_CONTRADICTION", join(inside, "timestamp"), "before the record before")
+
+
+def check_own_signature(
+    envelope: Mapping[str, Any],
+    signers: Collection[str] | None,
+    signatures: Signatures,
+    rules: tuple[str, str, str],
+    path: str,
+) -> None:
+    """Hash under JCS alone, signer, signature: the three ``rules``."""
+    hash_rule, signer_rule, signature_rule = rules
+    if sha256_b64u(jcs_bytes(envelope["payload"])) != envelope["payload_hash_b64u"]:
+        raise Fault(hash_rule, "HASH_MISMATCH", join(path, "payload_hash_b64u"), "the hash of the payload is another")
+    signer = envelope["signer_did"]
+    if signers is not None and signer not in signers:
+        raise Fault(signer_rule, "CLAIM_NOT_FOUND", join(path, "signer_did"), f"{signer} is not a trusted receipt key")
+    check_signature(signatures, signer, envelope["payload_hash_b64u"], envelope["signature_b64u"], signature_rule, path)
+
+
+def check_place(stated: Mapping[str, Any], entry: Entry, place: Place, path: str) -> None:
+    for member, expected in (
+        ("job_id", place.job_id),
+        ("incarnation", place.incarnation),
+        ("seq", entry.seq),
+        ("prev_b64u", entry.prev_b64u),
+    ):
+        if stated[member] != expected:
+            detail = f"the signed place says {stated[member]}, the record lies at {expected}"
+            raise Fault("J29", "RECORD_OUT_OF_PLACE", join(path, member), detail)
