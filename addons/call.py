@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from ..policies.facts import CallFacts
     from ..policies.policy import Policy
     from ..policies.routes import RouteMatch
-    from ..receipts.job import Intended, Job
+    from ..receipts.job import Job
+    from ..receipts.scribe import Intended
     from ..tokens.verify import Grant
     from .http_stream import Watch
     from .stream_tap import SseTap

@@ -9,9 +9,9 @@ from collections.abc import Callable
 from mitmproxy import http
 
 from ..receipts.calls import CallDenied, CallEnd, CallStart, Outcome
-from ..receipts.job import Intended
 from ..receipts.legacy import build_legacy_receipt
 from ..receipts.refusals import RefusalLog
+from ..receipts.scribe import Intended
 from ..tokens.canonical import JsonObject
 from ..tokens.digests import sha256_b64u
 from ..tokens.errors import ClawproxyError
@@ -145,11 +145,11 @@ class Ending:
 
     # -- what travels with the answer ------------------------------------------------------------------------------
 
-    def trailer(self, call: Call) -> bytes:
-        """The SSE comments with the receipt that follow a stream on a compatibility route (protocol.md D.6)."""
+    def trailer(self, call: Call, held: bytes) -> bytes:
+        """The comments with the receipt that follow ``held`` on a compatibility route (protocol.md D.6)."""
         if call.tap is None or not call.compat or call.envelope is None:
             return b""
-        return compat.sse_comments(call.envelope, self._legacy(call))
+        return compat.sse_comments(call.envelope, self._legacy(call), after=held)
 
     def dress(self, call: Call) -> None:
         """Put the receipt into a JSON answer on a compatibility route (protocol.md D.6)."""
@@ -165,7 +165,7 @@ class Ending:
 
     def _legacy(self, call: Call) -> JsonObject:
         assert call.envelope is not None
-        return build_legacy_receipt(call.envelope, self._receipt_key, self._gateway_id)
+        return build_legacy_receipt(call.envelope, self._receipt_key)
 
 
 def start_of(call: Call) -> CallStart:

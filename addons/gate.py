@@ -4,8 +4,8 @@ What holds here, whatever a step does: a refusal, a fault, a time-out or a cance
 upstream byte; after it, the answer is cut rather than passed on as whole; and a call has exactly one record, a receipt
 once its intent is durable, a denial before that. Runs tasks on the event loop.
 
-Limits: a request that mitmproxy cannot parse at all (no method, no Host on the proxy port) is answered 400 by it without
-any hook, and leaves no record.
+Limits: a request that mitmproxy cannot parse at all (no method, no Host on the proxy port) is answered 400 by it
+without any hook, and leaves no record.
 """
 
 from __future__ import annotations
@@ -164,7 +164,7 @@ class Gate:
         """The head of the answer is here: step 10 chooses how its body is read."""
         call = self._open.get(flow.id)
         if call is None or call.intended is None or call.recorded:
-            flow.kill()
+            flow.kill()  # type: ignore[no-untyped-call]  # mitmproxy leaves it untyped
             return
         call.step = "observe"
         self._steps.observe(call)
@@ -188,7 +188,7 @@ class Gate:
             async with asyncio.timeout(self._step_timeout_s):
                 await self._steps.attest(call)
         if call.release:
-            hold.verdict = hold.held + self._ending.trailer(call)
+            hold.verdict = hold.held + self._ending.trailer(call, hold.held)
 
     def response(self, flow: http.HTTPFlow) -> None:
         """The last hook of a call that was answered."""
@@ -256,7 +256,7 @@ class Gate:
     async def _sweep(self, calls: list[Call]) -> None:
         await asyncio.sleep(_ORPHAN_GRACE_S)
         for call in calls:
-            while call.judging:  # bounded by the time-out of the steps
+            while call.judging:  # noqa: ASYNC110 - rare, ends with the steps' time-out; an event would cost every call
                 await asyncio.sleep(_ORPHAN_GRACE_S)
             if call.flow.id in self._open:
                 await self._abandon(call, "client disconnected")

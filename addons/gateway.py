@@ -13,7 +13,9 @@ from pathlib import Path
 from ..policies.pin import Pinner
 from ..policies.routes import Catalogue, load_catalogue
 from ..policies.source import DirectorySource
-from ..receipts.jobs import JobBook, create_job
+from ..receipts.create import create_job
+from ..receipts.job import JobLimits
+from ..receipts.jobs import JobBook
 from ..receipts.journal import Journal
 from ..receipts.refusals import RefusalLog
 from ..tokens.canonical import JsonObject
@@ -75,7 +77,7 @@ class Gateway:
         self._journal = Journal()
         self.jobs = JobBook(
             state / "jobs", self._journal, self._receipt_key, limits.gateway_id, state / "keys" / "jobs", clock_ms,
-            max_open_calls=limits.max_open_calls_per_job,
+            JobLimits(open_calls=limits.max_open_calls_per_job),
         )  # fmt: skip
         self._refusal_log = RefusalLog(state / "gateway", self._journal, self._receipt_key, limits.gateway_id, clock_ms)
         ending = Ending(
@@ -96,7 +98,8 @@ class Gateway:
         )
         self.gate = Gate(wrap_steps(steps), ending, self._connections, clock_ms, step_timeout_s=limits.step_timeout_s)
         self.ca_file = ensure_ca(state / "ca")
-        self._master = GatewayMaster.build(_engine_options(settings, state / "ca"), addons(self.gate))
+        self._addons = addons(self.gate)
+        self._master: GatewayMaster | None = None
         self._admin = AdminSocket(
             state / "admin.sock",
             {"status": self._op_status, "jobs": self._op_status, "lease": self._op_lease, "seal": self._op_seal},
@@ -109,8 +112,10 @@ class Gateway:
         if self.settings.listen.admin:
             await self._admin.start()
             self.addresses["admin"] = str(self._admin.path)
+        modes, options = _engine_options(self.settings)
+        self._master = GatewayMaster.build(options, self._addons)
         await self._master.start()
-        for name, (host, port) in self._master.addresses().items():
+        for name, (host, port) in zip(modes, self._master.addresses(), strict=True):
             self.addresses[name] = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
         log.info("listening on %s", self.addresses)
 
@@ -119,11 +124,13 @@ class Gateway:
         self.gate.stopping = True
         if self.settings.listen.admin:
             await self._admin.stop()
-        await self._master.drain(drain_s, lambda: not self.gate.open_calls)
-        for call in self.gate.open_calls:
-            call.stop("the gateway is stopping")
-        await self._master.drain(min(drain_s, _CUT_GRACE_S), lambda: not self.gate.open_calls)
-        await self._master.stop()
+        if self._master is not None:
+            await self._master.drain(drain_s, lambda: not self.gate.open_calls)
+            for call in self.gate.open_calls:
+                call.stop("the gateway is stopping")
+            await self._master.drain(_CUT_GRACE_S, lambda: not self.gate.open_calls)
+            await self._master.stop()
+            self._master = None
         await self.jobs.close()
         await self._refusal_log.close()
         await asyncio.to_thread(self._journal.close)
@@ -234,25 +241,28 @@ def _credentials(settings: Settings, catalogue: Catalogue) -> Mapping[str, str]:
     }
 
 
-def _engine_options(settings: Settings, confdir: Path) -> EngineOptions:
-    modes = []
+def _engine_options(settings: Settings) -> tuple[list[str], EngineOptions]:
+    """The names of the listeners, and the engine's options with their modes in the same order."""
+    modes: dict[str, str] = {}
     if settings.listen.reverse:
         host, port = parse_address(settings.listen.reverse, where="listen.reverse")
         # the target is never dialled: every call is pointed at its provider, and the gate refuses any other connection
-        modes.append(f"reverse:http://127.0.0.1:9@{_bracketed(host)}:{port}")
+        modes["reverse"] = f"reverse:http://127.0.0.1:9@{_bracketed(host)}:{port}"
     if settings.listen.regular:
         host, port = parse_address(settings.listen.regular, where="listen.regular")
-        modes.append(f"regular@{_bracketed(host)}:{port}")
+        modes["regular"] = f"regular@{_bracketed(host)}:{port}"
     if not modes:
         raise ClawproxyError(
             "CONFIG_INVALID", "no listener is configured", where="listen", remedy="set listen.reverse or listen.regular"
         )
-    return EngineOptions(
-        modes=tuple(modes),
-        confdir=confdir,
+    step_s = settings.gateway.step_timeout_s
+    return list(modes), EngineOptions(
+        modes=tuple(modes.values()),
+        confdir=settings.state_dir / "ca",
         max_body_bytes=settings.gateway.max_body_bytes,
         upstream_ca_file=Path(settings.upstream_ca) if settings.upstream_ca else None,
-        hook_timeout_s=2 * settings.gateway.step_timeout_s,
+        hook_timeout_s=2 * step_s,
+        end_deadline_s=2 * step_s,
         idle_timeout_s=settings.gateway.idle_timeout_s,
     )
 

@@ -1,8 +1,8 @@
 """Which token a call carries: collected from every place a client can put it, and two of them never pass (step 2).
 
 A token is a CST or a job handle. Handles are random names that the gateway gave out for a job (``Leases``): the agent
-holds no CST, a renewed token goes underneath, and a leaked handle means nothing elsewhere. Pure, but for ``Leases``, which
-draws randomness.
+holds no CST, a renewed token goes underneath, and a leaked handle means nothing elsewhere. Pure, but for ``Leases``,
+which draws randomness.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def collect_token(fields: Iterable[Header], connection_credential: str | None) -
             token = _without_bearer(raw_value.decode("latin-1"))
         elif name in KEY_HEADERS:
             token = _without_bearer(raw_value.decode("latin-1"))
-            token = token if looks_like_token(token) else None
+            token = token if token and looks_like_token(token) else None
         else:
             continue
         if name in places:

@@ -1,7 +1,7 @@
 """One call in twelve steps. Read from top to bottom: each step is a method, and leaves what it found in the ``Call``.
 
-A step returns None to go on, or the ``Refusal`` that ends the call; what it raises ends the call as a fault. Steps 1 to 9
-run on the whole request before a byte leaves; 10 and 11 follow the answer; 12, the seal, is ``receipts.seal``.
+A step returns None to go on, or the ``Refusal`` that ends the call; what it raises ends the call as a fault. Steps 1 to
+9 run on the whole request before a byte leaves; 10 and 11 follow the answer; 12, the seal, is ``receipts.seal``.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from ..tokens.verify import TokenVerifier
 from .call import Call
 from .connections import Connections, Tunnel
 from .ending import Ending, start_of
-from .identity import Leases, collect_token, proxy_password
+from .identity import EXPLICIT_HEADERS, KEY_HEADERS, Leases, collect_token, proxy_password
 from .stream_tap import SseTap
 from .upstream import clean_answer, rebuild_request, redact
 from .wire.format import FORMATS
@@ -34,10 +34,8 @@ _MAX_HEADERS = 128
 _HEADER_NAME = re.compile(rb"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 _HEADER_VALUE = re.compile(rb"[\x20-\x7e\t]*")
 _SINGLE_HEADERS = frozenset(
-    [
+    {
         "accept",
-        "authorization",
-        "api-key",
         "content-encoding",
         "content-length",
         "content-type",
@@ -46,16 +44,14 @@ _SINGLE_HEADERS = frozenset(
         "proxy-authorization",
         "te",
         "transfer-encoding",
-        "x-api-key",
-        "x-cst",
         "x-event-hash",
-        "x-goog-api-key",
         "x-idempotency-key",
         "x-openai-api",
         "x-policy-hash",
         "x-run-id",
-        "x-scoped-token",
-    ]
+        *EXPLICIT_HEADERS,
+        *KEY_HEADERS,
+    }
 )
 _RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}")
 _NONCE = re.compile(r"[\x21-\x7e]{1,256}")
@@ -270,7 +266,7 @@ class LiveSteps:
         assert call.format is not None
         if response.status_code < 200 or response.headers.get("content-encoding", "identity") != "identity":
             call.outcome, call.detail = Outcome.UPSTREAM_FAILED, "the provider's answer cannot be read"
-            call.flow.kill()
+            call.flow.kill()  # type: ignore[no-untyped-call]  # mitmproxy leaves it untyped
             return
         clean_answer(response, call.credential)
         response.headers["x-clawproxy-receipt-id"] = call.receipt_id
