@@ -44,7 +44,14 @@ def build_envelope(
     ``hashed`` is the view of the payload that is hashed where that is not the payload itself (a contract's hash leaves
     its own ``policy_hash`` field out).
     """
-    payload_hash = sha256_b64u(jcs_bytes(payload if hashed is None else hashed))
+    return build_envelope_over(envelope_type, payload, jcs_bytes(payload if hashed is None else hashed), key, issued_at)
+
+
+def build_envelope_over(
+    envelope_type: str, payload: JsonObject, hashed_bytes: bytes, key: SigningKey, issued_at: str
+) -> JsonObject:
+    """``build_envelope`` for a caller that has the JCS bytes already and needs them again."""
+    payload_hash = sha256_b64u(hashed_bytes)
     return {
         "algorithm": "Ed25519",
         "envelope_type": envelope_type,

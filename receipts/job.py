@@ -1,0 +1,296 @@
+"""One open job: reserve, intend, attest, deny, note. Single event loop; the journal's thread does the waiting.
+
+Each record is built, chained, signed and queued in one step without an ``await``, so the order on the loop is the order
+in the journal. What a method returns is durable.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from ..tokens.canonical import JsonObject
+from ..tokens.digests import sha256_b64u
+from ..tokens.errors import ClawproxyError
+from ..tokens.grant import Grant
+from ..tokens.reasons import Refusal
+from .calls import CallDenied, CallEnd, CallStart, Outcome
+from .job_facts import JobFacts
+from .journal import Journal, JournalError, LogFile
+from .payloads import MAX_NONCE_CHARS, authority_detail, clip_text, token_facts
+from .records import Record
+from .scribe import Intended, Scribe
+
+_NOTHING_B64U = sha256_b64u(b"")
+_OPEN_CALLS_PER_RECORD = 1000
+_SEALED = Refusal("JOB_SEALED", "the job's seal")
+_NOTED = ("approval", "frozen", "revoked", "stopped")
+_RECEIPT_ID = re.compile(r"rcpt_[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class JobLimits:
+    """Bounds of what agents can hold open, and the space kept for sealing on a full disk (0: none).
+
+    ``open_calls`` is per job, between intent and receipt. A job that was idle for ``idle_ms`` may be closed when there
+    are ``open_jobs`` and another needs its place.
+    """
+
+    open_calls: int = 256
+    open_jobs: int = 512
+    idle_ms: int = 60_000
+    reserve_bytes: int = 8 * 1024 * 1024
+
+
+class Job:
+    """A job that takes calls. Made by ``JobBook``; every public method is for the event loop alone."""
+
+    def __init__(
+        self,
+        facts: JobFacts,
+        scribe: Scribe,
+        journal: Journal,
+        log: LogFile,
+        clock_ms: Callable[[], int],
+        limits: JobLimits,
+    ) -> None:
+        self.facts = facts
+        self.log = log
+        self.used_ms = clock_ms()
+        self._scribe = scribe
+        self._progress = scribe.progress
+        self._journal = journal
+        self._clock_ms = clock_ms
+        self._reserved: set[str] = set()
+        self._limits = limits
+        self._closed = _SEALED if scribe.progress.sealed else None
+
+    @property
+    def job_id(self) -> str:
+        return self.facts.job_id
+
+    @property
+    def policy_hash_b64u(self) -> str:
+        return self.facts.policy_hash_b64u
+
+    @property
+    def agent_did(self) -> str:
+        return self.facts.agent_did
+
+    @property
+    def job_did(self) -> str:
+        return self.facts.job_did
+
+    @property
+    def run_id(self) -> str:
+        """The run id of the current segment, as receipts of new calls will bear it."""
+        return self._progress.segment.run_id
+
+    @property
+    def open_calls(self) -> int:
+        """Calls between intent and receipt."""
+        return len(self._progress.open_calls)
+
+    @property
+    def head_b64u(self) -> str:
+        """``h`` of the last record built, which may not be durable yet."""
+        return self._progress.head_b64u
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Calls, receipts, denials, gaps, events and segments so far, as SEAL.json will state them."""
+        return self._progress.counts
+
+    @property
+    def refusal(self) -> Refusal | None:
+        """Why the job takes no more calls, if it does not."""
+        if self.log.fault is not None:
+            return Refusal("EVIDENCE_UNAVAILABLE", "the job's journal", self.log.fault.message)
+        return self._closed
+
+    def knows(self, grant: Grant, presenter: str) -> bool:
+        """Whether this token and presenter were judged before, and nothing has changed since."""
+        return (
+            grant.token_hash_hex in self._progress.tokens
+            and presenter == self._progress.presenter
+            and grant.sub == self.facts.agent_did
+            and self.refusal is None
+        )
+
+    def admit(self, grant: Grant, policy_hash: str, presenter: str, way_in: str) -> Refusal | None:
+        """Judge a token and a presenter against the job; what is new about them becomes ``authority_changed``.
+
+        That event is queued before any later intent; nobody waits for it alone.
+        """
+        facts, progress = self.facts, self._progress
+        self.used_ms = self._clock_ms()
+        if self.refusal is not None:
+            return self.refusal
+        if policy_hash != facts.policy_hash_b64u or grant.policy_hash_b64u != policy_hash:
+            return Refusal("POLICY_HASH_MISMATCH", "contract", f"the job has contract {facts.policy_hash_b64u}")
+        if grant.sub != facts.agent_did:
+            return Refusal("POLICY_HASH_MISMATCH", "sub", "the job was opened for another agent")
+        presenter = clip_text(presenter)
+        if progress.presenter not in (None, presenter):
+            return Refusal("PRESENTER_MISMATCH", "presenter", f"the job is bound to {progress.presenter}")
+        if progress.presenter is None or grant.token_hash_hex not in progress.tokens:
+            detail = authority_detail(token_facts(grant), presenter, way_in)
+            self._queue_event("authority_changed", detail)
+        return None
+
+    def reserve(self, nonce: str) -> Refusal | None:
+        """Take ``nonce`` for one call; it is never free again, also after a refusal or a restart with its intent."""
+        if self.refusal is not None:
+            return self.refusal
+        if not (0 < len(nonce) <= MAX_NONCE_CHARS and nonce.isascii() and nonce.isprintable()):
+            detail = f"got {len(nonce)} characters, expected 1 to {MAX_NONCE_CHARS} printable ASCII"
+            return Refusal("INVALID_REQUEST", "idempotency key", detail, at="reserve")
+        if nonce in self._reserved or nonce in self._progress.nonces:
+            return Refusal("IDEMPOTENCY_KEY_IN_USE", "idempotency key")
+        if self.open_calls >= self._limits.open_calls:
+            return Refusal("TOO_MANY_CALLS", "open calls of the job", f"{self._limits.open_calls} are open")
+        self._reserved.add(nonce)
+        return None
+
+    async def intend(self, start: CallStart) -> Intended:
+        """Record that a call is about to leave. Durable when it returns, so the first upstream byte may go.
+
+        Raises ``JournalError`` (EVIDENCE_UNAVAILABLE, JOB_SEALED): nothing may go out. A caller that is cancelled while
+        it waits has sent nothing, and the call is attested as such.
+        """
+        self._check_open()
+        self._check_start(start)
+        if (opened := self._scribe.next_segment(self._clock_ms())) is not None:
+            self._queue(opened)
+        record, intended = self._scribe.intent(start, self._clock_ms())
+        self._reserved.discard(start.nonce)
+        try:
+            await self._queue(record)
+        except asyncio.CancelledError:
+            self._abandon(intended)
+            raise
+        return intended
+
+    async def attest(self, intended: Intended, end: CallEnd) -> JsonObject:
+        """Sign the receipt; returns its envelope, durable. Once per call: a second time raises ``ClawproxyError``."""
+        record = self._receipt(intended, end)
+        await self._queue(record)
+        return record.envelope
+
+    async def deny(self, denied: CallDenied) -> JsonObject:
+        """Sign the denial of a call that did not go out; returns its envelope, durable. Raises ``JournalError``."""
+        self._check_open()
+        self._check_receipt_id(denied.receipt_id)
+        record = self._scribe.denial(denied)
+        await self._queue(record)
+        return record.envelope
+
+    async def note(self, event_type: str, detail: JsonObject) -> None:
+        """Append an event that is not about one call (``stopped``); durable when it returns.
+
+        Keys in ``detail`` must be ours alone; what an agent chose is a value.
+        """
+        self._check_open()
+        if event_type not in _NOTED:
+            raise ClawproxyError("GATEWAY_FAULT", "not an event to note", got=event_type, expected=", ".join(_NOTED))
+        await self._queue_event(event_type, detail)
+
+    # -- for JobBook -------------------------------------------------------------------------------------------------
+
+    async def record_recovery(self, torn: tuple[JsonObject, ...]) -> None:
+        """Name the torn files and the calls that the last writer, or a seal by force, left open."""
+        left = list(self._progress.open_calls)
+        while torn or left:
+            record = self._scribe.recovery(torn, left[:_OPEN_CALLS_PER_RECORD], self._clock_ms())
+            torn, left = (), left[_OPEN_CALLS_PER_RECORD:]
+            await self._queue(record)
+
+    async def record_end(self, *, force: bool) -> None:
+        """Append ``job_sealed``, the last record, unless it is there. Raises ``ClawproxyError`` (JOB_BUSY)."""
+        if self._progress.sealed:
+            await self._journal.flush(self.log)
+            return
+        if self.open_calls and not force:
+            raise ClawproxyError(
+                "JOB_BUSY",
+                "the job has calls open",
+                where=self.job_id,
+                got=f"{self.open_calls} open",
+                expected="none",
+                remedy="let them end, or seal by force: their outcome is then recorded as unknown",
+            )
+        self._closed = _SEALED
+        await self.record_recovery(())
+        await self._queue_event("job_sealed", {"counts": self.counts})
+
+    async def stop(self, refusal: Refusal) -> None:
+        """Take nothing more, and wait until what was taken is on the disk or failed: then the log may be closed."""
+        self._closed = refusal
+        self.log.closed = True
+        await asyncio.wait([self._journal.flush(self.log)])
+
+    # -- inside ------------------------------------------------------------------------------------------------------
+
+    def _check_open(self) -> None:
+        if self.log.fault is not None:
+            raise self.log.fault.error()
+        if self._closed is not None:
+            raise JournalError(self._closed.reason, "the job takes no more records", where=self.job_id)
+
+    def _check_start(self, start: CallStart) -> None:
+        """That the call goes out on an authority that is on record, under ids of its own; else the gateway is wrong."""
+        progress = self._progress
+        known = (
+            start.policy_hash_b64u == self.facts.policy_hash_b64u
+            and progress.tokens.get(start.token_hash_hex) == start.token_scope_hash_b64u
+            and clip_text(start.presenter) == progress.presenter
+        )
+        if not known:
+            raise ClawproxyError("GATEWAY_FAULT", "the token, contract or presenter is not on the job's record")
+        if start.nonce in progress.nonces:
+            raise ClawproxyError("GATEWAY_FAULT", "the nonce was used before; reserve it first", where=start.receipt_id)
+        self._check_receipt_id(start.receipt_id)
+
+    def _check_receipt_id(self, receipt_id: str) -> None:
+        if receipt_id in self._progress.receipt_ids or not _RECEIPT_ID.fullmatch(receipt_id):
+            raise ClawproxyError(
+                "GATEWAY_FAULT", "not a receipt id, or used before", got=receipt_id, expected="rcpt_ and a random UUID"
+            )
+
+    def _queue(self, record: Record) -> asyncio.Future[None]:
+        return self._journal.append(self.log, record.line)
+
+    def _queue_event(self, event_type: str, detail: JsonObject) -> asyncio.Future[None]:
+        if event_type != "job_sealed" and (opened := self._scribe.next_segment(self._clock_ms())) is not None:
+            self._queue(opened)
+        return self._queue(self._scribe.event(event_type, detail, self._clock_ms()))
+
+    def _receipt(self, intended: Intended, end: CallEnd) -> Record:
+        if intended.attested or intended.receipt_id not in self._progress.open_calls:
+            raise ClawproxyError("GATEWAY_FAULT", "a call is attested once, by its own job", where=intended.receipt_id)
+        record = self._scribe.receipt(intended, end)
+        intended.attested = True
+        return record
+
+    def _abandon(self, intended: Intended) -> None:
+        if self.log.fault is not None:
+            return
+        now_ms = self._clock_ms()
+        detail = "cancelled while the intent was being written: nothing was sent"
+        end = CallEnd(
+            Outcome.FAULT,
+            None,
+            _NOTHING_B64U,
+            0,
+            0,
+            0,
+            False,
+            None,
+            (),
+            None,
+            max(now_ms, intended.start.started_ms),
+            detail,
+        )
+        self._queue(self._receipt(intended, end))

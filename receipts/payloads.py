@@ -1,0 +1,194 @@
+"""What is signed about a call: payloads of intents, receipts and denials (docs/evidence-format.md). Pure.
+
+A receipt is the closed wire payload of protocol.md D.9/E.1, keys in JCS order, integers only. Texts and lists that an
+agent or a provider chose are values, never keys, and are clipped here, so that ``metadata`` stays within the wire
+format's 16,384 bytes whatever they hold; a clipped list is known by its ``…_total``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from functools import lru_cache
+
+import orjson
+
+from ..tokens.canonical import MAX_SAFE_INT, JsonObject, jcs_bytes
+from ..tokens.digests import sha256_b64u
+from ..tokens.grant import Grant
+from .calls import CallDenied, CallEnd, CallStart
+
+MAX_TOKENS = 10_000_000
+MAX_LATENCY_MS = 3_600_000
+MAX_METADATA_BYTES = 16_384
+MAX_NONCE_CHARS = 256
+_MAX_NAMES = 128
+_MAX_NAME_BYTES = 128
+_MAX_NAMES_BYTES = 3072
+_MAX_TEXT_BYTES = 512
+_MAX_DETAIL_BYTES = 1024
+_MOST_BYTES_PER_CHAR = 6  # \u001f
+
+
+def clip_text(text: str, max_bytes: int = _MAX_TEXT_BYTES) -> str:
+    """``text`` cut so that its JSON form, without quotes, has at most ``max_bytes``; half surrogates become ``?``."""
+    if text.isascii() and len(text) * _MOST_BYTES_PER_CHAR <= max_bytes:
+        return text
+    text = text[:max_bytes].encode("utf-8", "replace").decode("utf-8")
+    while len(orjson.dumps(text)) - 2 > max_bytes:
+        text = text[: len(text) * 7 // 8]
+    return text
+
+
+def clip_names(names: Sequence[str]) -> list[str]:
+    """The first names, each clipped, that fit into ``_MAX_NAMES_BYTES`` of JSON."""
+    kept, room = [], _MAX_NAMES_BYTES
+    for name in names[:_MAX_NAMES]:
+        short = clip_text(name, _MAX_NAME_BYTES)
+        room -= len(orjson.dumps(short)) + 1
+        if room < 0:
+            break
+        kept.append(short)
+    return kept
+
+
+def _clip_nonce(nonce: str) -> str:
+    return clip_text(nonce, MAX_NONCE_CHARS * _MOST_BYTES_PER_CHAR)
+
+
+def _bounded(value: int, highest: int = MAX_SAFE_INT) -> int:
+    return min(max(int(value), 0), highest)
+
+
+def token_facts(grant: Grant) -> JsonObject:
+    """The claims of a token as they stood, so that its scope hash can be computed again, and who issued it."""
+    facts = {**grant.claims, "token_hash_hex": grant.token_hash_hex, "issuer_did": grant.issuer_did}
+    return {**facts, "token_scope_hash_b64u": grant.token_scope_hash_b64u}
+
+
+def authority_detail(token: JsonObject, presenter: str | None, way_in: str) -> JsonObject:
+    """The ``detail`` of ``job_opened`` and ``authority_changed``: on whose authority calls go out from here on."""
+    return {
+        "containment": "not attested",
+        "presenter": None if presenter is None else clip_text(presenter),
+        "token": token,
+        "way_in": clip_text(way_in),
+    }
+
+
+def start_detail(start: CallStart) -> JsonObject:
+    """The ``detail`` of a ``llm_call`` event: the fields of ``CallStart``."""
+    detail = dict.fromkeys(_START_FIELDS)
+    for name in _START_FIELDS:
+        value = getattr(start, name)
+        detail[name] = clip_text(value) if value.__class__ is str else value
+    detail |= {"nonce": _clip_nonce(start.nonce), "tools": clip_names(start.tools), "tools_total": len(start.tools)}
+    return detail
+
+
+_START_FIELDS = tuple(sorted(field.name for field in dataclasses.fields(CallStart)))
+_DENIED_FIELDS = tuple(sorted(field.name for field in dataclasses.fields(CallDenied)))
+
+
+def denial_fields(denied: CallDenied) -> JsonObject:
+    """The fields of ``CallDenied``; what is not known is null."""
+    fields: JsonObject = {}
+    for name in _DENIED_FIELDS:
+        value = getattr(denied, name)
+        limit = _MAX_DETAIL_BYTES if name == "detail" else _MAX_TEXT_BYTES
+        fields[name] = clip_text(value, limit) if value.__class__ is str else value
+    return fields
+
+
+def _model_identity(provider: str, model: str) -> JsonObject:
+    """Identity of a model that only its provider can see (protocol.md D.9): nothing more than its name."""
+    return {"model": {"name": model, "provider": provider}, "model_identity_version": "1", "tier": "closed_opaque"}
+
+
+@lru_cache(maxsize=256)
+def _model_identity_hash(provider: str, model: str) -> str:
+    return sha256_b64u(jcs_bytes(_model_identity(provider, model)))
+
+
+def receipt_payload(
+    start: CallStart,
+    end: CallEnd,
+    place: JsonObject,
+    *,
+    gateway_id: str,
+    run_id: str,
+    event_hash_b64u: str,
+    intent_seq: int,
+    parent_span_id: str | None,
+    timestamp: str,
+) -> JsonObject:
+    """The payload of a gateway receipt. ``place`` is the record's; run id and event hash are those of its event.
+
+    Where a harness keeps its own chain, the receipt binds to that (protocol.md G.3), ours stand in ``metadata``, and
+    there is no span: the harness's bundle may hold no causal graph but its own (protocol.md E.6, G.7).
+    """
+    model = clip_text(start.model) or "unknown"
+    provider = clip_text(start.provider)
+    harness = is_harness_bound(start)
+    binding: JsonObject = {
+        "event_hash_b64u": clip_text(start.harness_event_hash_b64u or "") if harness else event_hash_b64u,
+        "nonce": _clip_nonce(start.nonce),
+    }
+    if not harness and parent_span_id is not None:
+        binding["parent_span_id"] = parent_span_id
+    binding["policy_hash"] = start.policy_hash_b64u
+    binding["run_id"] = clip_text(start.harness_run_id or "") if harness else run_id
+    if not harness:
+        binding["span_id"] = span_id(start.receipt_id)
+    binding["token_scope_hash_b64u"] = start.token_scope_hash_b64u
+    ours: JsonObject = {
+        **place,
+        "detail": clip_text(end.detail, _MAX_DETAIL_BYTES),
+        "first_byte_ms": None if end.first_byte_ms is None else _bounded(end.first_byte_ms),
+        "intent_seq": intent_seq,
+        "outcome": str(end.outcome),
+        "presenter": clip_text(start.presenter),
+        "request_bytes": _bounded(start.request_bytes),
+        "response_bytes": _bounded(end.response_bytes),
+        "response_model": None if end.response_model is None else clip_text(end.response_model),
+        "route": clip_text(start.route),
+        "status": end.status,
+        "stream": start.stream,
+        "tool_calls": clip_names(end.tool_calls),
+        "tool_calls_total": len(end.tool_calls),
+        "tools": clip_names(start.tools),
+        "tools_total": len(start.tools),
+        "usage_known": end.usage_known,
+        "way_in": clip_text(start.way_in),
+    }
+    if harness:
+        ours |= {"event_hash_b64u": event_hash_b64u, "run_id": run_id}
+    return {
+        "binding": binding,
+        "gateway_id": gateway_id,
+        "latency_ms": _bounded(end.ended_ms - start.started_ms, MAX_LATENCY_MS),
+        "metadata": {
+            "clawproxy": dict(sorted(ours.items())),
+            "model_identity": _model_identity(provider, model),
+            "model_identity_hash_b64u": _model_identity_hash(provider, model),
+        },
+        "model": model,
+        "provider": provider,
+        "receipt_id": start.receipt_id,
+        "receipt_version": "1",
+        "request_hash_b64u": start.request_hash_b64u,
+        "response_hash_b64u": end.response_hash_b64u,
+        "timestamp": timestamp,
+        "tokens_input": _bounded(end.tokens_input, MAX_TOKENS),
+        "tokens_output": _bounded(end.tokens_output, MAX_TOKENS),
+    }
+
+
+def is_harness_bound(start: CallStart) -> bool:
+    """Whether the receipt binds to a chain that the agent's harness keeps, not to ours."""
+    return bool(start.harness_run_id and start.harness_event_hash_b64u)
+
+
+def span_id(receipt_id: str) -> str:
+    """The span of a call: one per receipt, so derived from its id."""
+    return "span_" + receipt_id.removeprefix("rcpt_")

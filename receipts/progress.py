@@ -1,0 +1,192 @@
+"""Where a job's journal stands: what the next record must say, and what a sealed one will count. Pure.
+
+``take`` is the one transition. The writer calls it with each record it has built, and recovery with each record it has
+read, so a reopened job stands exactly where the writer stood.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from ..tokens.canonical import JsonObject, jcs_bytes
+from ..tokens.digests import sha256_b64u
+from .records import event_hash
+
+SEGMENT_CALLS = 900
+SEGMENT_EVENTS = 990
+"""A segment takes no more calls or events than this; the wire format's bundle holds 1,000 (protocol.md E.2, E.8)."""
+
+
+@dataclass(slots=True)
+class Segment:
+    """One stretch of the event chain, which becomes one proof bundle."""
+
+    number: int
+    run_id: str
+    events: int = 0
+    calls: int = 0
+    last_event_hash_b64u: str | None = None
+    root_span: str | None = None
+
+    @property
+    def is_full(self) -> bool:
+        return self.calls >= SEGMENT_CALLS or self.events >= SEGMENT_EVENTS
+
+
+@dataclass(frozen=True, slots=True)
+class OpenCall:
+    """A call whose intent is in the journal and whose receipt is not."""
+
+    seq: int
+    segment: int
+
+
+@dataclass(slots=True)
+class Progress:
+    """The state of one journal. ``head_b64u`` is the ``h`` of the last record, at first the hash of job.json."""
+
+    job_id: str
+    incarnation: str
+    base_run_id: str
+    head_b64u: str
+    next_seq: int = 0
+    last_timestamp: str = ""
+    segments: dict[int, Segment] = field(default_factory=dict)
+    """The current segment and, while they have calls open, those before."""
+    current: int = 1
+    open_calls: dict[str, OpenCall] = field(default_factory=dict)
+    nonces: set[str] = field(default_factory=set)
+    receipt_ids: set[str] = field(default_factory=set)
+    """Of calls and of denials: no id occurs twice."""
+    tokens: dict[str, str] = field(default_factory=dict)
+    """Token hash -> scope hash, of the tokens on record."""
+    presenter: str | None = None
+    torn_named: set[str] = field(default_factory=set)
+    calls: int = 0
+    events: int = 0
+    receipts: int = 0
+    denials: int = 0
+    gaps: int = 0
+    sealed: bool = False
+
+    def __post_init__(self) -> None:
+        self.segments[self.current] = Segment(self.current, self.run_id(self.current))
+
+    def run_id(self, segment: int) -> str:
+        return f"{self.base_run_id}::{segment:04d}"
+
+    @property
+    def segment(self) -> Segment:
+        """The segment that takes the next event."""
+        return self.segments[self.current]
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """As SEAL.json states them."""
+        return {
+            "calls": self.calls,
+            "denials": self.denials,
+            "events": self.events,
+            "gaps": self.gaps,
+            "receipts": self.receipts,
+            "segments": self.current,
+        }
+
+    def place(self, segment: int) -> JsonObject:
+        """What makes the place of the next record: repeated inside what is signed."""
+        return {
+            "incarnation": self.incarnation,
+            "job_id": self.job_id,
+            "prev_b64u": self.head_b64u,
+            "segment": segment,
+            "seq": self.next_seq,
+        }
+
+    def begin_segment(self) -> Segment:
+        """Turn to a new segment; its ``segment_opened`` event must be the next record."""
+        if not any(call.segment == self.current for call in self.open_calls.values()):
+            del self.segments[self.current]
+        self.current += 1
+        segment = self.segments[self.current] = Segment(self.current, self.run_id(self.current))
+        return segment
+
+    def check_event(self, payload: JsonObject) -> None:
+        """That the event of a record read back continues the chain; raises ``ValueError``."""
+        entry, segment = payload["event"], self.segment
+        begins = segment.last_event_hash_b64u is None
+        expected_type = None if not begins else "job_opened" if segment.number == 1 else "segment_opened"
+        if (
+            payload["segment"] != segment.number
+            or entry["run_id"] != segment.run_id
+            or entry["prev_hash_b64u"] != segment.last_event_hash_b64u
+            or entry["event_hash_b64u"] != event_hash(entry)
+            or entry["payload_hash_b64u"] != sha256_b64u(jcs_bytes(payload["detail"]))
+            or entry["timestamp"] != payload["timestamp"]
+            or (expected_type is not None and entry["event_type"] != expected_type)
+        ):
+            raise ValueError("an event does not continue the event chain")
+
+    def take(self, kind: str, payload: JsonObject, h_b64u: str) -> None:
+        """Move on by one record. Raises ``ValueError`` or ``KeyError`` where it cannot follow what came before."""
+        if self.sealed:
+            raise ValueError("a record follows the end of the job")
+        if kind == "receipt":
+            self._take_receipt(payload)
+        elif kind == "denial":
+            self._use_receipt_id(payload["receipt_id"])
+            self.denials += 1
+        elif kind == "recovery":
+            self._take_recovery(payload)
+        else:
+            self._take_event(kind, payload)
+        self.last_timestamp = payload["timestamp"]
+        self.head_b64u = h_b64u
+        self.next_seq += 1
+
+    def _take_event(self, kind: str, payload: JsonObject) -> None:
+        entry, detail, segment = payload["event"], payload["detail"], self.segment
+        event_type = entry["event_type"]
+        if kind == "intent":
+            if event_type != "llm_call" or detail["nonce"] in self.nonces:
+                raise ValueError("an intent is not the start of one call")
+            self._use_receipt_id(detail["receipt_id"])
+            self.open_calls[detail["receipt_id"]] = OpenCall(payload["seq"], segment.number)
+            self.nonces.add(detail["nonce"])
+            self.calls += 1
+            segment.calls += 1
+        elif event_type in ("job_opened", "authority_changed"):
+            if (token_hash := detail["token"].get("token_hash_hex")) is not None:
+                self.tokens[token_hash] = detail["token"]["token_scope_hash_b64u"]
+            self.presenter = detail["presenter"]
+        self.sealed = event_type == "job_sealed"
+        self.events += 1
+        segment.events += 1
+        segment.last_event_hash_b64u = entry["event_hash_b64u"]
+
+    def _take_receipt(self, payload: JsonObject) -> None:
+        place = payload["metadata"]["clawproxy"]
+        call = self.open_calls.pop(payload["receipt_id"])
+        if place["intent_seq"] != call.seq or place["segment"] != call.segment:
+            raise ValueError("a receipt is not that of its intent")
+        self.receipts += 1
+        segment = self.segments[call.segment]
+        if segment.root_span is None:
+            segment.root_span = payload["binding"].get("span_id")
+        self._forget_segment(call.segment)
+
+    def _use_receipt_id(self, receipt_id: str) -> None:
+        if receipt_id in self.receipt_ids:
+            raise ValueError("a receipt id occurs twice")
+        self.receipt_ids.add(receipt_id)
+
+    def _take_recovery(self, payload: JsonObject) -> None:
+        for receipt_id in payload["open_calls"]:
+            call = self.open_calls.pop(receipt_id)
+            self.gaps += 1
+            self._forget_segment(call.segment)
+        self.torn_named.update(item["path"] for item in payload["torn"])
+
+    def _forget_segment(self, number: int) -> None:
+        """An older segment is kept for as long as a call of it is open."""
+        if number != self.current and not any(call.segment == number for call in self.open_calls.values()):
+            self.segments.pop(number, None)

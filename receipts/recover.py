@@ -1,0 +1,197 @@
+"""Touches files: opens the journal of a job that exists, after whatever ended its last writer.
+
+In order: read and verify every record, signatures included, in bounded memory; put a torn tail into ``torn/`` and cut
+it off; hand over the log and its ``Progress``. ``Job`` then appends the recovery record that names the torn files and
+the calls whose outcome nobody knows. Each step can die and be done again: a tail that was copied but not cut is found
+again under the same name, and a torn file that no record names yet is named by the next.
+
+What is torn: bytes after the last LF, which no caller was ever told about. And, since the pages of one write may reach
+the disk in any order, bytes from the first line that holds a NUL (no record does), as long as they are no more than
+one write and no receipt among them answers an intent among them, because then they were two writes, and the first was
+acknowledged. Everything else that does not verify is damage: refused, and never cut.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import orjson
+
+from ..tokens.canonical import JsonObject, parse_json_object
+from ..tokens.digests import sha256_b64u
+from ..tokens.errors import ClawproxyError
+from .disk import Disk, place_file, read_whole
+from .job_facts import MAX_FACTS_BYTES, JobFacts, parse_job_facts
+from .job_paths import JobPaths
+from .journal import MAX_LINE_BYTES, MAX_WRITE_BYTES, LogFile
+from .progress import Progress
+from .records import Record, read_record
+
+MAX_CONTRACT_BYTES = 1024 * 1024
+_MAX_TORN_BYTES = MAX_WRITE_BYTES
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedLog:
+    """A journal that verifies, open for appending. ``torn`` are the torn files that no record names yet."""
+
+    facts: JobFacts
+    progress: Progress
+    log: LogFile
+    torn: tuple[JsonObject, ...]
+
+
+def open_log(disk: Disk, paths: JobPaths, signers: frozenset[str]) -> OpenedLog:
+    """Verify and open the journal of an existing job; the caller holds the job's lock.
+
+    ``signers`` are the receipt keys, past and present, that this gateway owns. Raises ``ClawproxyError`` (JOB_DAMAGED,
+    with the line) or ``OSError``.
+    """
+    facts = load_facts(disk, paths)
+    progress = new_progress(facts)
+    good_bytes = 0
+    tail = b""
+    for record in walk_journal(disk, paths, facts, signers):
+        if isinstance(record, bytes):
+            tail = record
+            break
+        progress_take(progress, record, paths)
+        good_bytes += len(record.line)
+    if not progress.next_seq or (tail and progress.sealed):
+        raise _damaged(paths, progress.next_seq, "the journal has no first record, or goes on after its end")
+    handle = disk.open_append(paths.journal)
+    try:
+        # what a killed writer left unsynced is about to be built upon
+        disk.fdatasync(handle)
+        if tail:
+            _quarantine(disk, paths, good_bytes, tail)
+            disk.ftruncate(handle, good_bytes)
+            disk.fdatasync(handle)
+        torn = tuple(_torn_files(disk, paths, progress))
+    except BaseException:
+        disk.close(handle)
+        raise
+    return OpenedLog(facts, progress, LogFile(paths.journal, handle, good_bytes), torn)
+
+
+def load_facts(disk: Disk, paths: JobPaths) -> JobFacts:
+    """job.json and contract.json of a job, which must belong together and to its directory."""
+    try:
+        facts = parse_job_facts(read_whole(disk, paths.facts, MAX_FACTS_BYTES))
+        contract = parse_json_object(read_whole(disk, paths.contract, MAX_CONTRACT_BYTES))
+    except FileNotFoundError as err:
+        raise ClawproxyError("JOB_DAMAGED", "a file of the job is missing", where=str(err.filename)) from None
+    except ClawproxyError as err:
+        raise ClawproxyError("JOB_DAMAGED", err.message, where=str(paths.directory / err.where)) from None
+    if facts.job_id != paths.job_id or contract.get("payload_hash_b64u") != facts.policy_hash_b64u:
+        raise ClawproxyError("JOB_DAMAGED", "job.json names another job or contract", where=str(paths.facts))
+    return facts
+
+
+def new_progress(facts: JobFacts) -> Progress:
+    """The state before the first record."""
+    return Progress(facts.job_id, facts.incarnation, facts.run_id, facts.hash_b64u)
+
+
+def walk_journal(disk: Disk, paths: JobPaths, facts: JobFacts, signers: frozenset[str]) -> Iterator[Record | bytes]:
+    """Every record of the journal, verified, then at most once the bytes of a torn tail.
+
+    Raises ``ClawproxyError`` (JOB_DAMAGED) at the first line that is neither.
+    """
+    seq, prev = 0, facts.hash_b64u
+    lines = _lines(disk, paths)
+    for line in lines:
+        if not line.endswith(b"\n") or b"\0" in line:
+            yield _torn_tail(paths, seq, line, lines)
+            return
+        try:
+            record = read_record(line[:-1], seq=seq, prev_b64u=prev, signers=signers)
+        except ClawproxyError as err:
+            raise _damaged(paths, seq, err.message) from None
+        yield record
+        seq, prev = seq + 1, record.h_b64u
+
+
+def progress_take(progress: Progress, record: Record, paths: JobPaths) -> None:
+    """``Progress.take`` for a record read back; raises ``ClawproxyError`` (JOB_DAMAGED) where it does not follow."""
+    payload = record.payload
+    try:
+        stated = payload["metadata"]["clawproxy"] if record.kind == "receipt" else payload
+        if record.kind in ("event", "intent"):
+            if payload["event"]["event_type"] == "segment_opened" and payload["segment"] == progress.current + 1:
+                progress.begin_segment()
+            progress.check_event(payload)
+        place = progress.place(stated["segment"])
+        if {name: stated[name] for name in place} != place or payload["timestamp"] != record.envelope["issued_at"]:
+            raise ValueError("a record does not state its own place")
+        if payload["timestamp"] < progress.last_timestamp:
+            raise ValueError("time goes back")
+        progress.take(record.kind, payload, record.h_b64u)
+    except (KeyError, TypeError, ValueError, AttributeError) as err:
+        message = str(err) if isinstance(err, ValueError) else "a member is missing or of the wrong type"
+        raise _damaged(paths, record.seq, message) from None
+
+
+def _lines(disk: Disk, paths: JobPaths) -> Iterator[bytes]:
+    """Lines with their LF; the last one may lack it. A line longer than any record comes as it is, cut."""
+    held = b""
+    for block in disk.read_blocks(paths.journal):
+        held += block
+        *whole, held = held.split(b"\n")
+        yield from (line + b"\n" for line in whole)
+        if len(held) > MAX_LINE_BYTES:
+            break
+    if held:
+        yield held
+
+
+def _torn_tail(paths: JobPaths, seq: int, first: bytes, rest: Iterator[bytes]) -> bytes:
+    tail, spans_writes = first, False
+    for line in rest:
+        tail += line
+        spans_writes = spans_writes or _answers(line, seq)
+        if len(tail) > _MAX_TORN_BYTES:
+            break
+    if len(tail) > _MAX_TORN_BYTES or spans_writes:
+        raise _damaged(paths, seq, "acknowledged records are overwritten")
+    return tail
+
+
+def _answers(line: bytes, first_seq: int) -> bool:
+    """Whether ``line`` is a receipt for an intent at or after ``first_seq``."""
+    with contextlib.suppress(orjson.JSONDecodeError, KeyError, TypeError):
+        record = orjson.loads(line)
+        place = record["body"]["payload"]["metadata"]["clawproxy"]
+        return bool(record["t"] == "receipt" and place["intent_seq"] >= first_seq)
+    return False
+
+
+def _quarantine(disk: Disk, paths: JobPaths, offset: int, tail: bytes) -> None:
+    """Keep ``tail`` as ``torn/<offset>.<n>``, durable on return; once, even if recovery itself is cut off."""
+    disk.mkdir(paths.torn)
+    disk.fsync_dir(paths.directory)
+    number = 0
+    while disk.size(paths.torn / f"{offset}.{number}") is not None:
+        if read_whole(disk, paths.torn / f"{offset}.{number}", 2 * _MAX_TORN_BYTES) == tail:
+            disk.fsync_dir(paths.torn)
+            return
+        number += 1
+    place_file(disk, paths.staged("torn"), paths.torn / f"{offset}.{number}", tail)
+
+
+def _torn_files(disk: Disk, paths: JobPaths, progress: Progress) -> Iterator[JsonObject]:
+    for name in disk.names(paths.torn):
+        if f"torn/{name}" not in progress.torn_named:
+            data = read_whole(disk, paths.torn / name, 2 * _MAX_TORN_BYTES)
+            yield {"path": f"torn/{name}", "sha256_b64u": sha256_b64u(data), "size_bytes": len(data)}
+
+
+def _damaged(paths: JobPaths, seq: int, message: str) -> ClawproxyError:
+    return ClawproxyError(
+        "JOB_DAMAGED",
+        message,
+        where=f"{paths.journal} line {seq + 1}",
+        remedy=f"look at it with: clawproxy verify {paths.directory}",
+    )

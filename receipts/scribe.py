@@ -1,0 +1,114 @@
+"""Builds the records of one job, in order: place, payload, chain, signature. Pure but for the ids; no clock, no disk.
+
+Each method signs one record and moves ``Progress`` on by it, so what a method returned must be appended to the journal,
+in the order of the calls; a method that raises has changed nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ..tokens.canonical import JsonObject
+from ..tokens.envelope import timestamp
+from ..tokens.keys import SigningKey
+from .calls import CallDenied, CallEnd, CallStart
+from .payloads import denial_fields, receipt_payload, start_detail
+from .progress import Progress
+from .records import Record, build_event, build_record
+
+
+@dataclass(slots=True, eq=False)
+class Intended:
+    """A call whose intent is durable: the right to send it, and the duty to attest it once."""
+
+    start: CallStart
+    run_id: str
+    event_hash_b64u: str
+    seq: int
+    segment: int
+    attested: bool = False
+
+    @property
+    def receipt_id(self) -> str:
+        return self.start.receipt_id
+
+
+@dataclass(frozen=True, slots=True)
+class Scribe:
+    """Signs for one job. ``key`` is the gateway's receipt key; times are Unix milliseconds and never go back."""
+
+    progress: Progress
+    key: SigningKey
+    gateway_id: str
+
+    def event(self, event_type: str, detail: JsonObject, now_ms: int, kind: str = "event") -> Record:
+        """An entry of the event chain, in the current segment."""
+        progress, segment = self.progress, self.progress.segment
+        at = self._timestamp(now_ms)
+        # unique without randomness: the incarnation is random, and no two records of it share a number
+        event_id = f"evt_{progress.incarnation}_{progress.next_seq}"
+        event = build_event(event_id, segment.run_id, event_type, at, detail, segment.last_event_hash_b64u)
+        return self._sign(kind, {**progress.place(segment.number), "detail": detail, "event": event, "timestamp": at})
+
+    def next_segment(self, now_ms: int) -> Record | None:
+        """The ``segment_opened`` event, if the current segment is full."""
+        before = self.progress.segment
+        if not before.is_full:
+            return None
+        self.progress.begin_segment()
+        detail: JsonObject = {
+            "head_b64u": self.progress.head_b64u,
+            "previous_event_hash_b64u": before.last_event_hash_b64u,
+            "previous_run_id": before.run_id,
+        }
+        return self.event("segment_opened", detail, now_ms)
+
+    def intent(self, start: CallStart, now_ms: int) -> tuple[Record, Intended]:
+        """The record that a call is about to leave."""
+        record = self.event("llm_call", start_detail(start), now_ms, "intent")
+        event = record.payload["event"]
+        return record, Intended(start, event["run_id"], event["event_hash_b64u"], record.seq, record.payload["segment"])
+
+    def receipt(self, intended: Intended, end: CallEnd) -> Record:
+        """The receipt of a call, in the segment of its intent."""
+        progress = self.progress
+        payload = receipt_payload(
+            intended.start,
+            end,
+            progress.place(intended.segment),
+            gateway_id=self.gateway_id,
+            run_id=intended.run_id,
+            event_hash_b64u=intended.event_hash_b64u,
+            intent_seq=intended.seq,
+            parent_span_id=progress.segments[intended.segment].root_span,
+            timestamp=self._timestamp(end.ended_ms),
+        )
+        return self._sign("receipt", payload)
+
+    def denial(self, denied: CallDenied) -> Record:
+        """The record of a call that did not go out."""
+        place = self.progress.place(self.progress.current)
+        return self._sign("denial", {**place, **denial_fields(denied), "timestamp": self._timestamp(denied.at_ms)})
+
+    def recovery(self, torn: Sequence[JsonObject], open_calls: Sequence[str], now_ms: int) -> Record:
+        """What a crash, or an end by force, left: torn files, and calls whose outcome is unknown."""
+        place = self.progress.place(self.progress.current)
+        found: JsonObject = {"open_calls": list(open_calls), "timestamp": self._timestamp(now_ms), "torn": list(torn)}
+        return self._sign("recovery", {**place, **found})
+
+    def _sign(self, kind: str, payload: JsonObject) -> Record:
+        progress, payload = self.progress, dict(sorted(payload.items()))
+        record = build_record(
+            kind,
+            payload,
+            self.key,
+            seq=progress.next_seq,
+            prev_b64u=progress.head_b64u,
+            timestamp=payload["timestamp"],
+        )
+        progress.take(kind, payload, record.h_b64u)
+        return record
+
+    def _timestamp(self, unix_ms: int) -> str:
+        return max(timestamp(unix_ms), self.progress.last_timestamp)

@@ -1,0 +1,227 @@
+"""Touches files: ends a job. Reads the journal once more, verified, and writes proof bundles, MANIFEST and SEAL.
+
+The order, each file whole and durable before the next: proof bundles, MANIFEST.json, SEAL.json, then write permission
+goes. SEAL.json's presence means sealed. All that is written follows from the journal (times are those of its records,
+ids those of the job), so a seal that was cut off is done again and gives the same bytes.
+
+``custody: gateway`` in a proof bundle says that the gateway held the agent's key: it is not the agent's own consent.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ..tokens.canonical import JsonObject, jcs_bytes, parse_json_object
+from ..tokens.digests import b64u_encode, sha256_b64u
+from ..tokens.envelope import build_envelope
+from ..tokens.errors import ClawproxyError
+from ..tokens.keys import SigningKey
+from .disk import Disk, place_file, read_whole
+from .job_facts import JobFacts
+from .job_paths import JobPaths, proof_bundle_name
+from .progress import Progress
+from .records import Record
+from .recover import new_progress, progress_take, walk_journal
+
+_MAX_SEAL_BYTES = 64 * 1024
+_BUNDLE_NAME = re.compile(r"proof_bundle(?:\.[0-9]{4,})?\.json", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class SealResult:
+    """A sealed job. ``sealed_now`` is False where it was sealed before."""
+
+    job_id: str
+    directory: Path
+    head_b64u: str
+    final_seq: int
+    counts: Mapping[str, int]
+    sealed_now: bool
+
+
+@dataclass(slots=True)
+class _SegmentBundle:
+    """What one segment's proof bundle gathers while the journal is read."""
+
+    event_chain: list[JsonObject] = field(default_factory=list)
+    receipts: list[JsonObject] = field(default_factory=list)
+    open_calls: set[str] = field(default_factory=set)
+    denials: int = 0
+    gaps: int = 0
+    harness_bound: int = 0
+
+    @property
+    def is_of_a_harness_alone(self) -> bool:
+        return self.harness_bound > 0 and not self.receipts
+
+
+def read_seal(disk: Disk, paths: JobPaths) -> SealResult | None:
+    """The seal of a job, if it has one. Reads it, does not verify it."""
+    if disk.size(paths.seal) is None:
+        return None
+    payload = parse_json_object(read_whole(disk, paths.seal, _MAX_SEAL_BYTES))["payload"]
+    return SealResult(
+        paths.job_id, paths.directory, payload["head_b64u"], payload["final_seq"], payload["counts"], sealed_now=False
+    )
+
+
+def write_seal(
+    disk: Disk,
+    paths: JobPaths,
+    facts: JobFacts,
+    signers: frozenset[str],
+    receipt_key: SigningKey,
+    job_key: SigningKey | None,
+    segments: int,
+) -> SealResult:
+    """Seal a job whose journal ends in ``job_sealed`` and which nobody writes; the caller holds its lock.
+
+    ``job_key`` signs the proof bundles; without it there are none. ``segments`` is how many the journal has. Raises
+    ``ClawproxyError`` (JOB_DAMAGED) or ``OSError``.
+    """
+    progress = new_progress(facts)
+    open_bundles: dict[int, _SegmentBundle] = {}
+    at = ""
+    for record in walk_journal(disk, paths, facts, signers):
+        if isinstance(record, bytes):
+            raise ClawproxyError("JOB_DAMAGED", "the journal ends in a torn line", where=str(paths.journal))
+        _gather(record, progress, open_bundles)
+        progress_take(progress, record, paths)
+        at = record.payload["timestamp"]
+        for number in [n for n, bundle in open_bundles.items() if n < progress.current and not bundle.open_calls]:
+            _write_bundle(disk, paths, facts, job_key, number, segments, open_bundles.pop(number), at)
+    if not progress.sealed or progress.current != segments:
+        raise ClawproxyError("JOB_DAMAGED", "the journal has no end to seal", where=str(paths.journal))
+    for number, bundle in sorted(open_bundles.items()):
+        _write_bundle(disk, paths, facts, job_key, number, segments, bundle, at)
+    manifest = jcs_bytes({"entries": list(_entries(disk, paths)), "generated_at": at, "manifest_version": "1"})
+    place_file(disk, paths.staged("MANIFEST.json"), paths.manifest, manifest)
+    result = _place_seal(disk, paths, facts, receipt_key, progress, sha256_b64u(manifest), at)
+    protect(disk, paths)
+    return result
+
+
+def protect(disk: Disk, paths: JobPaths) -> None:
+    """Take write permission away: against accidents, since the owner can give it back."""
+    for name in disk.names(paths.torn):
+        disk.make_read_only(paths.torn / name)
+    for name in disk.names(paths.directory):
+        disk.make_read_only(paths.directory / name)
+    disk.make_read_only(paths.directory)
+
+
+def _gather(record: Record, progress: Progress, bundles: dict[int, _SegmentBundle]) -> None:
+    """Add one record to the bundle of its segment; ``progress`` still stands before it."""
+    payload = record.payload
+    if record.kind == "recovery":
+        for receipt_id in payload["open_calls"]:
+            bundle = bundles[progress.open_calls[receipt_id].segment]
+            bundle.gaps += 1
+            bundle.open_calls.discard(receipt_id)
+        return
+    place = payload["metadata"]["clawproxy"] if record.kind == "receipt" else payload
+    bundle = bundles.setdefault(place["segment"], _SegmentBundle())
+    if record.kind == "denial":
+        bundle.denials += 1
+    elif record.kind == "receipt":
+        bundle.open_calls.discard(payload["receipt_id"])
+        if "run_id" in place:
+            bundle.harness_bound += 1
+        else:
+            bundle.receipts.append(record.envelope)
+    else:
+        bundle.event_chain.append(payload["event"])
+        if record.kind == "intent":
+            bundle.open_calls.add(payload["detail"]["receipt_id"])
+
+
+def _write_bundle(
+    disk: Disk,
+    paths: JobPaths,
+    facts: JobFacts,
+    job_key: SigningKey | None,
+    number: int,
+    segments: int,
+    bundle: _SegmentBundle,
+    at: str,
+) -> None:
+    if job_key is None or bundle.is_of_a_harness_alone:
+        return
+    ours = {
+        "custody": "gateway",
+        "denials": bundle.denials,
+        "gaps": bundle.gaps,
+        "harness_bound": bundle.harness_bound,
+        "incarnation": facts.incarnation,
+        "job_id": facts.job_id,
+        "policy_hash_b64u": facts.policy_hash_b64u,
+        "segment": number,
+        "segments": segments,
+    }
+    payload: JsonObject = {
+        "agent_did": facts.agent_did,
+        "bundle_id": f"bundle_{facts.incarnation}_{number:04d}",
+        "bundle_version": "1",
+        "event_chain": bundle.event_chain,
+        "metadata": {"clawproxy": ours},
+    }
+    if bundle.receipts:
+        payload["receipts"] = sorted(bundle.receipts, key=lambda envelope: str(envelope["payload"]["receipt_id"]))
+    name = proof_bundle_name(number)
+    content = jcs_bytes(build_envelope("proof_bundle", payload, job_key, at))
+    place_file(disk, paths.staged(name), paths.directory / name, content)
+
+
+def _entries(disk: Disk, paths: JobPaths) -> Iterator[dict[str, Any]]:
+    """Every file of the bundle but MANIFEST and SEAL; a file that is not ours is left out, for the verifier to find."""
+    names = [n for n in disk.names(paths.directory) if _BUNDLE_NAME.fullmatch(n)]
+    names += [paths.facts.name, paths.contract.name, paths.journal.name]
+    names += [f"{paths.torn.name}/{n}" for n in disk.names(paths.torn)]
+    for name in sorted(names):
+        digest, size = hashlib.sha256(), 0
+        for block in disk.read_blocks(paths.directory / name):
+            digest.update(block)
+            size += len(block)
+        yield {
+            "content_type": _content_type(name),
+            "path": name,
+            "sha256_b64u": b64u_encode(digest.digest()),
+            "size_bytes": size,
+        }
+
+
+def _content_type(name: str) -> str:
+    if name.endswith(".jsonl"):
+        return "application/x-ndjson"
+    return "application/json" if name.endswith(".json") else "application/octet-stream"
+
+
+def _place_seal(
+    disk: Disk,
+    paths: JobPaths,
+    facts: JobFacts,
+    receipt_key: SigningKey,
+    progress: Progress,
+    manifest_sha256_b64u: str,
+    at: str,
+) -> SealResult:
+    counts = progress.counts
+    payload: JsonObject = {
+        "counts": counts,
+        "final_seq": progress.next_seq - 1,
+        "head_b64u": progress.head_b64u,
+        "incarnation": facts.incarnation,
+        "job_id": facts.job_id,
+        "manifest_sha256_b64u": manifest_sha256_b64u,
+        "policy_hash_b64u": facts.policy_hash_b64u,
+        "run_id": facts.run_id,
+        "timestamp": at,
+    }
+    envelope = build_envelope("gateway_seal", payload, receipt_key, at)
+    place_file(disk, paths.staged("SEAL.json"), paths.seal, jcs_bytes(envelope))
+    return SealResult(facts.job_id, paths.directory, progress.head_b64u, progress.next_seq - 1, counts, sealed_now=True)
