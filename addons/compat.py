@@ -1,7 +1,8 @@
 """Answers on the compatibility routes, which carry their receipt (protocol.md D.6). Pure.
 
 JSON: the provider's object written again in JavaScript's order, with ``_receipt`` and ``_receipt_envelope`` appended;
-an answer that is no JSON object, and an error, are wrapped first. Event streams: two comment lines after the last event.
+an answer that is no JSON object, and an error, are wrapped first. Event streams: two comment lines after the last
+event.
 """
 
 from __future__ import annotations

@@ -60,7 +60,7 @@ def build_refusal(
 
 
 def is_final(refusal: Refusal) -> bool:
-    """Whether the same call would be refused again: everything but a full queue and what the gateway may recover from."""
+    """Whether the same call would be refused again: all but a full queue and what the gateway may recover from."""
     return refusal.reason in _FINAL_FAULTS or (refusal.status < 500 and refusal.status != 429)
 
 
@@ -68,8 +68,8 @@ def _sentence(refusal: Refusal, receipt_id: str, policy_hash: str | None) -> str
     why = REASONS[refusal.reason].meaning
     if refusal.detail:
         why += f": {clip(refusal.detail, _DETAIL_CHARS)}"
+    rule, contract = clip(refusal.rule, _RULE_CHARS), policy_hash or "not known yet"
     return (
         f"clawproxy refused this call ({refusal.reason} at step {refusal.step}): {why}"
-        f" [rule: {clip(refusal.rule, _RULE_CHARS)}; contract: {policy_hash or 'not known yet'}; receipt: {receipt_id}]."
-        f" Next: {refusal.remedy}."
+        f" [rule: {rule}; contract: {contract}; receipt: {receipt_id}]. Next: {refusal.remedy}."
     )

@@ -100,16 +100,13 @@ class Asked:
             return []
         return list_of_objects(self._body.get(key), key)
 
-    def tool(self, name: object, where: str) -> str:
+    def tool(self, name: object, where: str) -> None:
         """A tool that the call declares."""
-        if not (isinstance(name, str) and is_settled(name)):
-            refuse(where, "not a tool name", type(name).__name__, "1 to 256 printable characters")
-        self._tools[name] = None
-        return name
+        self._tools[_settled(name, where)] = None
 
     def force(self, name: object, where: str) -> None:
-        """A tool that the model is made to call: judged like a declared one, declared or not."""
-        self._forced = self.tool(name, where)
+        """The tool that the model is made to call; ``decide`` refuses one that is not declared."""
+        self._forced = _settled(name, where)
 
     def state(self, name: str) -> None:
         """A member that points at content which the provider holds."""
@@ -183,6 +180,12 @@ class Asked:
             provider_state=tuple(self._state),
             max_output_tokens=max(bounds, default=None),
         )
+
+
+def _settled(name: object, where: str) -> str:
+    if not (isinstance(name, str) and is_settled(name)):
+        refuse(where, "not a tool name", type(name).__name__, "1 to 256 printable characters")
+    return name
 
 
 def list_of_objects(value: Any, where: str) -> list[JsonObject]:

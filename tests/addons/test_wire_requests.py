@@ -1,0 +1,516 @@
+"""What is read from a request: everything that the policy judges, or a refusal."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Any
+
+import pytest
+from clawproxy.addons.wire.format import FORMATS
+from clawproxy.policies.facts import CallFacts
+from clawproxy.tokens.canonical import parse_json_object
+from clawproxy.tokens.errors import ClawproxyError
+from hypothesis import given
+from hypothesis import strategies as st
+
+from .payloads import anthropic, anthropic_tool, chat, chat_tool, flat_tool, responses
+
+MAKERS = {"openai_chat": chat, "openai_responses": responses, "anthropic_messages": anthropic}
+EVERY = sorted(MAKERS)
+
+
+def read(name: str, body: dict[str, Any]) -> CallFacts:
+    return FORMATS[name].read_request(body, provider="p", route="r")
+
+
+def refused(name: str, body: dict[str, Any]) -> str:
+    with pytest.raises(ClawproxyError) as caught:
+        read(name, body)
+    assert caught.value.reason == "INVALID_REQUEST"
+    return str(caught.value)
+
+
+# -- models, streams, limits ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_a_plain_call_asks_for_its_model_and_nothing_else(name: str) -> None:
+    facts = read(name, MAKERS[name]())
+    assert facts.model == MAKERS[name]()["model"]
+    assert (facts.provider, facts.route, facts.stream) == ("p", "r", False)
+    assert (facts.tools, facts.tool_choice, facts.provider_state) == ((), None, ())
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_stream_is_read_only_from_a_real_bool(name: str) -> None:
+    assert read(name, MAKERS[name](stream=True)).stream is True
+    for value in ("true", 1, 0, None, "false", [True]):
+        refused(name, MAKERS[name](stream=value))
+
+
+@pytest.mark.parametrize("name", EVERY)
+@pytest.mark.parametrize("model", ["", None, 5, ["gpt-5"], "a\nb", "ｇpt-5", "x" * 257])
+def test_a_model_that_is_no_settled_name_is_refused(name: str, model: object) -> None:
+    refused(name, MAKERS[name](model=model))
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_a_call_without_a_model_has_none(name: str) -> None:
+    body = MAKERS[name]()
+    del body["model"]
+    assert read(name, body).model is None
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_a_second_model_is_refused_and_the_same_one_is_not(name: str) -> None:
+    model = MAKERS[name]()["model"]
+    read(name, MAKERS[name](models=[model], fallbacks=[{"model": model}]))
+    others: tuple[dict[str, Any], ...] = (
+        {"models": [model, "other"]},
+        {"fallbacks": [{"model": "other"}]},
+        {"fallbacks": [{}]},
+        {"fallbacks": "default"},
+    )
+    for more in others:
+        refused(name, MAKERS[name](**more))
+
+
+def test_the_largest_output_limit_counts_and_must_be_a_number() -> None:
+    assert read("openai_chat", chat(max_tokens=5, max_completion_tokens=9)).max_output_tokens == 9
+    assert read("openai_responses", responses(max_output_tokens=9)).max_output_tokens == 9
+    assert read("anthropic_messages", anthropic(max_tokens=9)).max_output_tokens == 9
+    for value in (True, -1, 1.5, "9", 2**53):
+        refused("anthropic_messages", anthropic(max_tokens=value))
+
+
+# -- keys that look like ours --------------------------------------------------------------------------------------
+
+LOOKALIKES = [
+    "Model",
+    "MODEL",
+    "toolſ",
+    "tool_Choice",
+    "bac\u212aground",
+    "toolChoice",
+    "ｍodel",
+    "model ",
+    "m_o_d_e_l",
+    "mcpServers",
+]
+
+
+@pytest.mark.parametrize("name", EVERY)
+@pytest.mark.parametrize("key", LOOKALIKES)
+def test_a_key_that_folds_to_one_we_read_is_refused(name: str, key: str) -> None:
+    said = refused(name, MAKERS[name](**{key: "x"}))
+    assert "without being it" in said
+
+
+@pytest.mark.parametrize(
+    ("name", "tool"),
+    [
+        ("openai_chat", {"type": "function", "Function": {"name": "b"}, "function": {"name": "a"}}),
+        ("openai_chat", {"type": "function", "function": {"name": "a", "NAME": "b"}}),
+        ("openai_responses", {"type": "function", "name": "a", "Name": "b"}),
+        (
+            "openai_responses",
+            {"type": "namespace", "name": "n", "tools": [{"type": "function", "name": "a", "namE": "b"}]},
+        ),
+        ("anthropic_messages", {"name": "a", "nAme": "b"}),
+    ],
+)
+def test_a_lookalike_key_in_a_tool_is_refused(name: str, tool: dict[str, Any]) -> None:
+    refused(name, MAKERS[name](tools=[tool]))
+
+
+def test_a_lookalike_key_in_content_is_refused() -> None:
+    refused("anthropic_messages", anthropic(messages=[{"role": "user", "content": [{"Type": "tool_addition"}]}]))
+    refused("openai_responses", responses(input=[{"role": "user", "Tools": []}]))
+
+
+def test_keys_inside_tool_schemas_and_arguments_are_not_ours() -> None:
+    content = [{"type": "tool_use", "id": "t", "name": "n", "input": {"Model": 1, "file_id": "x", "Tools": []}}]
+    facts = read(
+        "anthropic_messages",
+        anthropic(
+            tools=[{"name": "n", "input_schema": {"properties": {"Model": {}, "file_id": {}}}}],
+            messages=[{"role": "assistant", "content": content}],
+        ),
+    )
+    assert (facts.tools, facts.provider_state) == (("n",), ())
+
+
+# -- tools ---------------------------------------------------------------------------------------------------------
+
+
+def test_chat_tools_of_every_kind_are_named_in_order_without_repeats() -> None:
+    body = chat(
+        tools=[chat_tool("b"), {"type": "custom", "custom": {"name": "c"}}, chat_tool("b")],
+        functions=[{"name": "old", "parameters": {}}],
+        web_search_options={},
+        plugins=[{"id": "web"}],
+    )
+    assert read("openai_chat", body).tools == ("web_search", "plugin:web", "b", "c", "old")
+
+
+def test_responses_tools_of_every_kind_are_named() -> None:
+    body = responses(
+        tools=[
+            flat_tool("a"),
+            {"type": "custom", "name": "b", "format": {"type": "text"}},
+            {
+                "type": "namespace",
+                "name": "ns",
+                "description": "",
+                "tools": [flat_tool("c"), {"type": "custom", "name": "d"}],
+            },
+            {"type": "web_search"},
+            {"type": "web_search_preview_2025_03_11"},
+            {"type": "image_generation", "size": "auto"},
+            {"type": "mcp", "server_label": "t", "server_url": "https://MCP.example:8443/sse"},
+            {"type": "mcp", "server_label": "m", "connector_id": "connector_gmail"},
+        ]
+    )
+    assert read("openai_responses", body).tools == (
+        "a",
+        "b",
+        "ns.c",
+        "ns.d",
+        "web_search",
+        "web_search_preview_2025_03_11",
+        "image_generation",
+        "mcp",
+        "mcp:t",
+        "mcp:mcp.example:8443",
+        "mcp:m",
+        "mcp:connector_gmail",
+    )
+
+
+def test_tools_that_stand_in_the_input_are_named() -> None:
+    items = [
+        {
+            "type": "additional_tools",
+            "role": "developer",
+            "tools": [{"type": "namespace", "name": "f", "tools": [flat_tool("exec")]}],
+        },
+        {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "hi"}]},
+        {"type": "tool_search_output", "tools": [flat_tool("found")]},
+        {"type": "configuration_update", "reasoning": {"effort": "low"}},
+        {"type": "function_call_output", "call_id": "c", "output": "x"},
+    ]
+    assert read("openai_responses", responses(input=items)).tools == ("f.exec", "found")
+
+
+@pytest.mark.parametrize(
+    "item",
+    [
+        {"type": "configuration_update", "tools": [flat_tool("a")]},
+        {"type": "message", "role": "user", "tools": [flat_tool("a")]},
+        {"type": "configuration_update", "model": "other"},
+        {"type": "additional_tools", "tools": {"a": 1}},
+        {"type": "additional_tools", "tools": ["a"]},
+        {"type": None, "role": "user"},
+        {"type": ["message"]},
+    ],
+)
+def test_an_item_that_could_smuggle_tools_or_a_model_is_refused(item: dict[str, Any]) -> None:
+    refused("openai_responses", responses(input=[item]))
+
+
+def test_anthropic_tools_of_every_kind_are_named() -> None:
+    body = anthropic(
+        tools=[
+            anthropic_tool("Read"),
+            {"type": "custom", **anthropic_tool("Edit")},
+            {"type": "bash_20250124", "name": "bash"},
+            {"type": "text_editor_20250728", "name": "str_replace_based_edit_tool"},
+            {"type": "web_search_20250305", "name": "web_search", "max_uses": 3},
+            {"type": "web_fetch_20250910", "name": "Read"},
+            {"type": "computer_toolset_20260801"},
+            {"type": "mcp_toolset", "mcp_server_name": "t"},
+        ],
+        mcp_servers=[{"type": "url", "name": "t", "url": "https://mcp.example/x"}],
+    )
+    assert read("anthropic_messages", body).tools == (
+        "mcp:t",
+        "mcp:mcp.example",
+        "Read",
+        "Edit",
+        "bash",
+        "str_replace_based_edit_tool",
+        "web_search",
+        "web_fetch_20250910",  # a name that is not its own does not hide a tool of the provider
+        "computer_toolset_20260801",
+    )
+
+
+def test_tools_that_are_added_in_the_middle_of_a_conversation_are_named() -> None:
+    added = {"type": "tool_addition", "tool": {"type": "tool_definition", "definition": anthropic_tool("late")}}
+    compacted = {
+        "type": "compaction",
+        "content": "c",
+        "tool_changes": [
+            {"type": "tool_addition", "tool": {"type": "tool_definition", "definition": anthropic_tool("kept")}}
+        ],
+    }
+    reference = {"type": "tool_addition", "tool": {"type": "tool_reference", "name": "late"}}
+    messages = [{"role": "user", "content": [added, reference]}, {"role": "assistant", "content": [compacted]}]
+    assert read("anthropic_messages", anthropic(messages=messages)).tools == ("late", "kept")
+
+
+@pytest.mark.parametrize(
+    "block",
+    [
+        {"type": "tool_addition"},
+        {"type": "tool_addition", "tool": {"type": "new_kind"}},
+        {"type": "tool_addition", "tool": {"type": "tool_reference", "definition": anthropic_tool("x")}},
+        {"type": "text", "definition": anthropic_tool("x")},
+        {"type": "text", "tools": [anthropic_tool("x")]},
+    ],
+)
+def test_a_block_that_could_smuggle_tools_is_refused(block: dict[str, Any]) -> None:
+    refused("anthropic_messages", anthropic(messages=[{"role": "user", "content": [block]}]))
+
+
+@pytest.mark.parametrize(
+    ("name", "tool"),
+    [
+        ("openai_chat", {"function": {"name": "a"}}),
+        ("openai_chat", {"type": "web_search"}),
+        ("openai_chat", {"type": "function", "name": "a"}),
+        ("openai_chat", {"type": "function", "name": "b", "function": {"name": "a"}}),
+        ("openai_chat", {"type": "function", "function": {"name": "a"}, "custom": {"name": "b"}}),
+        ("openai_chat", {"type": "function", "function": {}}),
+        ("openai_chat", {"type": "function", "function": {"name": "a\u200bb"}}),
+        ("openai_responses", {"type": "function", "function": {"name": "a"}}),
+        ("openai_responses", {"type": "function"}),
+        ("openai_responses", {"name": "a"}),
+        ("openai_responses", {"type": "quantum_search"}),
+        ("openai_responses", {"type": "namespace", "name": "n"}),
+        ("openai_responses", {"type": "namespace", "name": "n", "tools": [{"type": "web_search"}]}),
+        ("openai_responses", {"type": "namespace", "name": "n", "tools": [{"type": "function", "name": ""}]}),
+        ("openai_responses", {"type": "mcp", "server_label": "t"}),
+        ("openai_responses", {"type": "mcp", "server_label": "t", "server_url": "https://a", "tunnel_id": "x"}),
+        ("openai_responses", {"type": "mcp", "server_label": "t", "server_url": "https://user@a/"}),
+        ("openai_responses", {"type": "mcp", "server_label": "t", "server_url": "https://a:port/"}),
+        ("openai_responses", {"type": "image_generation", "model": "painter"}),
+        ("openai_responses", {"type": "image_generation", "svg": {"model": "painter"}}),
+        ("anthropic_messages", {"type": "bash", "name": "bash"}),
+        ("anthropic_messages", {"type": None, "name": "bash"}),
+        ("anthropic_messages", {"input_schema": {}}),
+        ("anthropic_messages", {"type": "mcp_toolset"}),
+        ("anthropic_messages", {"type": "advisor_20260301", "name": "advisor", "model": "other"}),
+        ("anthropic_messages", {"name": "a", "function": {"name": "b"}}),
+        ("anthropic_messages", {"name": "a", "tools": [{"name": "b"}]}),
+    ],
+)
+def test_a_tool_of_unknown_shape_is_refused_and_never_skipped(name: str, tool: dict[str, Any]) -> None:
+    refused(name, MAKERS[name](tools=[tool]))
+
+
+@pytest.mark.parametrize("name", EVERY)
+@pytest.mark.parametrize("tools", [None, {}, "x", [1], [["a"]], [None]])
+def test_tools_that_are_not_a_list_of_objects_are_refused(name: str, tools: object) -> None:
+    refused(name, MAKERS[name](tools=tools))
+
+
+@pytest.mark.parametrize(
+    ("name", "body", "forced", "named"),
+    [
+        ("openai_chat", {"tool_choice": "auto"}, None, ()),
+        ("openai_chat", {"tool_choice": {"type": "function", "function": {"name": "a"}}}, "a", ()),
+        ("openai_chat", {"tool_choice": {"type": "custom", "custom": {"name": "a"}}}, "a", ()),
+        ("openai_chat", {"function_call": {"name": "a"}}, "a", ()),
+        ("openai_chat", {"function_call": "none"}, None, ()),
+        (
+            "openai_chat",
+            {"tool_choice": {"type": "allowed_tools", "allowed_tools": {"mode": "auto", "tools": [chat_tool("a")]}}},
+            None,
+            ("a",),
+        ),
+        ("openai_responses", {"tool_choice": "required"}, None, ()),
+        ("openai_responses", {"tool_choice": {"type": "function", "name": "a"}}, "a", ()),
+        ("openai_responses", {"tool_choice": {"type": "mcp", "server_label": "t"}}, "mcp:t", ()),
+        ("openai_responses", {"tool_choice": {"type": "web_search_preview"}}, "web_search_preview", ()),
+        (
+            "openai_responses",
+            {"tool_choice": {"type": "allowed_tools", "mode": "auto", "tools": [{"type": "function", "name": "a"}]}},
+            None,
+            ("a",),
+        ),
+        ("anthropic_messages", {"tool_choice": {"type": "any"}}, None, ()),
+        ("anthropic_messages", {"tool_choice": {"type": "tool", "name": "a"}}, "a", ()),
+    ],
+)
+def test_a_forced_tool_is_named(name: str, body: dict[str, Any], forced: str | None, named: tuple[str, ...]) -> None:
+    facts = read(name, MAKERS[name](**body))
+    assert (facts.tool_choice, facts.tools) == (forced, named)
+
+
+@pytest.mark.parametrize(
+    ("name", "choice"),
+    [
+        ("openai_chat", "Auto"),
+        ("openai_chat", ["auto"]),
+        ("openai_chat", {"type": "quantum"}),
+        ("openai_chat", {"type": "allowed_tools", "allowed_tools": {"tools": "a"}}),
+        ("openai_responses", {"type": "quantum"}),
+        ("openai_responses", {"type": "allowed_tools", "tools": [1]}),
+        ("anthropic_messages", "auto"),
+        ("anthropic_messages", {"type": "function"}),
+        ("anthropic_messages", {"type": "tool"}),
+    ],
+)
+def test_a_tool_choice_of_unknown_shape_is_refused(name: str, choice: object) -> None:
+    refused(name, MAKERS[name](tool_choice=choice))
+
+
+# -- content that the provider holds -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "body", "state"),
+    [
+        ("openai_responses", {"previous_response_id": "resp_1"}, ("previous_response_id",)),
+        ("openai_responses", {"previous_response_id": None}, ()),
+        ("openai_responses", {"conversation": {"id": "c"}, "prompt": {"id": "p"}}, ("conversation", "prompt")),
+        ("openai_responses", {"input": [{"type": "item_reference", "id": "m"}]}, ("item_reference",)),
+        ("openai_responses", {"input": [{"id": "m"}]}, ("item_reference",)),
+        (
+            "openai_responses",
+            {"input": [{"role": "user", "content": [{"type": "input_file", "file_id": "f"}]}]},
+            ("file_id",),
+        ),
+        (
+            "openai_responses",
+            {"input": [{"type": "function_call_output", "output": [{"type": "input_image", "file_id": "f"}]}]},
+            ("file_id",),
+        ),
+        ("openai_responses", {"tools": [{"type": "code_interpreter", "container": "cntr_1"}]}, ("container",)),
+        (
+            "openai_responses",
+            {"tools": [{"type": "code_interpreter", "container": {"type": "auto", "file_ids": ["f"]}}]},
+            ("file_id",),
+        ),
+        ("openai_responses", {"tools": [{"type": "code_interpreter", "container": {"type": "auto"}}]}, ()),
+        (
+            "openai_chat",
+            {"messages": [{"role": "user", "content": [{"type": "file", "file": {"file_id": "f"}}]}]},
+            ("file_id",),
+        ),
+        ("openai_chat", {"messages": [{"role": "assistant", "audio": {"id": "a"}}]}, ("audio",)),
+        ("openai_chat", {"preset": "p", "store": True}, ("preset",)),
+        ("anthropic_messages", {"container": "c"}, ("container",)),
+        (
+            "anthropic_messages",
+            {
+                "messages": [
+                    {"role": "user", "content": [{"type": "image", "source": {"type": "file", "file_id": "f"}}]}
+                ]
+            },
+            ("file_id",),
+        ),
+        (
+            "anthropic_messages",
+            {"messages": [{"role": "user", "content": [{"type": "container_upload", "file_id": "f"}]}]},
+            ("file_id",),
+        ),
+        (
+            "anthropic_messages",
+            {
+                "messages": [
+                    {
+                        "role": "user",
+                        "content": [
+                            {
+                                "type": "tool_result",
+                                "content": [{"type": "document", "source": {"type": "file", "file_id": "f"}}],
+                            }
+                        ],
+                    }
+                ]
+            },
+            ("file_id",),
+        ),
+        (
+            "anthropic_messages",
+            {
+                "messages": [
+                    {"role": "user", "content": [{"type": "image", "source": {"type": "base64", "data": "eA"}}]}
+                ]
+            },
+            (),
+        ),
+    ],
+)
+def test_references_to_content_of_the_provider_are_named(
+    name: str, body: dict[str, Any], state: tuple[str, ...]
+) -> None:
+    assert read(name, MAKERS[name](**body)).provider_state == state
+
+
+def test_a_background_response_is_refused() -> None:
+    assert read("openai_responses", responses(background=False)).model
+    for value in (True, 1, "yes"):
+        assert "outside of the gateway" in refused("openai_responses", responses(background=value))
+
+
+@pytest.mark.parametrize(
+    ("name", "body"),
+    [
+        ("openai_chat", {"model": "m"}),
+        ("openai_chat", {"model": "m", "messages": "hi"}),
+        ("openai_responses", {"model": "m", "input": {"role": "user"}}),
+        ("openai_responses", {"model": "m", "messages": []}),
+        ("anthropic_messages", {"model": "m", "messages": [1]}),
+        ("anthropic_messages", {"model": "m", "input": "hi", "messages": []}),
+        ("anthropic_messages", {"model": "m", "messages": [], "mcp_servers": [{"name": "a"}]}),
+    ],
+)
+def test_a_body_of_another_api_is_refused(name: str, body: dict[str, Any]) -> None:
+    refused(name, body)
+
+
+def test_a_refusal_shows_no_text_of_the_request() -> None:
+    for body in (chat(messages="SECRET"), chat(tools=["SECRET"]), chat(tool_choice="SECRET"), chat(model=["SECRET"])):
+        assert "SECRET" not in refused("openai_chat", body)
+
+
+# -- properties ----------------------------------------------------------------------------------------------------
+
+KEYS = st.sampled_from(
+    [
+        *("model", "models", "fallbacks", "stream", "tools", "functions", "tool_choice", "function_call", "messages"),
+        *("input", "type", "name", "function", "custom", "content", "role", "source", "file", "file_id", "tool", "id"),
+        *("definition", "tool_changes", "mcp_servers", "url", "plugins", "container", "prompt"),
+    ]
+)
+VALUES = st.sampled_from(
+    ["function", "custom", "namespace", "mcp", "tool_addition", "tool_definition", "auto", "x", "", None, True, 0, 1.5]
+)
+TREES = st.recursive(
+    VALUES, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=4), max_leaves=12
+)
+DOCUMENTS = st.dictionaries(KEYS, TREES, max_size=6)
+
+
+@given(name=st.sampled_from(EVERY), body=DOCUMENTS, real=st.booleans())
+def test_only_our_errors_escape_from_a_request(name: str, body: dict[str, Any], real: bool) -> None:
+    try:
+        facts = read(name, {**MAKERS[name](), **body} if real else body)
+    except ClawproxyError as err:
+        reason = err.reason
+    else:
+        reason = (
+            "INVALID_REQUEST"
+            if all(isinstance(tool, str) and tool for tool in facts.tools)
+            else "a tool without a name"
+        )
+    assert reason == "INVALID_REQUEST"
+
+
+@given(name=st.sampled_from(EVERY), text=st.binary(max_size=60))
+def test_random_bytes_are_refused_or_read(name: str, text: bytes) -> None:
+    with contextlib.suppress(ClawproxyError):
+        read(name, parse_json_object(b'{"model":"m",' + text + b"}"))
