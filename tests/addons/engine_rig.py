@@ -227,7 +227,7 @@ async def rig(
     try:
         yield Rig(gate, upstream, master)
     finally:
-        await master.stop()
+        await master.stop(grace_s=1.0)
         server.close()
 
 
