@@ -63,7 +63,7 @@ class Fields:
 
     def at(self, name: str) -> str:
         """The path of a field, for messages."""
-        return f"{self.where}.{name}" if self.where else name
+        return f"{self.where}.{clip(name)}" if self.where else clip(name)
 
     def refuse(self, name: str, message: str, *, got: object = None, expected: str = "", remedy: str = "") -> NoReturn:
         """Raise for the field ``name``."""
@@ -104,7 +104,9 @@ class Fields:
             )
         if unicodedata.normalize("NFKC", value) != value:
             # two spellings of one name would let a reviewer read another name than the one compared
-            self.refuse(name, "not in normal form (NFKC)", got=value, expected=unicodedata.normalize("NFKC", value))
+            self.refuse(
+                name, "not in normal form (NFKC)", got=value, expected=clip(unicodedata.normalize("NFKC", value))
+            )
 
     def texts(
         self,
@@ -172,7 +174,10 @@ class Fields:
         return not self._document
 
     def names(self, what: str, *, max_items: int, max_chars: int = 128) -> Iterator[str]:
-        """The names of an open map, each checked as text; ``what`` says what they are."""
+        """The names of an open map, sorted, each checked as text; ``what`` says what they are.
+
+        Sorted, since a hash does not cover the order of keys: one hash, one reading.
+        """
         if len(self._document) > max_items:
             raise ClawproxyError(
                 self._reason,
@@ -181,6 +186,6 @@ class Fields:
                 got=len(self._document),
                 expected=f"at most {max_items}",
             )
-        for name in self._document:
+        for name in sorted(self._document):
             self._check_text(name, name, max_chars)
             yield name

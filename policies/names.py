@@ -33,7 +33,10 @@ def fold(name: str) -> str:
     """``name`` with what a careless reader overlooks taken out: compatibility forms (NFKC), case, spaces."""
     if name.isascii():
         return name.lower().replace(" ", "")
-    return "".join(unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold()).split())
+    # one round may uncover what the next one folds: a space taken out lets an accent combine
+    for _ in range(3):
+        name = unicodedata.normalize("NFKC", "".join(unicodedata.normalize("NFKC", name).casefold().split()))
+    return name
 
 
 def is_settled(name: str) -> bool:

@@ -23,6 +23,7 @@ from ..tokens.canonical import JsonObject
 from ..tokens.errors import ClawproxyError, clip
 from ..tokens.reasons import Refusal
 from .fields import PROVIDER_NAME, Fields
+from .names import matches
 from .tool_classes import parse_toml
 
 _PROXY_PREFIX = "/v1/proxy/"
@@ -276,7 +277,7 @@ def _provider(tables: Fields, name: str, override: str | None) -> Provider:
         scheme, host, port = _origin(override, f"providers.{name}.upstream", plain=True)
     forwarded = table.texts("forwarded_headers", like=_HEADER) or ()
     for header in forwarded:
-        if header in _CREDENTIAL_HEADERS or header in ("*", "x-*"):
+        if any(matches(header, credential) for credential in _CREDENTIAL_HEADERS):
             table.refuse("forwarded_headers", "would let a client's credential through", got=header)
     defaults = table.object("default_headers")
     inner = table.objects("routes", _ROUTE_KEYS, min_items=1) or ()
@@ -302,10 +303,13 @@ def _provider(tables: Fields, name: str, override: str | None) -> Provider:
 
 def _route(table: Fields) -> Route:
     table.need("name", "method", "path", "format")
+    path = table.text("path", like=_PATH) or ""
+    if isinstance(_split(path), Refusal):
+        table.refuse("path", "no request can have this path", got=path, expected="a path without . and .. segments")
     return Route(
         name=table.text("name", like=PROVIDER_NAME) or "",
         method=table.text("method", one_of=("GET", "POST")) or "",
-        path=table.text("path", like=_PATH) or "",
+        path=path,
         format=table.text("format", like=PROVIDER_NAME) or "",
         query=frozenset(table.texts("query", like=_QUERY) or ()),
         bare=table.flag("bare") or False,

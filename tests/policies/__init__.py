@@ -1,0 +1,1 @@
+"""May it: contracts, pinning, routes, the decision."""

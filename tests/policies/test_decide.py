@@ -1,0 +1,259 @@
+"""The decision: order, rules named, tools in every spelling, and what can never turn a refusal into a permission."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from clawproxy.policies.decide import Allow, decide
+from clawproxy.policies.names import fold, matches
+from clawproxy.policies.packaged import STARTERS, starter
+from clawproxy.tokens.canonical import JsonObject
+from clawproxy.tokens.reasons import REASONS, Refusal
+from hypothesis import given
+from hypothesis import strategies as st
+
+from .makers import a_grant, claw, facts, policy_of
+
+
+def _decide(document: JsonObject, **asked: Any) -> Allow | Refusal:
+    return decide(facts(**asked), a_grant(), policy_of(document))
+
+
+def _refused(document: JsonObject, reason: str, **asked: Any) -> Refusal:
+    decision = _decide(document, **asked)
+    assert isinstance(decision, Refusal)
+    assert decision.reason == reason
+    assert REASONS[reason].step == "decide"
+    return decision
+
+
+def test_an_allowed_call_says_what_allowed_it() -> None:
+    decision = _decide(claw(), tools=("get_ticket", "search", "mcp__tickets__close"))
+    assert decision == Allow(
+        policy_of(claw()).policy_hash_b64u,
+        'allowed_providers["openai"]',
+        'allowed_models["gpt-4o"]',
+        (
+            'allowed_tools["ticket.read"] → tool_classes "get_ticket"',
+            'allowed_tools["search"]',
+            'allowed_tools["ticket.read"] → tool_classes "mcp__tickets__*"',
+        ),
+    )
+
+
+def test_the_first_rule_in_the_documented_order_refuses() -> None:
+    wrong: dict[str, Any] = {
+        "provider": "google",
+        "model": None,
+        "provider_state": ("previous_response_id",),
+        "tools": ("Nope", "Write"),
+        "tool_choice": "Gone",
+    }
+    document = claw()
+    no_scope = decide(facts(**wrong), a_grant(scope=("clawproxy:call:anthropic",)), policy_of(document))
+    assert isinstance(no_scope, Refusal)
+    assert no_scope.reason == "TOKEN_INSUFFICIENT_SCOPE"
+    for reason, mended in (
+        ("POLICY_PROVIDER_NOT_ALLOWED", {"provider": "openai"}),
+        ("POLICY_MODEL_REQUIRED", {"model": "o1"}),
+        ("POLICY_MODEL_NOT_ALLOWED", {"model": "gpt-4o"}),
+        ("POLICY_STATE_NOT_READABLE", {"provider_state": ()}),
+        ("POLICY_TOOL_DENIED", {"tools": ("Nope",)}),
+        ("POLICY_TOOL_NOT_ALLOWED", {"tools": ("search",)}),
+        ("POLICY_TOOL_NOT_ALLOWED", {"tool_choice": "search"}),
+    ):
+        _refused(document, reason, **wrong)
+        wrong |= mended
+    assert isinstance(_decide(document, **wrong), Allow)
+
+
+def test_a_refusal_names_the_rule_and_what_would_be_allowed() -> None:
+    model = _refused(claw(), "POLICY_MODEL_NOT_ALLOWED", model="o1")
+    assert model.rule == 'allowed_models has no entry for "o1"'
+    assert model.detail == "allowed models: gpt-4o, claude-*"
+    denied = _refused(claw(), "POLICY_TOOL_DENIED", tools=("Write",))
+    assert denied.rule == 'denied_tools["fs.write"] → tool_classes "Write"'
+    tool = _refused(claw(), "POLICY_TOOL_NOT_ALLOWED", tools=("Nope",))
+    assert tool.detail == "allowed tools: get_ticket, mcp__tickets__*, Bash, search"
+    provider = _refused(claw(), "POLICY_PROVIDER_NOT_ALLOWED", provider="google")
+    assert provider.detail == "allowed providers: openai, anthropic"
+
+
+def test_hostile_names_stay_short_and_on_one_line() -> None:
+    for asked in ({"model": "x\n" * 5000}, {"tools": ("y\r\n" * 5000,)}, {"provider_state": ("z\n" * 5000,)}):
+        decision = _decide(claw(allowed_models=["*"]), **asked)
+        assert isinstance(decision, Refusal)
+        assert len(decision.rule) + len(decision.detail) < 800
+        assert (decision.rule + decision.detail).isprintable()
+
+
+def test_absent_lists_refuse_models_and_tools() -> None:
+    nothing = _refused(claw(allowed_models=None), "POLICY_MODEL_NOT_ALLOWED")
+    assert nothing.detail == "the contract allows no models"
+    _refused(claw(allowed_tools=None), "POLICY_TOOL_NOT_ALLOWED", tools=("get_ticket",))
+    assert isinstance(_decide(claw(allowed_providers=None), provider="openai"), Allow)
+    _refused(claw(allowed_providers=[]), "POLICY_PROVIDER_NOT_ALLOWED")
+
+
+@pytest.mark.parametrize("model", ["GPT-4o", "gpt-4o ", " gpt-4o", "gpt-4o\n", "gpt-4", "gpt-4o-mini", "ｇpt-4o"])
+def test_model_names_are_exact_without_a_pattern(model: str) -> None:
+    _refused(claw(), "POLICY_MODEL_NOT_ALLOWED", model=model)
+
+
+def test_a_model_pattern_is_anchored() -> None:
+    assert isinstance(_decide(claw(), model="claude-sonnet-4-5"), Allow)
+    _refused(claw(), "POLICY_MODEL_NOT_ALLOWED", model="not-claude-sonnet")
+    _refused(claw(allowed_models=["*-mini"]), "POLICY_MODEL_NOT_ALLOWED", model="gpt-mini-x")
+    _refused(claw(allowed_models=["*"]), "POLICY_MODEL_NOT_ALLOWED", model="a\nb")
+
+
+def test_a_word_with_a_class_does_not_allow_its_own_name() -> None:
+    _refused(claw(), "POLICY_TOOL_NOT_ALLOWED", tools=("ticket.read",))
+    assert isinstance(_decide(claw(), tools=("search",)), Allow)
+
+
+def test_a_denied_word_denies_its_class_and_its_own_name() -> None:
+    everything = claw(allowed_tools=["any"], tool_classes={"any": ["*"], "fs.write": ["Write"]})
+    assert isinstance(_decide(everything, tools=("Read",)), Allow)
+    for tool in ("Write", "fs.write"):
+        _refused(everything, "POLICY_TOOL_DENIED", tools=(tool,))
+
+
+def test_a_denial_beats_a_permission_of_the_same_tool() -> None:
+    _refused(claw(denied_tools=["shell.exec"]), "POLICY_TOOL_DENIED", tools=("Bash",))
+
+
+@pytest.mark.parametrize(
+    "tool",
+    ["WRITE", "write", "\uff37rite", "Wr\u0131te", " Write", "Write ", "Wri te", "MCP__files__rm", "W\u200brite"],
+)
+def test_another_spelling_of_a_denied_tool_is_refused_under_a_wildcard(tool: str) -> None:
+    everything = claw(allowed_tools=["any"], tool_classes={"any": ["*"], "fs.write": ["Write", "mcp__files__*"]})
+    decision = _decide(everything, tools=(tool,))
+    if tool == "Wr\u0131te":
+        # a dotless i is another letter, not another spelling: the documented limit of a wildcard (names.py)
+        assert isinstance(decision, Allow)
+        return
+    assert isinstance(decision, Refusal)
+
+
+def test_a_lookalike_of_a_named_tool_is_refused_even_where_a_pattern_fits() -> None:
+    document = claw(allowed_tools=["a", "b"], tool_classes={"a": ["mcp__tickets__*"], "b": ["mcp__tickets__read"]})
+    assert isinstance(_decide(document, tools=("mcp__tickets__read", "mcp__tickets__list")), Allow)
+    refusal = _refused(document, "POLICY_TOOL_NOT_ALLOWED", tools=("mcp__tickets__READ",))
+    assert "looks like" in refusal.detail
+
+
+def test_two_spellings_that_the_contract_names_both_are_both_allowed() -> None:
+    document = claw(allowed_tools=["a"], tool_classes={"a": ["Read", "read"]})
+    assert isinstance(_decide(document, tools=("Read", "read")), Allow)
+    _refused(document, "POLICY_TOOL_NOT_ALLOWED", tools=("READ",))
+
+
+def test_the_model_call_is_no_tool() -> None:
+    document = claw(allowed_tools=["model_call_via_clawproxy"])
+    assert isinstance(_decide(document), Allow)
+    _refused(document, "POLICY_TOOL_NOT_ALLOWED", tools=("model_call_via_clawproxy",))
+    _refused(claw(denied_tools=["model_call_via_clawproxy"]), "POLICY_MODEL_NOT_ALLOWED")
+
+
+def test_a_tool_that_needs_an_approval_is_refused_though_it_is_allowed() -> None:
+    document = claw(approvals=[{"action": "shell.exec"}])
+    refusal = _refused(document, "POLICY_TOOL_NOT_ALLOWED", tools=("Bash",))
+    assert refusal.rule == 'approvals["shell.exec"] → tool_classes "Bash"'
+    assert isinstance(_decide(claw(approvals=[{"action": "shell.exec", "required": False}]), tools=("Bash",)), Allow)
+
+
+def test_a_forced_tool_must_be_declared() -> None:
+    _refused(claw(), "POLICY_TOOL_NOT_ALLOWED", tool_choice="Bash")
+    assert isinstance(_decide(claw(), tools=("Bash",), tool_choice="Bash"), Allow)
+
+
+CLAUDE_CODE = (
+    "Agent", "Bash", "Edit", "ListAgents", "Read", "ReportFindings", "ScheduleWakeup", "Skill", "ToolSearch",
+    "Workflow", "DeferredToolPlaceholder", "Write",
+)  # fmt: skip
+CODEX = (
+    "exec_command", "write_stdin", "request_user_input", "view_image", "multi_agent_v1.spawn_agent", "get_goal",
+    "create_goal", "update_goal", "web_search", "functions.exec", "functions.wait", "clock.sleep",
+    "collaboration.send_message", "apply_patch",
+)  # fmt: skip
+OPENCLAW = (
+    "apply_patch", "edit", "exec", "ls", "process", "read", "sessions_yield", "tool_call", "tool_describe",
+    "tool_search", "view_image", "write",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "provider", "model", "tools"),
+    [
+        ("sdk", "openai", "gpt-4o-mini", ("get_ticket",)),
+        ("claude-code", "anthropic", "claude-sonnet-4-5", CLAUDE_CODE),
+        ("codex", "openai", "gpt-5", CODEX),
+        ("openclaw", "anthropic", "claude-sonnet-4-5", OPENCLAW),
+    ],
+)
+def test_a_starter_lets_its_agent_work_and_not_more(
+    name: str, provider: str, model: str, tools: tuple[str, ...]
+) -> None:
+    assert name in STARTERS
+    allowed = _decide(starter(name), provider=provider, model=model, tools=tools)
+    assert isinstance(allowed, Allow), allowed
+    assert len(allowed.tool_rules) == len(tools)
+    for tool in ("mcp__anything__else", "browser_navigate", "unheard_of"):
+        assert isinstance(_decide(starter(name), provider=provider, model=model, tools=(*tools, tool)), Refusal)
+    _refused(starter(name), "POLICY_MODEL_NOT_ALLOWED", provider=provider, model="o1")
+
+
+# -- properties ----------------------------------------------------------------------------------------------------
+
+WORDS = st.text(alphabet="abAB_.ı", min_size=1, max_size=4)
+PATTERNS = st.text(alphabet="abAB_*", min_size=1, max_size=4)
+
+
+@st.composite
+def contracts(draw: st.DrawFn) -> JsonObject:
+    return claw(
+        allowed_models=["*"],
+        allowed_tools=draw(st.lists(WORDS, max_size=4)),
+        denied_tools=draw(st.lists(WORDS, max_size=3)),
+        tool_classes=draw(st.dictionaries(WORDS, st.lists(PATTERNS, min_size=1, max_size=3), max_size=4)),
+    )
+
+
+@given(contracts(), st.lists(WORDS, max_size=4), WORDS)
+def test_denying_one_more_tool_never_allows_a_call(document: JsonObject, tools: list[str], more: str) -> None:
+    before = _decide(document, tools=tuple(tools))
+    after = _decide(document | {"denied_tools": [*document["denied_tools"], more]}, tools=tuple(tools))
+    assert isinstance(after, Refusal) or isinstance(before, Allow)
+
+
+@given(contracts(), st.lists(WORDS, max_size=4), WORDS)
+def test_declaring_one_more_tool_never_allows_a_call(document: JsonObject, tools: list[str], more: str) -> None:
+    before, after = _decide(document, tools=tuple(tools)), _decide(document, tools=(*tools, more))
+    assert isinstance(after, Refusal) or isinstance(before, Allow)
+
+
+@given(contracts(), st.text(max_size=6), st.text(max_size=6))
+def test_any_name_is_judged_without_an_error(document: JsonObject, tool: str, model: str) -> None:
+    decision = _decide(document, tools=(tool,), model=model)
+    if isinstance(decision, Refusal):
+        assert (decision.rule + decision.detail).isprintable()
+
+
+@given(st.text(alphabet="ab*", max_size=6), st.text(alphabet="ab\n", max_size=8))
+def test_patterns_agree_with_a_plain_reading(pattern: str, name: str) -> None:
+    def plain(pattern: str, name: str) -> bool:
+        if not pattern:
+            return not name
+        if pattern[0] == "*":
+            return any(plain(pattern[1:], name[n:]) for n in range(len(name) + 1))
+        return name[:1] == pattern[0] and plain(pattern[1:], name[1:])
+
+    assert matches(pattern, name) is plain(pattern, name)
+
+
+@given(st.text(max_size=8))
+def test_folding_twice_changes_nothing(name: str) -> None:
+    assert fold(fold(name)) == fold(name)
