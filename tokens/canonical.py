@@ -155,7 +155,7 @@ def jcs_bytes(value: Any) -> bytes:
     (evidence.md 3), so the guard picks it there; everything else goes through rfc8785.
     """
     try:
-        if _is_plain(value):
+        if is_plain(value):
             return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
         return rfc8785.dumps(value)
     except orjson.JSONEncodeError:
@@ -164,17 +164,23 @@ def jcs_bytes(value: Any) -> bytes:
         _refuse(f"cannot be canonicalised: {str(err)[:60]}", expected="JSON that RFC 8785 can express")
 
 
-def _is_plain(value: Any) -> bool:
+def is_plain(value: Any) -> bool:
+    """Whether orjson with sorted keys gives the JCS bytes of ``value``: ASCII keys, safe integers, no floats."""
     kind = value.__class__
-    if kind is str or kind is bool or value is None:
+    if kind is dict:
+        # loops, and leaves looked at in place: a third of the time of all() over a generator
+        for key, item in value.items():
+            if key.__class__ is not str or not key.isascii() or not (item.__class__ is str or is_plain(item)):
+                return False
+        return True
+    if kind is list:
+        for item in value:  # noqa: SIM110 # see above
+            if not (item.__class__ is str or is_plain(item)):
+                return False
         return True
     if kind is int:
         return bool(-MAX_SAFE_INT <= value <= MAX_SAFE_INT)
-    if kind is dict:
-        return all(k.__class__ is str and k.isascii() and _is_plain(v) for k, v in value.items())
-    if kind is list:
-        return all(map(_is_plain, value))
-    return False
+    return kind is str or kind is bool or value is None
 
 
 def wire_order_bytes(value: Any) -> bytes:

@@ -73,7 +73,7 @@ def test_delegated_spending_is_refused_and_says_so(name: str) -> None:
     refused = parse_claims(hashed(**{name: "did:key:zO"}))
     assert isinstance(refused, Refusal)
     assert refused.reason == "TOKEN_INVALID_CLAIMS"
-    assert "delegat" in refused.detail
+    assert "no delegated spending" in refused.detail
 
 
 def test_the_delegation_claims_are_all_of_them() -> None:

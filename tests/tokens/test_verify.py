@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -291,6 +292,18 @@ def test_every_cut_of_a_token_is_refused() -> None:
 def test_what_is_no_token_is_malformed(text: str) -> None:
     assert outcome(make_verifier().authenticate(text, NOW_S)) == "TOKEN_MALFORMED"
     assert outcome(parse_token(text)) == "TOKEN_MALFORMED"
+
+
+def test_a_token_beyond_the_bound_is_refused_though_an_issuer_signed_it() -> None:
+    claims = json.loads(b64u_decode(make_token(scope=["s"]).split(".")[1])) | {
+        "scope": [f"{n:0128}" for n in range(64)]
+    }
+    claims["token_scope_hash_b64u"] = token_scope_hash(claims)
+    header = {"alg": "EdDSA", "typ": "JWT", "kid": ISSUER.kid}
+    signing_input = ".".join(b64u_encode(json.dumps(part).encode()) for part in (header, claims))
+    refused = make_verifier().authenticate(f"{signing_input}.{ISSUER.sign_b64u(signing_input.encode())}", NOW_S)
+    assert isinstance(refused, Refusal)
+    assert (refused.reason, refused.rule) == ("TOKEN_MALFORMED", "token length")
 
 
 def test_what_is_not_even_text_is_malformed() -> None:
