@@ -7,7 +7,6 @@ contract and its first record.
 from __future__ import annotations
 
 import os
-import re
 import secrets
 import uuid
 from collections.abc import Mapping
@@ -24,8 +23,6 @@ from .job_paths import JobPaths, is_job_id, job_key_path
 from .payloads import authority_detail
 from .recover import MAX_CONTRACT_BYTES, new_progress
 from .scribe import Scribe
-
-_DID = re.compile(r"did:[a-z0-9]+:\S{1,300}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,8 +143,6 @@ def create_files(
             got=contract_envelope.get("payload_hash_b64u"),
             expected=facts.policy_hash_b64u,
         )
-    if not _DID.fullmatch(facts.agent_did):
-        raise ClawproxyError("INVALID_DID_FORMAT", "the agent of the job is no DID", got=facts.agent_did)
     opened = Scribe(new_progress(facts), receipt_key, facts.gateway_id).event("job_opened", detail, facts.opened_ms)
     staged = paths.staged_job
     for name in disk.names(staged):

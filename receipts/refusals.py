@@ -4,8 +4,8 @@ One file per start of the gateway, ``refusals-<opened_ms>-<incarnation>.jsonl``,
 (one JCS line, hash chain, signed envelope), but without a job: the place is
 ``{"gateway_id","incarnation","prev_b64u","seq"}``, ``prev`` of the first record is sha256_b64u(incarnation), and a file
 that a crash cut off is left as it is. Anyone who reaches the listener can cause records here, so at most ``per_second``
-are written, and none beyond ``max_bytes``; the rest is counted by reason in ``summary`` records. Every refusal is signed
-for the caller all the same; one that is not in the file says ``"recorded": false``.
+are written, and none beyond ``max_bytes``; the rest is counted by reason in ``summary`` records. Every refusal is
+signed for the caller all the same; one that is not in the file says ``"recorded": false``.
 """
 
 from __future__ import annotations
