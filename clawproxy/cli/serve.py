@@ -1,0 +1,65 @@
+"""``clawproxy serve``: run the gateway until it is told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import signal
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from .screen import new_app
+from .state import DEFAULT_STATE, ConfigOption, StateOption
+
+if TYPE_CHECKING:
+    from ..addons.settings import Settings
+
+app = new_app("Run the gateway until SIGTERM or SIGINT.")
+app.info.no_args_is_help = False
+
+DrainOption = Annotated[float, typer.Option("--drain", min=0, help="Seconds that open calls may go on after a stop.")]
+
+
+@app.command()
+def serve(
+    config: ConfigOption = None,
+    state: StateOption = DEFAULT_STATE,
+    drain: DrainOption = 10.0,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log more than warnings, to stderr.")] = False,
+    json_: Annotated[bool, typer.Option("--json", help="Print the ready line as JSON.")] = False,
+) -> None:
+    """Run the gateway. Needs a receipt key (clawproxy keys new receipt); see clawproxy doctor for the rest."""
+    from ..addons.settings import load_settings
+
+    start_logging(verbose)
+    asyncio.run(_serve(load_settings(config, state), drain, json_))
+
+
+def start_logging(verbose: bool) -> None:
+    """Log to stderr: warnings, or everything of ours."""
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    if verbose:
+        logging.getLogger("clawproxy").setLevel(logging.DEBUG)
+
+
+async def _serve(settings: Settings, drain_s: float, as_json: bool) -> None:
+    from ..addons.gateway import Gateway
+
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    gateway = Gateway(settings)
+    await gateway.start()
+    try:
+        ready = {"ready": True, **gateway.addresses, "ca": str(gateway.ca_file)}
+        if as_json:
+            print(json.dumps(ready), flush=True)
+        else:
+            for name, where in list(ready.items())[1:]:
+                print(f"{name:<8} {where}", flush=True)
+        await stop.wait()
+    finally:
+        await gateway.stop(drain_s)

@@ -1,0 +1,57 @@
+"""``clawproxy verify``: believe a bundle or not, offline, with the keys that you hold."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..receipts.report import Report, Verdict
+from ..receipts.verify import verify_path
+from ..tokens.trust import Trust, load_trust
+from .screen import JsonFlag, new_app, print_json
+from .state import read_file
+
+app = new_app("Verify a job directory, a .zip of one, or any signed file, offline.")
+
+_COLOURS = {Verdict.VERIFIED: "32", Verdict.CONFORMS: "32", Verdict.INCOMPLETE: "33", Verdict.FAILED: "31"}
+
+
+@app.command()
+def verify(
+    path: Annotated[Path, typer.Argument(help="A job directory, a .zip of one, or a signed JSON file.")],
+    trust: Annotated[
+        Path | None,
+        typer.Option("--trust", help="The trust file that you hold; keys in a bundle never vouch for it."),
+    ] = None,
+    contract: Annotated[
+        Path | None, typer.Option("--contract", help="The contract that you expect the job to be under.")
+    ] = None,
+    json_: JsonFlag = False,
+) -> None:
+    """Say VERIFIED or CONFORMS (exit 0), FAILED (1), or INCOMPLETE (3: unsealed, a recorded gap, or no trust file)."""
+    report = verify_path(
+        path, load_trust(trust) if trust else Trust(), None if contract is None else read_file(contract)
+    )
+    if json_:
+        print_json(report.to_json())
+    else:
+        print_report(report, path)
+    raise typer.Exit(report.exit_code)
+
+
+def print_report(report: Report, path: Path) -> None:
+    """The report for people: the verdict first, then what was found, then the counts."""
+    word = str(report.verdict)
+    if sys.stdout.isatty():
+        word = f"\x1b[1;{_COLOURS[report.verdict]}m{word}\x1b[0m"
+    print(f"{word}  {path}" + ("" if report.reason == "OK" else f"  [{report.reason}]"))
+    for finding in report.findings:
+        rule = f"{finding.rule} " if finding.rule else ""
+        print(f"  {finding.severity}: {rule}{finding.reason} at {finding.path}: {finding.detail}")
+    if report.counts:
+        print("  " + ", ".join(f"{number} {what}" for what, number in report.counts.items()))
+    if any(finding.reason == "TRUST_NOT_GIVEN" for finding in report.findings):
+        print("  give the gateway's keys with --trust; its operator writes them with: clawproxy keys trust")
