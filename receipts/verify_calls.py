@@ -30,7 +30,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..tokens.canonical import JsonObject, jcs_bytes
+from ..tokens.canonical import JsonObject
 from ..tokens.digests import sha256_b64u
 from ..tokens.errors import ClawproxyError
 from ..tokens.scope_hash import token_scope_hash
@@ -141,7 +141,7 @@ class JobSeen:
         if (event_type == "llm_call") != (entry.kind == "intent"):
             raise Fault("J32", "EVENT_OUT_OF_PLACE", join(path, "event.event_type"), f"{event_type} in a {entry.kind}")
         segment = self._segment_for(event_type, payload["segment"], path)
-        self._check_chain(event, detail, payload, segment, path)
+        self._check_chain(entry, segment, path)
         if event_type == "job_sealed":
             self._take_end(detail, path)
         elif event_type in ("job_opened", "authority_changed"):
@@ -174,10 +174,9 @@ class JobSeen:
             "previous_run_id": before.run_id,
         }
 
-    def _check_chain(
-        self, event: JsonObject, detail: JsonObject, payload: JsonObject, segment: SegmentSeen, path: str
-    ) -> None:
-        where = join(path, "event")
+    def _check_chain(self, entry: Entry, segment: SegmentSeen, path: str) -> None:
+        payload, where = entry.payload, join(path, "event")
+        event, detail = payload["event"], payload["detail"]
         for member, expected in (
             ("run_id", segment.run_id),
             ("prev_hash_b64u", segment.last_hash_b64u),
@@ -185,7 +184,7 @@ class JobSeen:
         ):
             if event[member] != expected:
                 raise Fault("J31", "RECORD_OUT_OF_PLACE", join(where, member), f"expected {expected}")
-        if event["payload_hash_b64u"] != sha256_b64u(jcs_bytes(detail)):
+        if event["payload_hash_b64u"] != entry.sha256_b64u(detail):
             raise Fault("J31", "HASH_MISMATCH", join(where, "payload_hash_b64u"), "the hash of the detail is another")
         if event["event_hash_b64u"] != event_hash(event):
             raise Fault("J31", "HASH_MISMATCH", join(where, "event_hash_b64u"), "the hash of the event is another")
@@ -270,7 +269,7 @@ class JobSeen:
         if nonce in self.nonces:
             raise Fault("J36", "RECEIPT_DUPLICATE", join(path, "binding.nonce"), "the nonce occurs twice")
         self.nonces.add(nonce)
-        self._check_same(payload, call, path)
+        self._check_same(entry, call, path)
         self._check_binding(payload, call, path)
         self.receipts += 1
         if call.detail["harness_run_id"] and call.detail["harness_event_hash_b64u"]:
@@ -278,7 +277,8 @@ class JobSeen:
         else:
             call.segment.receipts.append(entry.envelope)
 
-    def _check_same(self, payload: JsonObject, call: Call, path: str) -> None:
+    def _check_same(self, entry: Entry, call: Call, path: str) -> None:
+        payload = entry.payload
         ours, detail = payload["metadata"]["clawproxy"], call.detail
         expected = {name: detail[name] for name in _SAME_IN_RECEIPT} | {"model": detail["model"] or "unknown"}
         for member, value in expected.items():
@@ -292,7 +292,7 @@ class JobSeen:
         where = join(path, "metadata.model_identity")
         if identity.get("model") != {"name": payload["model"], "provider": payload["provider"]}:
             raise Fault("J37", "EVIDENCE_MISMATCH", where, "not the receipt's model and provider")
-        if sha256_b64u(jcs_bytes(identity)) != payload["metadata"]["model_identity_hash_b64u"]:
+        if entry.sha256_b64u(identity) != payload["metadata"]["model_identity_hash_b64u"]:
             raise Fault("J37", "HASH_MISMATCH", f"{where}_hash_b64u", "the hash of the model identity is another")
 
     def _check_binding(self, payload: JsonObject, call: Call, path: str) -> None:

@@ -48,7 +48,6 @@ from .verify_seal import MANIFEST_FILE, SEAL_FILE, check_manifest, check_seal, c
 from .verify_segments import check_proof_bundles
 from .verify_wire import check_contract_envelope
 from .wire_envelope import Signatures, check_shape, join
-from .wire_schema import first_fault
 
 JOB_FILE = "job.json"
 CONTRACT_FILE = "contract.json"
@@ -136,7 +135,7 @@ class _Examination:
     def _check_names(self) -> None:
         known = {*_NEEDED, MANIFEST_FILE, SEAL_FILE}
         for name in sorted(self.files):
-            if name in known or _PROOF_BUNDLE.fullmatch(name) or first_fault(TORN_PATH, name) is None:
+            if name in known or _PROOF_BUNDLE.fullmatch(name) or TORN_PATH.fault(name) is None:
                 continue
             self.findings.fail("J01", "FILE_UNLISTED", name, "not a file of the format")
         for name in _NEEDED:

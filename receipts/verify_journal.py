@@ -28,12 +28,13 @@ from typing import Any
 
 import orjson
 
-from ..tokens.canonical import JsonObject, jcs_bytes
+from ..tokens.canonical import JsonObject, is_plain, jcs_bytes
 from ..tokens.digests import sha256_b64u
 from ..tokens.errors import ClawproxyError
 from .job_shapes import ENVELOPES, PAYLOADS, RECORD
 from .report import Fault, Findings
 from .wire_envelope import Signatures, check_shape, check_signature, join
+from .wire_shapes import MAX_METADATA_BYTES
 
 JOURNAL = "receipts.jsonl"
 MAX_LINE_BYTES = 1024 * 1024
@@ -51,11 +52,18 @@ class Entry:
     h_b64u: str
     prev_b64u: str
     envelope: JsonObject
+    line_bytes: int
+    plain: bool
+    """Whether orjson gives the JCS bytes of every part of it (``is_plain``)."""
 
     @property
     def payload(self) -> JsonObject:
         payload: JsonObject = self.envelope["payload"]
         return payload
+
+    def sha256_b64u(self, part: Any) -> str:
+        """The digest of the JCS bytes of ``part`` of this record."""
+        return sha256_b64u(orjson.dumps(part, option=orjson.OPT_SORT_KEYS) if self.plain else jcs_bytes(part))
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,17 +78,22 @@ class Place:
 
 def parse_canonical(data: bytes, rule: str, path: str) -> Any:
     """Parse ``data``, which must be the JCS bytes of what it says; that leaves no room for duplicate keys or spaces."""
+    return _parse_canonical(data, rule, path)[0]
+
+
+def _parse_canonical(data: bytes, rule: str, path: str) -> tuple[Any, bool]:
     try:
         value = orjson.loads(data)
     except orjson.JSONDecodeError:
         raise Fault(rule, "MALFORMED_ENVELOPE", path, "not JSON") from None
     try:
-        canonical = jcs_bytes(value) == data
-    except (ClawproxyError, RecursionError):
-        canonical = False
-    if not canonical:
+        plain = is_plain(value)
+        canonical = orjson.dumps(value, option=orjson.OPT_SORT_KEYS) if plain else jcs_bytes(value)
+    except (ClawproxyError, orjson.JSONEncodeError, RecursionError):
+        raise Fault(rule, "MALFORMED_ENVELOPE", path, "not JSON that RFC 8785 can express") from None
+    if canonical != data:
         raise Fault(rule, "MALFORMED_ENVELOPE", path, "not the canonical bytes of what it says")
-    return value
+    return value, plain
 
 
 def read_journal(data: bytes, first_prev_b64u: str, *, ended: bool, findings: Findings) -> list[Entry]:
@@ -117,7 +130,7 @@ def _read_line(line: bytes, n: int, prev_b64u: str) -> Entry:
     path = f"{JOURNAL}:{n + 1}"
     if len(line) > MAX_LINE_BYTES:
         raise Fault("J21", "BUNDLE_TOO_LARGE", path, f"got {len(line)} bytes, expected at most {MAX_LINE_BYTES}")
-    record = parse_canonical(line, "J21", path)
+    record, plain = _parse_canonical(line, "J21", path)
     check_shape(RECORD, record, "J21", path)
     h, kind, seq = record["h"], record["t"], record["seq"]
     if seq != n:
@@ -129,7 +142,7 @@ def _read_line(line: bytes, n: int, prev_b64u: str) -> Entry:
     tail = f'"h":"{h}",'.encode("ascii") + rest
     if sha256_b64u(_DOMAIN + line.removesuffix(tail) + rest) != h:
         raise Fault("J24", "HASH_MISMATCH", join(path, "h"), "the hash of the record is another")
-    return Entry(path, seq, kind, h, prev_b64u, record["body"])
+    return Entry(path, seq, kind, h, prev_b64u, record["body"], len(line), plain)
 
 
 def check_signed(entry: Entry, place: Place, last_timestamp: str, signatures: Signatures) -> None:
@@ -138,24 +151,29 @@ def check_signed(entry: Entry, place: Place, last_timestamp: str, signatures: Si
     check_shape(ENVELOPES[entry.kind], envelope, "J25", path)
     payload, inside = entry.payload, join(path, "payload")
     check_shape(PAYLOADS[entry.kind], payload, "J25", inside)
-    check_own_signature(envelope, place.signers, signatures, ("J26", "J27", "J28"), path)
+    computed = entry.sha256_b64u(payload)
+    check_own_signature(envelope, computed, place.signers, signatures, ("J26", "J27", "J28"), path)
     check_place(payload["metadata"]["clawproxy"] if entry.kind == "receipt" else payload, entry, place, inside)
     if envelope["issued_at"] != payload["timestamp"]:
         raise Fault("J30", "CAUSAL_CLOCK_CONTRADICTION", join(path, "issued_at"), "not the payload's timestamp")
     if payload["timestamp"] < last_timestamp:
         raise Fault("J30", "CAUSAL_CLOCK_CONTRADICTION", join(inside, "timestamp"), "before the record before")
+    if entry.kind == "receipt" and entry.line_bytes <= MAX_METADATA_BYTES:
+        # all that verify_receipt asks of it holds, so its copy in a proof bundle need only be equal
+        signatures.receipts[envelope["payload_hash_b64u"]] = envelope
 
 
 def check_own_signature(
     envelope: Mapping[str, Any],
+    computed_hash_b64u: str,
     signers: Collection[str] | None,
     signatures: Signatures,
     rules: tuple[str, str, str],
     path: str,
 ) -> None:
-    """Hash under JCS alone, signer, signature: the three ``rules``."""
+    """Hash (``computed_hash_b64u``: of the payload, under JCS alone), signer, signature: the three ``rules``."""
     hash_rule, signer_rule, signature_rule = rules
-    if sha256_b64u(jcs_bytes(envelope["payload"])) != envelope["payload_hash_b64u"]:
+    if computed_hash_b64u != envelope["payload_hash_b64u"]:
         raise Fault(hash_rule, "HASH_MISMATCH", join(path, "payload_hash_b64u"), "the hash of the payload is another")
     signer = envelope["signer_did"]
     if signers is not None and signer not in signers:

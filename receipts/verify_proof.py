@@ -30,7 +30,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from ..tokens.canonical import JsonObject, jcs_bytes, wire_order_bytes
+import orjson
+
+from ..tokens.canonical import JsonObject, jcs_bytes
 from ..tokens.digests import sha256_b64u
 from ..tokens.errors import ClawproxyError
 from ..tokens.keys import Role
@@ -81,8 +83,11 @@ class ProofFacts:
 
 
 def event_hash(event: JsonObject) -> str:
-    """The hash of an event's header in its fixed key order (protocol.md E.2); extra members are left out."""
-    return sha256_b64u(wire_order_bytes({name: event[name] for name in _EVENT_HEADER}))
+    """The hash of an event's header, all strings and null, in its fixed key order (protocol.md E.2)."""
+    try:
+        return sha256_b64u(orjson.dumps({name: event[name] for name in _EVENT_HEADER}))
+    except orjson.JSONEncodeError:
+        raise ClawproxyError("PARSE_ERROR", "a string holds half a surrogate pair", expected="valid Unicode") from None
 
 
 def check_proof_bundle(
@@ -208,7 +213,8 @@ def _check_receipts(
     policies: dict[str, str] = {}
     scopes: set[str] = set()
     for envelope, where in found:
-        check_receipt(envelope, signers, signatures, where)
+        if signatures.receipts.get(envelope["payload_hash_b64u"]) != envelope:
+            check_receipt(envelope, signers, signatures, where, shaped=True)
         receipt = envelope["payload"]
         binding = receipt.get("binding", {})
         for member, fits in (

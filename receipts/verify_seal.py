@@ -19,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from ..tokens.canonical import JsonObject
+from ..tokens.canonical import JsonObject, jcs_bytes
 from ..tokens.digests import sha256_b64u
 from .job_shapes import MANIFEST, SEAL, SEAL_ENVELOPE
 from .report import Fault, Findings
@@ -41,7 +41,8 @@ def check_seal(
     check_shape(SEAL, payload, "J10", inside)
     if envelope["issued_at"] != payload["timestamp"]:
         raise Fault("J11", "CAUSAL_CLOCK_CONTRADICTION", join(SEAL_FILE, "issued_at"), "not the payload's timestamp")
-    check_own_signature(envelope, signers, signatures, ("J12", "J12", "J12"), SEAL_FILE)
+    computed = sha256_b64u(jcs_bytes(payload))
+    check_own_signature(envelope, computed, signers, signatures, ("J12", "J12", "J12"), SEAL_FILE)
     for member in ("job_id", "incarnation", "run_id", "policy_hash_b64u"):
         if payload[member] != job[member]:
             raise Fault("J13", "EVIDENCE_MISMATCH", join(inside, member), "not that of job.json")

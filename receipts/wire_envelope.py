@@ -18,7 +18,7 @@ from ..tokens.envelope import ENVELOPE_MEMBERS
 from ..tokens.errors import ClawproxyError
 from ..tokens.keys import public_key_from_did, verify_signature
 from .report import Fault
-from .wire_schema import Shape, first_fault, parse_date_time_ms
+from .wire_schema import Shape, parse_date_time_ms
 
 _DID = re.compile(r"did:(key|web):[A-Za-z0-9._%-]+", re.ASCII)
 _B64U = re.compile(r"[A-Za-z0-9_-]+", re.ASCII)
@@ -30,6 +30,8 @@ class Signatures:
     """Signatures that already held in this verification, so that a receipt met twice is checked once."""
 
     held: set[tuple[str, str, str]] = field(default_factory=set)
+    receipts: dict[str, JsonObject] = field(default_factory=dict)
+    """Receipt envelopes that verified wholly, by payload hash; one that is equal need not be verified again."""
 
     def check(self, did: str, message: str, signature_b64u: str) -> bool:
         """Whether ``signature_b64u`` is that of the ASCII ``message`` by ``did``; raises as ``verify_signature``."""
@@ -68,7 +70,7 @@ def check_kind(
 
 def check_shape(shape: Shape, document: Any, rule: str, path: str) -> None:
     """The closed schema; SCHEMA_VALIDATION_FAILED, or the code of the member that does not fit."""
-    if misfit := first_fault(shape, document):
+    if misfit := shape.fault(document):
         raise Fault(rule, misfit.reason, join(path, misfit.path), misfit.detail)
 
 
@@ -151,13 +153,15 @@ def check_listed(did: str, listed: frozenset[str], what: str, rule: str, path: s
 def json_size_bytes(value: Any, rule: str, path: str) -> int:
     """The size of ``value`` as JSON, for the wire format's limits."""
     try:
-        return len(wire_order_bytes(value))
+        return len(jcs_bytes(value))  # as long as JSON.stringify makes it: only the order differs
     except ClawproxyError as err:
         raise Fault.of(err, rule, path) from None
 
 
 def join(path: str, member: str) -> str:
-    return f"{path}.{member}" if path and member else path or member
+    if not path or not member:
+        return path or member
+    return path + member if member[0] == "[" else f"{path}.{member}"
 
 
 def unwrap(document: Mapping[str, Any]) -> tuple[Any, str]:

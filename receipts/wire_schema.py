@@ -1,6 +1,6 @@
 """Closed shapes for wire documents: a small declarative checker. Pure.
 
-A shape is a value; ``first_fault`` walks a parsed document beside it and returns the first member that does not fit, or
+A shape is a value; its ``fault`` walks a parsed document beside it and returns the first member that does not fit, or
 None. Objects are closed unless said otherwise. A shape may carry its own reason code, since the reference reports some
 misfits (causal members) under another code than SCHEMA_VALIDATION_FAILED (protocol.md E.6).
 """
@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Protocol
 
 from ..tokens.errors import clip
 
@@ -46,7 +46,24 @@ class Misfit:
 
     path: str
     detail: str
-    reason: str
+    reason: str = SCHEMA_REASON
+
+    def under(self, step: str) -> Misfit:
+        """The same, seen from one level up. Paths are put together only on the way out: documents mostly fit."""
+        between = "" if self.path[:1] in ("", "[") else "."
+        return Misfit(step + between + self.path, self.detail, self.reason)
+
+
+def _misfit(value: Any, expected: str, reason: str = SCHEMA_REASON) -> Misfit:
+    shown = type(value).__name__ if isinstance(value, (dict, list)) else repr(value)
+    return Misfit("", f"got {clip(shown, 60)}, expected {expected}", reason)
+
+
+class Shape(Protocol):
+    """What a value must look like."""
+
+    def fault(self, value: Any) -> Misfit | None:
+        """The first thing in ``value`` that does not fit, depth first in the order of the shape."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +78,17 @@ class Text:
     what: str = "a non-empty string"
     reason: str = SCHEMA_REASON
 
+    def fault(self, value: Any) -> Misfit | None:
+        if not isinstance(value, str) or len(value) < self.min or (self.max is not None and len(value) > self.max):
+            return _misfit(value, self.what, self.reason)
+        if self.among is not None and value not in self.among:
+            return _misfit(value, " or ".join(self.among), self.reason)
+        if self.pattern is not None and not self.pattern.fullmatch(value):
+            return _misfit(value, self.what, self.reason)
+        if self.test is not None and not self.test(value):
+            return _misfit(value, self.what, self.reason)
+        return None
+
 
 @dataclass(frozen=True, slots=True)
 class Number:
@@ -71,10 +99,25 @@ class Number:
     whole: bool = False
     reason: str = SCHEMA_REASON
 
+    def fault(self, value: Any) -> Misfit | None:
+        if (
+            isinstance(value, (int, float))
+            and not isinstance(value, bool)
+            and (not self.whole or value == value // 1)
+            and (self.min is None or value >= self.min)
+            and (self.max is None or value <= self.max)
+        ):
+            return None
+        low, high = (self.min if self.min is not None else "-∞"), (self.max if self.max is not None else "∞")
+        return _misfit(value, f"{'an integer' if self.whole else 'a number'} in {low}..{high}", self.reason)
+
 
 @dataclass(frozen=True, slots=True)
 class Flag:
     """true or false."""
+
+    def fault(self, value: Any) -> Misfit | None:
+        return None if isinstance(value, bool) else _misfit(value, "true or false")
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +125,9 @@ class Nullable:
     """null, or the shape."""
 
     shape: Shape
+
+    def fault(self, value: Any) -> Misfit | None:
+        return None if value is None else self.shape.fault(value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +137,17 @@ class ListOf:
     shape: Shape
     min: int = 0
     max: int | None = None
+
+    def fault(self, value: Any) -> Misfit | None:
+        if not isinstance(value, list):
+            return _misfit(value, "an array")
+        if len(value) < self.min or (self.max is not None and len(value) > self.max):
+            most = " or more" if self.max is None else f"..{self.max}"
+            return Misfit("", f"got {len(value)} items, expected {self.min}{most}")
+        for n, item in enumerate(value):
+            if misfit := self.shape.fault(item):
+                return misfit.under(f"[{n}]")
+        return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +161,32 @@ class Obj:
     also: re.Pattern[str] | None = None
     max_members: int | None = None
 
+    def fault(self, value: Any) -> Misfit | None:
+        if not isinstance(value, dict):
+            return _misfit(value, "an object")
+        for name, shape in self.required.items():
+            if name not in value:
+                return Misfit(name, "the member is missing")
+            if misfit := shape.fault(value[name]):
+                return misfit.under(name)
+        if len(value) == len(self.required):
+            return None
+        if self.max_members is not None and len(value) > self.max_members:
+            return Misfit("", f"got {len(value)} members, expected at most {self.max_members}")
+        return self._fault_beyond(value)
+
+    def _fault_beyond(self, value: dict[str, Any]) -> Misfit | None:
+        """Among the members that are not required."""
+        for name, item in value.items():
+            if name in self.required:
+                continue
+            shape = self.optional.get(name, self.others)
+            if shape is None and not self.open and not (self.also and self.also.fullmatch(name)):
+                return Misfit(clip(name, 40), "the member is not known here")
+            if shape is not None and (misfit := shape.fault(item)):
+                return misfit.under(clip(name, 40))
+        return None
+
 
 @dataclass(frozen=True, slots=True)
 class Choice:
@@ -112,97 +195,14 @@ class Choice:
     pick: Callable[[Mapping[str, Any]], Shape | None]
     what: str
 
+    def fault(self, value: Any) -> Misfit | None:
+        shape = self.pick(value) if isinstance(value, dict) else None
+        return shape.fault(value) if shape else _misfit(value, self.what)
+
 
 @dataclass(frozen=True, slots=True)
 class Anything:
     """Any JSON value."""
 
-
-type Shape = Text | Number | Flag | Nullable | ListOf | Obj | Choice | Anything
-
-
-def first_fault(shape: Shape, value: Any, path: str = "") -> Misfit | None:
-    """The first member of ``value`` that does not fit, depth first in the order of the shape; None if all fits."""
-    match shape:
-        case Text():
-            return _text(shape, value, path)
-        case Obj():
-            return _object(shape, value, path)
-        case Number():
-            return _number(shape, value, path)
-        case ListOf():
-            return _list(shape, value, path)
-        case Nullable():
-            return None if value is None else first_fault(shape.shape, value, path)
-        case Flag():
-            return None if isinstance(value, bool) else _misfit(path, value, "true or false")
-        case Choice():
-            picked = shape.pick(value) if isinstance(value, dict) else None
-            return first_fault(picked, value, path) if picked else _misfit(path, value, shape.what)
-        case Anything():
-            return None
-
-
-def _misfit(path: str, value: Any, expected: str, reason: str = SCHEMA_REASON) -> Misfit:
-    shown = type(value).__name__ if isinstance(value, (dict, list)) else repr(value)
-    return Misfit(path, f"got {clip(shown, 60)}, expected {expected}", reason)
-
-
-def _text(shape: Text, value: Any, path: str) -> Misfit | None:
-    if not isinstance(value, str) or len(value) < shape.min or (shape.max is not None and len(value) > shape.max):
-        return _misfit(path, value, shape.what, shape.reason)
-    if shape.among is not None and value not in shape.among:
-        return _misfit(path, value, " or ".join(shape.among), shape.reason)
-    if shape.pattern is not None and not shape.pattern.fullmatch(value):
-        return _misfit(path, value, shape.what, shape.reason)
-    if shape.test is not None and not shape.test(value):
-        return _misfit(path, value, shape.what, shape.reason)
-    return None
-
-
-def _number(shape: Number, value: Any, path: str) -> Misfit | None:
-    fits = (
-        isinstance(value, (int, float))
-        and not isinstance(value, bool)
-        and (not shape.whole or value == value // 1)
-        and (shape.min is None or value >= shape.min)
-        and (shape.max is None or value <= shape.max)
-    )
-    if fits:
+    def fault(self, value: Any) -> Misfit | None:
         return None
-    low, high = (shape.min if shape.min is not None else "-∞"), (shape.max if shape.max is not None else "∞")
-    return _misfit(path, value, f"{'an integer' if shape.whole else 'a number'} in {low}..{high}", shape.reason)
-
-
-def _list(shape: ListOf, value: Any, path: str) -> Misfit | None:
-    if not isinstance(value, list):
-        return _misfit(path, value, "an array")
-    if len(value) < shape.min or (shape.max is not None and len(value) > shape.max):
-        most = "" if shape.max is None else f"..{shape.max}"
-        return Misfit(path, f"got {len(value)} items, expected {shape.min}{most or ' or more'}", SCHEMA_REASON)
-    for n, item in enumerate(value):
-        if fault := first_fault(shape.shape, item, f"{path}[{n}]"):
-            return fault
-    return None
-
-
-def _object(shape: Obj, value: Any, path: str) -> Misfit | None:
-    if not isinstance(value, dict):
-        return _misfit(path, value, "an object")
-    inside = f"{path}." if path else ""
-    for name, member in shape.required.items():
-        if name not in value:
-            return Misfit(f"{inside}{name}", "the member is missing", SCHEMA_REASON)
-        if fault := first_fault(member, value[name], f"{inside}{name}"):
-            return fault
-    if shape.max_members is not None and len(value) > shape.max_members:
-        return Misfit(path, f"got {len(value)} members, expected at most {shape.max_members}", SCHEMA_REASON)
-    for name, item in value.items():
-        if name in shape.required:
-            continue
-        rule = shape.optional.get(name, shape.others)
-        if rule is None and not shape.open and not (shape.also and shape.also.fullmatch(name)):
-            return Misfit(f"{inside}{clip(name, 40)}", "the member is not known here", SCHEMA_REASON)
-        if rule is not None and (fault := first_fault(rule, item, f"{inside}{clip(name, 40)}")):
-            return fault
-    return None
