@@ -51,13 +51,14 @@ def moved_functions(known: Mapping[str, str]) -> list[str]:
 
 def take_prints(names: Iterable[str]) -> dict[str, str]:
     """Fingerprints by name, ``file.py:Class.function``; what is not there is left out."""
-    prints: dict[str, str] = {}
-    for name in names:
-        path, _, qualname = name.partition(":")
-        node = _functions(path).get(qualname)
-        if node is not None:
-            prints[name] = print_of(node)
-    return prints
+    found = {name: _print_in_file(*name.split(":", 1)) for name in names}
+    return {name: print_hex for name, print_hex in found.items() if print_hex is not None}
+
+
+@cache
+def _print_in_file(path: str, qualname: str) -> str | None:
+    node = _functions(path).get(qualname)
+    return None if node is None else print_of(node)
 
 
 def print_of(node: ast.stmt) -> str:

@@ -60,7 +60,7 @@ BEFORE_EGRESS = ("client_connected", "requestheaders", "request", "server_connec
 AFTER_EGRESS = ("server_connected", "seam_watch", "responseheaders", "seam_hold")
 
 
-def ways(*hooks: str, unbounded: tuple[str, ...] = ("seam_watch", "seam_hold")) -> Any:
+def ways(*hooks: str, unbounded: tuple[str, ...] = ("seam_watch", "seam_hold")) -> pytest.MarkDecorator:
     pairs = [(hook, way) for hook in hooks for way in WAYS if not (hook in unbounded and way.startswith("hangs"))]
     return pytest.mark.parametrize(("hook", "way"), pairs)
 

@@ -1,0 +1,138 @@
+"""Faster, and otherwise the same: what is written, in which order, and that each change can be left out."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from clawproxy.addons import engine_tuning
+from clawproxy.addons.engine_prints import PRINTS
+from clawproxy.addons.engine_tuning import PATCHES, tune, untune
+from mitmproxy import http
+from mitmproxy.proxy import server
+
+from .engine_rig import DONE, EVENT, json_answer, rig, sse
+
+NAMES = tuple(patch.name for patch in PATCHES)
+
+
+@pytest.fixture(autouse=True)
+def _stock() -> Iterator[None]:
+    untune()
+    yield
+    untune()
+
+
+def test_each_change_can_be_turned_off() -> None:
+    assert tune() == NAMES
+    untune()
+    stock = (server.ConnectionHandler.server_event, http.MessageData.__post_init__)
+    assert tune(off=NAMES) == ()
+    assert (server.ConnectionHandler.server_event, http.MessageData.__post_init__) == stock
+    for name in NAMES:
+        assert tune(off={name}) == tuple(other for other in NAMES if other != name)
+        untune()
+
+
+def test_change_whose_ground_moved_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    moved = PRINTS | {"http.py:MessageData.__post_init__": "0" * 16}
+    monkeypatch.setattr(engine_tuning, "PRINTS", moved)
+    assert tune() == ("coalesced_writes",)
+
+
+def test_every_change_says_why_and_stands_on_known_functions() -> None:
+    for patch in PATCHES:
+        assert patch.reason
+        assert set(patch.stands_on) <= set(PRINTS)
+
+
+@pytest.mark.parametrize("off", [(), NAMES], ids=["tuned", "stock"])
+async def test_client_sees_the_same_bytes_with_and_without(tmp_path: Path, off: tuple[str, ...]) -> None:
+    async with rig(tmp_path, sse(EVENT * 3, 0.01, EVENT, DONE), tuning_off=off) as r:
+        client = await r.client()
+        for _ in range(3):
+            await client.post()
+            answer = await client.chunked()
+            assert answer.count(EVENT) == 4
+            assert answer.endswith(DONE + b"\r\n0\r\n\r\n")
+        client.close()
+    async with rig(tmp_path, json_answer, tuning_off=off) as r:
+        client = await r.client()
+        await client.post()
+        assert (await client.whole()).endswith(b'{"ok":true}')
+        client.close()
+
+
+@pytest.mark.parametrize("off", [(), NAMES], ids=["tuned", "stock"])
+async def test_bytes_before_a_hook_are_written_before_the_hook_runs(tmp_path: Path, off: tuple[str, ...]) -> None:
+    seen = asyncio.Event()
+
+    async def wait(hold: Any) -> None:
+        await seen.wait()
+        hold.verdict = hold.held
+
+    async with rig(tmp_path, sse(EVENT + DONE), tuning_off=off) as r:
+        r.gate.bends["seam_hold"] = wait
+        client = await r.client()
+        await client.post()
+        await client.until(EVENT)
+        seen.set()
+        await client.until(b"0\r\n\r\n")
+        client.close()
+
+
+async def test_one_event_with_many_pieces_is_one_write(tmp_path: Path) -> None:
+    writes: list[bytes] = []
+
+    def spy(flow: http.HTTPFlow) -> None:
+        handler = r.master._proxyserver.connections[flow.client_conn.id]
+        writer = handler.transports[flow.client_conn].writer
+        assert isinstance(writer, asyncio.StreamWriter)
+        write = writer.write
+
+        def noted(data: Any) -> None:
+            writes.append(bytes(data))
+            write(data)
+
+        writer.write = noted  # type: ignore[method-assign]
+
+    burst = b"".join(b"%x\r\n%s\r\n" % (len(EVENT), EVENT) for _ in range(50))
+
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, head: bytes) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n")
+        await writer.drain()
+        await asyncio.sleep(0.05)
+        writer.write(burst)
+        await writer.drain()
+        await asyncio.sleep(0.05)
+        writer.write(b"%x\r\n%s\r\n0\r\n\r\n" % (len(DONE), DONE))
+
+    async with rig(tmp_path, script) as r:
+        r.gate.bends["request"] = spy
+        client = await r.client()
+        await client.post()
+        await client.chunked()
+        client.close()
+    assert len(writes) <= 5
+    assert any(data.count(EVENT) == 50 for data in writes)
+
+
+async def test_crash_in_the_layers_closes_the_client(tmp_path: Path) -> None:
+    async with rig(tmp_path, json_answer) as r:
+
+        def crash(flow: http.HTTPFlow) -> None:
+            handler = r.master._proxyserver.connections[flow.client_conn.id]
+
+            def broken(event: Any) -> Any:
+                raise RuntimeError("layer")
+
+            handler.layer.handle_event = broken  # type: ignore[method-assign]
+
+        r.gate.bends["request"] = crash
+        client = await r.client()
+        await client.post()
+        assert await client.rest() == b""
+        assert r.upstream.requests == []
