@@ -1,0 +1,262 @@
+"""Why a call was allowed or refused, worked out again from the bundle alone: no gateway, no network. Pure.
+
+The contract in the bundle is read and decides once more, over the facts that the intent recorded and the token facts
+that stood on record before it. What was decided then and what is decided now should agree; where they do not, or where
+the record does not hold all that the decision rests on, the explanation says so.
+
+Limits: the record holds no request, so a tool that the call must use and content held by the provider cannot be judged
+again, and a denial keeps no list of tools; long lists of tools are clipped by the writer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+
+from ..policies.contract import Contract, parse_contract
+from ..policies.decide import Allow, decide
+from ..policies.facts import CallFacts
+from ..tokens.canonical import JsonObject
+from ..tokens.errors import ClawproxyError
+from ..tokens.grant import Grant
+from ..tokens.reasons import REASONS, Refusal
+from ..tokens.trust import Trust
+from .report import Report
+from .verify_job import CONTRACT_FILE, examine_job
+from .verify_journal import Entry
+
+_RECOMPUTABLE = frozenset(
+    {
+        "POLICY_PROVIDER_NOT_ALLOWED",
+        "POLICY_MODEL_REQUIRED",
+        "POLICY_MODEL_NOT_ALLOWED",
+        "POLICY_MODEL_IDENTITY_TIER_TOO_LOW",
+        "TOKEN_INSUFFICIENT_SCOPE",
+    }
+)
+"""Refusals that rest on nothing but what a denial records."""
+_TOKEN_CLAIMS = ("sub", "aud", "scope", "iat", "exp", "jti", "issuer_did", "token_hash_hex", "token_scope_hash_b64u")
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """What is known about one call. ``kind`` is ``allowed``, ``refused`` or ``unknown`` (it went out; no receipt)."""
+
+    receipt_id: str
+    kind: str
+    report: Report
+    """The verification of the bundle: without it, an explanation is only what the bundle says."""
+    place: Mapping[str, Any]
+    contract: Mapping[str, Any]
+    call: Mapping[str, Any]
+    token: Mapping[str, Any]
+    decision: Mapping[str, Any]
+    """``then``, ``now``, ``agrees`` (None where it cannot be worked out), ``rules`` or a refusal, ``note``."""
+    outcome: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "receipt_id": self.receipt_id,
+            "kind": self.kind,
+            "bundle": {"verdict": str(self.report.verdict), "reason_code": self.report.reason},
+            "place": dict(self.place),
+            "contract": dict(self.contract),
+            "call": dict(self.call),
+            "token": dict(self.token),
+            "decision": dict(self.decision),
+            "outcome": dict(self.outcome),
+        }
+
+    def lines(self) -> list[str]:
+        """The explanation as text, one fact per line; nothing in it is printed unescaped."""
+        out = [f"{self.receipt_id}: {self.kind}"]
+        parts = (("bundle", {"verdict": str(self.report.verdict), "reason": self.report.reason}),)
+        for title, facts in (*parts, *((name, getattr(self, name)) for name in _SECTIONS)):
+            if facts:
+                out.append(title)
+            out += [f"  {name}: {_shown(value)}" for name, value in facts.items() if value not in (None, "", [], ())]
+        return out
+
+
+_SECTIONS = ("decision", "call", "contract", "token", "outcome", "place")
+
+
+def explain(files: Mapping[str, bytes], receipt_id: str, trust: Trust) -> Explanation:
+    """Explain one call of a job bundle.
+
+    Raises ``ClawproxyError``: RECEIPT_NOT_FOUND, or, with the reason of the first finding, when the bundle's journal or
+    contract cannot be read at all.
+    """
+    bundle = examine_job(files, trust)
+    if bundle.facts is None or not bundle.entries:
+        first = bundle.report.findings[0] if bundle.report.findings else None
+        raise ClawproxyError(
+            bundle.report.reason,
+            "the journal does not hold, so it explains nothing",
+            where=first.path if first else "",
+            remedy="see: clawproxy verify",
+        )
+    try:
+        contract = parse_contract(orjson.loads(files[CONTRACT_FILE])["payload"])
+        return _Story(bundle.entries, contract, bundle.report).tell(receipt_id)
+    except (KeyError, TypeError, ValueError, AttributeError) as err:
+        # possible only in a bundle that failed before its records were checked
+        raise ClawproxyError(
+            bundle.report.reason, f"a record cannot be read: {type(err).__name__}", remedy="see: clawproxy verify"
+        ) from None
+
+
+class _Story:
+    """The records of one job, asked about one call."""
+
+    def __init__(self, entries: tuple[Entry, ...], contract: Contract, report: Report) -> None:
+        self.entries = entries
+        self.contract = contract
+        self.report = report
+
+    def tell(self, receipt_id: str) -> Explanation:
+        start = end = denial = None
+        token: JsonObject = {}
+        tokens: dict[str, JsonObject] = {}
+        for entry in self.entries:
+            payload = entry.payload
+            if entry.kind == "event" and "token" in payload["detail"]:
+                found = payload["detail"]["token"]
+                tokens[str(found.get("token_hash_hex"))] = found
+            elif entry.kind == "intent" and payload["detail"]["receipt_id"] == receipt_id:
+                start, token = entry, tokens.get(payload["detail"]["token_hash_hex"], {})
+            elif entry.kind == "receipt" and payload["receipt_id"] == receipt_id:
+                end = entry
+            elif entry.kind == "denial" and payload["receipt_id"] == receipt_id:
+                denial, token = entry, tokens.get(str(payload["token_hash_hex"]), {})
+        if denial is not None:
+            return self._refused(receipt_id, denial, token)
+        if start is None:
+            raise ClawproxyError(
+                "RECEIPT_NOT_FOUND",
+                "the job's journal has no such call",
+                got=receipt_id,
+                remedy="see: clawproxy job tail; calls without a known job are in the gateway's own journal",
+            )
+        return self._allowed(receipt_id, start, end, token)
+
+    def _allowed(self, receipt_id: str, start: Entry, end: Entry | None, token: JsonObject) -> Explanation:
+        detail = start.payload["detail"]
+        names = ("provider", "route", "model", "stream", "tools", "presenter", "way_in", "request_hash_b64u")
+        place = {**_place(start), "event_hash_b64u": start.payload["event"]["event_hash_b64u"]}
+        outcome: dict[str, Any] = {"outcome": "unknown: no receipt answers this intent"}
+        if end is not None:
+            payload = end.payload
+            ours = payload["metadata"]["clawproxy"]
+            outcome = {
+                **{name: ours[name] for name in ("outcome", "status", "response_model", "tool_calls", "detail")},
+                **{name: payload[name] for name in ("tokens_input", "tokens_output", "latency_ms", "timestamp")},
+            }
+            place |= {"receipt": end.path, "receipt_seq": end.seq}
+        return Explanation(
+            receipt_id,
+            "unknown" if end is None else "allowed",
+            self.report,
+            place,
+            self._contract(),
+            {name: detail[name] for name in names},
+            {name: token[name] for name in _TOKEN_CLAIMS if name in token},
+            self._decide_allowed(detail, token),
+            outcome,
+        )
+
+    def _decide_allowed(self, detail: JsonObject, token: JsonObject) -> dict[str, Any]:
+        grant = _grant(token)
+        if grant is None:
+            return {"then": "allow", "agrees": None, "note": "the token of this call is not on record"}
+        if detail["tools_total"] != len(detail["tools"]):
+            note = f"only {len(detail['tools'])} of {detail['tools_total']} tools are on record"
+        else:
+            note = "tool choice and content held by the provider are not on record, and not judged again"
+        facts = CallFacts(
+            detail["provider"], detail["route"], detail["model"] or None, detail["stream"], tuple(detail["tools"])
+        )
+        again = decide(facts, grant, self.contract.policy)
+        if isinstance(again, Refusal):
+            refusal = {"now": "refuse", "agrees": False, "reason": again.reason, "rule": again.rule}
+            return {"then": "allow", **refusal, "detail": again.detail, "note": "the record says that it went out"}
+        return {"then": "allow", "now": "allow", "agrees": True, "rules": _rules(again, detail["tools"]), "note": note}
+
+    def _refused(self, receipt_id: str, denial: Entry, token: JsonObject) -> Explanation:
+        payload = denial.payload
+        names = ("provider", "route", "model", "method", "presenter", "way_in", "request_hash_b64u")
+        row = REASONS.get(payload["reason"])
+        decision = {
+            "then": "refuse",
+            **self._decide_refused(payload, token),
+            **{name: payload[name] for name in ("step", "reason", "rule", "detail")},
+            "meaning": row.meaning if row else None,
+            "remedy": row.remedy if row else None,
+        }
+        return Explanation(
+            receipt_id,
+            "refused",
+            self.report,
+            _place(denial),
+            self._contract(),
+            {name: payload[name] for name in names},
+            {name: token[name] for name in _TOKEN_CLAIMS if name in token},
+            decision,
+            {"timestamp": payload["timestamp"]},
+        )
+
+    def _decide_refused(self, payload: JsonObject, token: JsonObject) -> dict[str, Any]:
+        grant = _grant(token)
+        if payload["reason"] not in _RECOMPUTABLE or grant is None or payload["provider"] is None:
+            note = "it rests on facts that a denial does not record, and is not worked out again"
+            return {"agrees": None, "note": note}
+        facts = CallFacts(payload["provider"], payload["route"] or "", payload["model"], stream=False)
+        again = decide(facts, grant, self.contract.policy)
+        if isinstance(again, Allow):
+            return {"now": "allow", "agrees": False, "note": "the contract in this bundle allows it"}
+        return {"now": f"refuse {again.reason}", "agrees": again.reason == payload["reason"]}
+
+    def _contract(self) -> dict[str, Any]:
+        policy = self.contract.policy
+        return {"name": policy.name, "shape": str(policy.shape), "policy_hash_b64u": policy.policy_hash_b64u}
+
+
+def _rules(allow: Allow, tools: list[str]) -> list[str]:
+    """What let the call through, one line each."""
+    by_tool = [f"{tool}: {rule}" for tool, rule in zip(tools, allow.tool_rules, strict=False)]
+    return [f"provider: {allow.provider_rule}", f"model: {allow.model_rule}", *by_tool]
+
+
+def _grant(token: JsonObject) -> Grant | None:
+    """The grant that the token facts on record describe; None for a job opened before there was a token."""
+    if "token_hash_hex" not in token:
+        return None
+    aud = token["aud"]
+    return Grant(
+        token_hash_hex=token["token_hash_hex"],
+        token_scope_hash_b64u=token["token_scope_hash_b64u"],
+        sub=token["sub"],
+        aud=(aud,) if isinstance(aud, str) else tuple(aud),
+        scope=tuple(token["scope"]),
+        job_id=token["mission_id"],
+        jti=token.get("jti", ""),
+        iat_s=int(token.get("iat", 0)),
+        exp_s=int(token.get("exp", 0)),
+        policy_hash_b64u=token.get("policy_hash_b64u"),
+        issuer_did=token["issuer_did"],
+        claims=token,
+    )
+
+
+def _place(entry: Entry) -> dict[str, Any]:
+    return {"record": entry.path, "seq": entry.seq, "h_b64u": entry.h_b64u, "prev_b64u": entry.prev_b64u}
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, (list, tuple)):
+        return ", ".join(_shown(item) for item in value)
+    text = str(value).lower() if isinstance(value, bool) else str(value)
+    return text if text.isprintable() else text.encode("unicode_escape").decode("ascii")
