@@ -148,10 +148,9 @@ class GatewayMaster:
                 raise _cannot_listen(server.mode.full_spec, server.last_exception)
 
     def addresses(self) -> tuple[Address, ...]:
-        """Where the listeners really are, in the order of ``options.modes``."""
-        return tuple(
-            (str(server.listen_addrs[0][0]), int(server.listen_addrs[0][1])) for server in self._proxyserver.servers
-        )
+        """Where the open listeners really are, in the order of ``options.modes``."""
+        first = (server.listen_addrs[0] for server in self._proxyserver.servers if server.listen_addrs)
+        return tuple((str(address[0]), int(address[1])) for address in first)
 
     @property
     def connection_count(self) -> int:
