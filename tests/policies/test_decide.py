@@ -155,6 +155,9 @@ def test_the_model_call_is_no_tool() -> None:
     document = claw(allowed_tools=["model_call_via_clawproxy"])
     assert isinstance(_decide(document), Allow)
     _refused(document, "POLICY_TOOL_NOT_ALLOWED", tools=("model_call_via_clawproxy",))
+    everything = claw(allowed_tools=["any"], tool_classes={"any": ["*"]})
+    _refused(everything, "POLICY_TOOL_NOT_ALLOWED", tools=("model_call_via_clawproxy",))
+    assert "model_call" not in _refused(document, "POLICY_TOOL_NOT_ALLOWED", tools=("Bash",)).detail
     _refused(claw(denied_tools=["model_call_via_clawproxy"]), "POLICY_MODEL_NOT_ALLOWED")
 
 
@@ -252,6 +255,11 @@ def test_patterns_agree_with_a_plain_reading(pattern: str, name: str) -> None:
         return name[:1] == pattern[0] and plain(pattern[1:], name[1:])
 
     assert matches(pattern, name) is plain(pattern, name)
+
+
+def test_the_two_ends_of_a_pattern_do_not_overlap() -> None:
+    assert matches("ab*ba", "abba")
+    assert not matches("ab*ba", "aba")
 
 
 @given(st.text(max_size=8))

@@ -75,6 +75,7 @@ async def test_what_is_no_signed_contract_is_skipped_with_one_line_each(
     assert len(caplog.messages) == 8
     assert all("skipped" in message and "\n" not in message for message in caplog.messages)
     assert "secret-member" not in caplog.text
+    assert any("pipe.json: skipped: not a regular file" in message for message in caplog.messages)
     caplog.clear()
     with caplog.at_level(logging.WARNING):
         assert not await _finds(source, TWO)

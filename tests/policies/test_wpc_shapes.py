@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from clawproxy.policies.contract import parse_contract
 from clawproxy.policies.decide import Allow, decide
+from clawproxy.policies.policy import ModelRules
 from clawproxy.policies.statements import glob_matches, judge
 from clawproxy.tokens.canonical import JsonObject
 from clawproxy.tokens.errors import ClawproxyError
@@ -34,6 +35,7 @@ def test_v1_wants_provider_and_model() -> None:
 def test_v1_compares_models_without_regard_to_ascii_case() -> None:
     assert _reason(wpc_v1(), model="GPT-4o-MINI") == "allowed"
     assert _reason(wpc_v1(allowed_models=["kimi"]), model="\u212aimi") == "POLICY_MODEL_NOT_ALLOWED"  # Kelvin sign
+    assert ModelRules(("kimi",), fold_case=True).permission("\u212aimi") is None
 
 
 @pytest.mark.parametrize("models", [None, []], ids=["absent", "empty"])
