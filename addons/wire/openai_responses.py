@@ -172,9 +172,10 @@ def _read_item(asked: Asked, item: JsonObject, where: str) -> None:
 
 
 class _Reader(ResponseReader):
+    # events with the whole response, items, ends; none of them a delta, of which most of a stream consists
     markers = re.compile(
-        rb'"response"|output_item|response\.(?:completed|failed|incomplete)|"error"(?!: ?null)|event: ?error|\[DONE\]|'
-        + ESCAPED_ASCII
+        rb"\.(?:completed|failed|incomplete|created|in_progress|queued)|_item\.|\[DONE\]|"
+        rb'error"(?!: ?null)|event: ?error|' + ESCAPED_ASCII
     )
 
     def on_event(self, event: str, data: bytes) -> bool:

@@ -5,8 +5,8 @@ its members as they are. Pure.
 
 ``markers`` is a regular expression over raw bytes: an event in which it finds nothing tells the reader nothing, so that
 the tap can pass a chunk on after one scan (``stream_tap``). Its alternatives lie within one line and ask for nothing
-around them, hence splitting or joining chunks cannot hide a match. Keys written with ``\\u`` escapes of ASCII letters
-match as well.
+around them, hence splitting or joining chunks cannot hide a match. Keys and types written with ``\\u`` escapes of ASCII
+letters match as well.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import orjson
 from ...tokens.canonical import MAX_SAFE_INT, JsonObject
 from ...tokens.errors import clip
 
-ESCAPED_ASCII = rb"\\u00[4-7]"
+ESCAPED_ASCII = rb"\\u00(?:[4-7]|2[eE])"
 MAX_TOOL_CALLS = 256
 MORE_TOOL_CALLS = "…"
 """Stands last in ``tool_calls`` when an answer calls more than ``MAX_TOOL_CALLS`` tools."""

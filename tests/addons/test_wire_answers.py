@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import orjson
@@ -143,6 +144,14 @@ def test_a_call_is_noted_once_though_it_is_told_three_times() -> None:
     assert reader.tool_calls == ("a", "shell")
 
 
+def test_the_calls_of_a_response_that_is_cut_short_are_known() -> None:
+    reader = reader_of("openai_responses")
+    event = {"type": "response.output_item.added", "output_index": 0, "item": {"type": "function_call", "name": "a"}}
+    assert reader.markers.search(orjson.dumps(event))
+    assert tell(reader, event) == [False]
+    assert (reader.tool_calls, reader.ended) == (("a",), False)
+
+
 # -- anthropic -----------------------------------------------------------------------------------------------------
 
 
@@ -213,6 +222,15 @@ def test_keys_written_with_escapes_are_read_as_well() -> None:
     assert heard(reader)[2:] == ("m", ("x",))
 
 
+def test_a_type_written_with_escapes_is_an_end_as_well() -> None:
+    for name, data in (
+        ("openai_responses", b'{"type":"response\\u002ecompleted"}'),
+        ("openai_responses", b'{"type":"\\u0065rror"}'),
+        ("anthropic_messages", b'{"type":"message\\u005Fstop"}'),
+    ):
+        assert reader_of(name).on_event("", data)
+
+
 KEYS = st.sampled_from(
     [
         *("type", "model", "usage", "choices", "delta", "message", "tool_calls", "function", "name", "index", "id"),
@@ -240,8 +258,6 @@ TREES = st.recursive(
 
 @given(name=st.sampled_from(EVERY), tree=TREES, event=st.sampled_from(["", "error", "message_stop", "response.failed"]))
 def test_no_json_makes_a_reader_raise(name: str, tree: Any, event: str) -> None:
-    import json
-
     data = json.dumps(tree).encode()
     reader = reader_of(name)
     reader.on_event(event, data)

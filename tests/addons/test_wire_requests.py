@@ -366,6 +366,19 @@ def test_a_tool_choice_of_unknown_shape_is_refused(name: str, choice: object) ->
     refused(name, MAKERS[name](tool_choice=choice))
 
 
+@pytest.mark.parametrize(
+    ("kind", "names"),
+    [
+        ("web_search_preview_2025_03_11", ("web_search_preview_2025_03_11", "web_search")),
+        ("web_search_2025_08_26", ("web_search_2025_08_26", "web_search")),
+        ("computer_use_preview", ("computer_use_preview", "computer_use")),
+        ("shell", ("shell",)),
+    ],
+)
+def test_a_version_does_not_hide_a_tool_of_the_provider(kind: str, names: tuple[str, ...]) -> None:
+    assert read("openai_responses", responses(tools=[{"type": kind}])).tools == names
+
+
 # -- content that the provider holds -------------------------------------------------------------------------------
 
 
