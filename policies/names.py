@@ -9,6 +9,7 @@ Limits: names that only look alike (a Cyrillic letter in a Latin word) are diffe
 from __future__ import annotations
 
 import unicodedata
+from functools import lru_cache
 
 MAX_NAME_CHARS = 256
 
@@ -17,7 +18,7 @@ def matches(pattern: str, name: str) -> bool:
     """Whether ``name`` is ``pattern``, or fits its ``*``. Case counts."""
     if "*" not in pattern:
         return pattern == name
-    first, *middle, last = pattern.split("*")
+    first, *middle, last = _parts(pattern)
     at, end = len(first), len(name) - len(last)
     if at > end or not name.startswith(first) or not name.endswith(last):
         return False
@@ -29,6 +30,12 @@ def matches(pattern: str, name: str) -> bool:
     return True
 
 
+@lru_cache(maxsize=4096)
+def _parts(pattern: str) -> tuple[str, ...]:
+    return tuple(pattern.split("*"))
+
+
+@lru_cache(maxsize=4096)  # agents declare the same tools in each call
 def fold(name: str) -> str:
     """``name`` with what a careless reader overlooks taken out: compatibility forms (NFKC), case, spaces."""
     if name.isascii():
