@@ -44,7 +44,7 @@ from .job_shapes import JOB_FACTS, TORN_PATH
 from .report import Fault, Findings, Report, Verdict, build_report
 from .verify_calls import JobSeen, check_end
 from .verify_journal import JOURNAL, Entry, Place, check_signed, parse_canonical, read_journal
-from .verify_seal import MANIFEST_FILE, SEAL_FILE, check_manifest, check_seal, check_sealed_counts
+from .verify_seal import MANIFEST_FILE, SEAL_FILE, check_manifest, check_seal, check_sealed_counts, check_sealed_job
 from .verify_segments import check_proof_bundles
 from .verify_wire import check_contract_envelope
 from .wire_envelope import Signatures, check_shape, join
@@ -97,10 +97,12 @@ class _Examination:
         self._check_names()
         job = self.job = self._read_facts()
         signers = self._receipt_signers(job)
-        seal = check_seal(self.files[SEAL_FILE], job, signers, self.signatures) if sealed else None
-        self._check_manifest(seal)
+        seal = check_seal(self.files[SEAL_FILE], signers, self.signatures) if sealed else None
+        self._check_manifest(seal, job)
         if self.findings.failed and not any(finding.path == JOURNAL for finding in self.findings.kept):
             return  # the place is told; only a journal that differs is read on, for the line
+        if seal is not None:
+            check_sealed_job(seal, job)
         head = sha256_b64u(self.files[JOB_FILE])
         self.entries = read_journal(self.files[JOURNAL], head, ended=sealed, findings=self.findings)
         if self.findings.failed:
@@ -174,8 +176,10 @@ class _Examination:
         self.findings.gap("J07", "TRUST_NOT_GIVEN", JOB_FILE, f"{why}: who made this bundle is not known")
         return None
 
-    def _check_manifest(self, seal: Mapping[str, Any] | None) -> None:
+    def _check_manifest(self, seal: Mapping[str, Any] | None, job: JsonObject) -> None:
         if seal is not None:
+            if sha256_b64u(self.files[MANIFEST_FILE]) != seal["manifest_sha256_b64u"]:
+                check_sealed_job(seal, job)  # a seal of another job is told before a manifest that it does not fit
             check_manifest(self.files, seal["manifest_sha256_b64u"], self.findings)
         elif MANIFEST_FILE in self.files:
             check_manifest(self.files, None, self.findings)

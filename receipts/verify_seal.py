@@ -30,23 +30,25 @@ SEAL_FILE = "SEAL.json"
 MANIFEST_FILE = "MANIFEST.json"
 
 
-def check_seal(
-    data: bytes, job: Mapping[str, Any], signers: Collection[str] | None, signatures: Signatures
-) -> JsonObject:
-    """J10 to J13; returns the seal's payload. Raises ``Fault``."""
+def check_seal(data: bytes, signers: Collection[str] | None, signatures: Signatures) -> JsonObject:
+    """J10 to J12; returns the seal's payload. Raises ``Fault``."""
     envelope = parse_canonical(data, "J10", SEAL_FILE)
     check_shape(SEAL_ENVELOPE, envelope, "J10", SEAL_FILE)
     payload: JsonObject = envelope["payload"]
-    inside = join(SEAL_FILE, "payload")
-    check_shape(SEAL, payload, "J10", inside)
+    check_shape(SEAL, payload, "J10", join(SEAL_FILE, "payload"))
     if envelope["issued_at"] != payload["timestamp"]:
         raise Fault("J11", "CAUSAL_CLOCK_CONTRADICTION", join(SEAL_FILE, "issued_at"), "not the payload's timestamp")
     computed = sha256_b64u(jcs_bytes(payload))
     check_own_signature(envelope, computed, signers, signatures, ("J12", "J12", "J12"), SEAL_FILE)
-    for member in ("job_id", "incarnation", "run_id", "policy_hash_b64u"):
-        if payload[member] != job[member]:
-            raise Fault("J13", "EVIDENCE_MISMATCH", join(inside, member), "not that of job.json")
     return payload
+
+
+def check_sealed_job(seal: Mapping[str, Any], job: Mapping[str, Any]) -> None:
+    """J13."""
+    for member in ("job_id", "incarnation", "run_id", "policy_hash_b64u"):
+        if seal[member] != job[member]:
+            where = join(SEAL_FILE, f"payload.{member}")
+            raise Fault("J13", "EVIDENCE_MISMATCH", where, f"not that of job.json, {job[member]}")
 
 
 def check_manifest(files: Mapping[str, bytes], manifest_sha256_b64u: str | None, findings: Findings) -> None:
