@@ -72,6 +72,7 @@ class JobBook:
         self._opening: dict[str, asyncio.Task[Job]] = {}
         self._closed_jobs: dict[str, Refusal] = {}
         self._seal_lock = asyncio.Lock()
+        self._reserve_in_use = False
         self._stopped = False
 
     # -- calls ---------------------------------------------------------------------------------------------------------
@@ -129,11 +130,14 @@ class JobBook:
             except (JournalError, OSError) as err:
                 if not _is_disk_full(err):
                     raise self._as_error(job_id, err) from None
-            await asyncio.to_thread(self._release_reserve)
+            self._reserve_in_use = True
             try:
+                await asyncio.to_thread(self._release_reserve)
                 return await self._seal(job_id, force=force)
             except OSError as err:
                 raise self._as_error(job_id, err) from None
+            finally:
+                self._reserve_in_use = False
 
     async def close(self) -> None:
         """Let go of every job, their journals durable. New calls are refused from here on."""
@@ -267,7 +271,7 @@ class JobBook:
 
     def _keep_reserve(self, paths: JobPaths) -> None:
         """Space that sealing may use when the disk is full. Without room for it, go on without."""
-        if self._limits.reserve_bytes and self._disk.size(paths.reserve) is None:
+        if self._limits.reserve_bytes and not self._reserve_in_use and self._disk.size(paths.reserve) is None:
             with contextlib.suppress(OSError):
                 handle = self._disk.create(paths.reserve)
                 try:
