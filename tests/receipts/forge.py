@@ -1,6 +1,6 @@
 """Makes job bundles from docs/evidence-format.md alone, without the writer, and makes them wrong on purpose.
 
-A ``Forge`` holds what a job says (facts, contract, records); ``files`` signs and seals it all afresh with the real keys.
+A ``Forge`` holds what a job says (facts, contract, records); ``files`` signs and seals it all afresh, with real keys.
 So a test can change one fact, have everything around it made consistent again, and see whether the verifier still
 notices: only rules about meaning can, since every hash and signature holds. ``meddle`` reaches between those steps.
 """

@@ -23,7 +23,6 @@ from .forge import (
     JOB_KEY,
     POLICY_KEY,
     RECEIPT_KEY,
-    START_MS,
     STRANGER_KEY,
     Forge,
     numbered_receipt_id,
@@ -294,7 +293,10 @@ def _set(*path: str, to: Any) -> Callable[[dict[str, Any]], None]:
 
 
 def _drop(number: int) -> Callable[[Forge], None]:
-    return lambda forge: forge.records.pop(number) and None
+    def apply(forge: Forge) -> None:
+        forge.records.pop(number)
+
+    return apply
 
 
 def _insert(number: int, make: Callable[[Forge], int]) -> Callable[[Forge], None]:
@@ -614,7 +616,7 @@ BROKEN: dict[str, tuple[Callable[[Forge], Any], str, str]] = {
         "J40",
         "RECOVERY_INVALID",
     ),
-    "a call without receipt in a sealed job": (lambda forge: forge.records.pop(6) and None, "J41", "RECEIPT_MISSING"),
+    "a call without receipt in a sealed job": (_drop(6), "J41", "RECEIPT_MISSING"),
     "recovery that names a torn file that is not there": (
         _insert(
             7,
