@@ -115,6 +115,7 @@ class SeamStream(engine.HttpStream):
         self._backlog_bytes = 0
         self._stored: list[bytes] | None = None  # HTTP/1.0: the whole answer, sent at its end
         self._stored_bytes = 0
+        self._chunked = False  # the client reads HTTP/1.1 chunks
         self._upstream_busy = False  # it owes us (the rest of) a response
         self._eof_framed = False
         self._ended = False  # the upstream's message is over, cleanly or because we cancelled it
@@ -134,7 +135,7 @@ class SeamStream(engine.HttpStream):
                 return
             if out.__class__ is bytes:
                 if out:
-                    yield engine.SendHttp(ResponseData(self.stream_id, out), self.context.client)
+                    yield self._piece(out)
                 return
             event = _Held(out)
         try:
@@ -258,6 +259,7 @@ class SeamStream(engine.HttpStream):
         if self.flow.request.http_version == "HTTP/1.0":  # no framing there shows where an answer was cut
             self._stored = []
             return
+        self._chunked = self.flow.request.http_version == "HTTP/1.1"
         self.live = True
         yield self._send_head()
 
@@ -266,6 +268,12 @@ class SeamStream(engine.HttpStream):
         return engine.SendHttp(
             ResponseHeaders(self.stream_id, self.flow.response, end_stream=False), self.context.client
         )
+
+    def _piece(self, data: bytes) -> commands.Command:
+        """A piece of a tapped body. In HTTP/1.1 it is framed here: mitmproxy would look the framing up for each one."""
+        if self._chunked:
+            return commands.SendData(self.context.client, b"%x\r\n%s\r\n" % (len(data), data))
+        return engine.SendHttp(ResponseData(self.stream_id, data), self.context.client)
 
     # -- the body --------------------------------------------------------------------------------------------------
 
@@ -276,7 +284,7 @@ class SeamStream(engine.HttpStream):
             if self._stored_bytes > _limits.whole_cap_bytes:
                 raise _CutError("the answer is too large for an HTTP/1.0 client")
         elif data:
-            yield engine.SendHttp(ResponseData(self.stream_id, data), self.context.client)
+            yield self._piece(data)
 
     def _feed(self, data: bytes) -> object:
         assert self.tap is not None
