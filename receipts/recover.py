@@ -14,6 +14,8 @@ acknowledged. Everything else that does not verify is damage: refused, and never
 from __future__ import annotations
 
 import contextlib
+import errno
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -77,10 +79,12 @@ def open_log(disk: Disk, paths: JobPaths, signers: frozenset[str]) -> OpenedLog:
 
 
 def load_facts(disk: Disk, paths: JobPaths) -> JobFacts:
-    """job.json and contract.json of a job, which must belong together and to its directory."""
+    """job.json of a job, after seeing that its files are there and belong together and to its directory."""
     try:
         facts = parse_job_facts(read_whole(disk, paths.facts, MAX_FACTS_BYTES))
         contract = parse_json_object(read_whole(disk, paths.contract, MAX_CONTRACT_BYTES))
+        if disk.size(paths.journal) is None:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(paths.journal))
     except FileNotFoundError as err:
         raise ClawproxyError("JOB_DAMAGED", "a file of the job is missing", where=str(err.filename)) from None
     except ClawproxyError as err:

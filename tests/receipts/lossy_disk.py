@@ -165,8 +165,7 @@ class LossyDisk:
                 raise OSError(errno.ENOTEMPTY, os.strerror(errno.ENOTEMPTY), str(target))
             del self._entries(before)[source.name]
             self._entries(after)[target.name] = node
-            names = {"add": (after.number, target.name), "drop": (before.number, source.name)}
-            self._record(Op("name", node.number, **names))
+            self._record(Op("name", node.number, add=(after.number, target.name), drop=(before.number, source.name)))
 
     def unlink(self, path: Path) -> None:
         with self._mutex:

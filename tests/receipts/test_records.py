@@ -28,12 +28,13 @@ _values = st.recursive(
 
 
 def make_record(payload: dict[str, Any], **over: Any) -> Record:
-    given_ = {"seq": 3, "prev_b64u": PREV, "timestamp": "2030-01-01T00:00:00.000Z"} | over
+    given_: dict[str, Any] = {"seq": 3, "prev_b64u": PREV, "timestamp": "2030-01-01T00:00:00.000Z"} | over
     return build_record("event", payload, RECEIPT_KEY, **given_)
 
 
 def read(line: bytes, **over: Any) -> Record:
-    return read_record(line, **({"seq": 3, "prev_b64u": PREV, "signers": SIGNERS} | over))
+    given_: dict[str, Any] = {"seq": 3, "prev_b64u": PREV, "signers": SIGNERS} | over
+    return read_record(line, **given_)
 
 
 @given(st.dictionaries(st.text(st.characters(codec="utf-8")), _values, max_size=4))
