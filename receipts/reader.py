@@ -3,7 +3,7 @@
 B01 a name is relative, plain, inside the bundle, and occurs once (BUNDLE_NAME_REFUSED)
 B02 only regular files: no symlink, device, socket, or directory besides ``torn`` (BUNDLE_NAME_REFUSED)
 B03 within the bounds of files, bytes per file and bytes in all (BUNDLE_TOO_LARGE)
-B04 a .zip is not encrypted, unpacks to the sizes it states, and to at most ``MAX_ZIP_RATIO`` times its own
+B04 a .zip is not encrypted, unpacks to the sizes it states, and to at most ``Bounds.zip_ratio`` times its own
 B05 each file can be read (BUNDLE_UNREADABLE)
 
 A broken rule is a finding, and what cannot be read safely is left out; what can, is still returned. A .zip may hold
@@ -24,10 +24,6 @@ from typing import IO
 from ..tokens.errors import ClawproxyError, clip
 from .report import Finding
 
-MAX_FILES = 4_096
-MAX_FILE_BYTES = 512 * 1024 * 1024
-MAX_TOTAL_BYTES = 1024 * 1024 * 1024
-MAX_ZIP_RATIO = 200
 MAX_WIRE_FILE_BYTES = 16 * 1024 * 1024
 _FREE_RATIO_BYTES = 1024 * 1024
 _MAX_NAME_CHARS = 255
@@ -35,10 +31,24 @@ _KNOWN_DIRECTORIES = frozenset({"torn"})
 _BLOCK_BYTES = 1024 * 1024
 
 
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """How much is read before a bundle is refused. A job of a million records stays below."""
+
+    files: int = 4_096
+    file_bytes: int = 512 * 1024 * 1024
+    total_bytes: int = 1024 * 1024 * 1024
+    zip_ratio: int = 200
+
+
+BOUNDS = Bounds()
+
+
 @dataclass(slots=True)
 class Loaded:
     """File contents by their path in the bundle (``/`` between parts), and what was refused."""
 
+    bounds: Bounds = BOUNDS
     files: dict[str, bytes] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
     total_bytes: int = 0
@@ -47,16 +57,16 @@ class Loaded:
         self.findings.append(Finding(rule, reason, clip(name), detail))
 
     def room_bytes(self) -> int:
-        return min(MAX_FILE_BYTES, MAX_TOTAL_BYTES - self.total_bytes)
+        return min(self.bounds.file_bytes, self.bounds.total_bytes - self.total_bytes)
 
     def keep(self, name: str, content: bytes) -> None:
         self.files[name] = content
         self.total_bytes += len(content)
 
 
-def load_directory(directory: Path) -> Loaded:
+def load_directory(directory: Path, bounds: Bounds = BOUNDS) -> Loaded:
     """The regular files of a job directory and of its ``torn``. Raises ``ClawproxyError`` when it cannot be listed."""
-    loaded = Loaded()
+    loaded = Loaded(bounds)
     try:
         entries = sorted(_walk(directory, "", loaded))
     except OSError as err:
@@ -64,8 +74,8 @@ def load_directory(directory: Path) -> Loaded:
             "BUNDLE_UNREADABLE", f"cannot list the directory: {_why(err)}", where=str(directory)
         ) from None
     for n, (name, path) in enumerate(entries):
-        if n >= MAX_FILES:
-            loaded.refuse("B03", "BUNDLE_TOO_LARGE", name, f"more than {MAX_FILES} files")
+        if n >= bounds.files:
+            loaded.refuse("B03", "BUNDLE_TOO_LARGE", name, f"more than {bounds.files} files")
             break
         try:
             _read_regular(name, path, loaded)
@@ -78,7 +88,7 @@ def _walk(directory: Path, prefix: str, loaded: Loaded) -> Iterator[tuple[str, P
     with os.scandir(directory) as entries:
         for n, entry in enumerate(entries):
             name = prefix + entry.name
-            if n > MAX_FILES:
+            if n > loaded.bounds.files:
                 return
             if entry.is_dir(follow_symlinks=False):
                 if name in _KNOWN_DIRECTORIES:
@@ -106,9 +116,9 @@ def _read_regular(name: str, path: Path, loaded: Loaded) -> None:
     loaded.keep(name, content)
 
 
-def load_zip(path: Path) -> Loaded:
+def load_zip(path: Path, bounds: Bounds = BOUNDS) -> Loaded:
     """The files of a packed job directory. Raises ``ClawproxyError`` when it is no .zip at all."""
-    loaded = Loaded()
+    loaded = Loaded(bounds)
     try:
         with zipfile.ZipFile(path) as archive:
             _load_archive(archive, path.stat().st_size, loaded)
@@ -121,10 +131,11 @@ def load_zip(path: Path) -> Loaded:
 
 def _load_archive(archive: zipfile.ZipFile, packed_bytes: int, loaded: Loaded) -> None:
     members = archive.infolist()
-    if len(members) > MAX_FILES:
-        loaded.refuse("B03", "BUNDLE_TOO_LARGE", "", f"more than {MAX_FILES} entries")
+    bounds = loaded.bounds
+    if len(members) > bounds.files:
+        loaded.refuse("B03", "BUNDLE_TOO_LARGE", "", f"more than {bounds.files} entries")
         return
-    most = min(MAX_TOTAL_BYTES, max(_FREE_RATIO_BYTES, MAX_ZIP_RATIO * packed_bytes))
+    most = min(bounds.total_bytes, max(_FREE_RATIO_BYTES, bounds.zip_ratio * packed_bytes))
     if sum(member.file_size for member in members) > most:
         loaded.refuse("B04", "BUNDLE_TOO_LARGE", "", f"unpacks to more than {most} bytes")
         return

@@ -1,7 +1,7 @@
 """Every byte of a sealed bundle counts: flips, drops, copies, swaps, cuts, each FAILED at its place.
 
-Exempt members of a sealed bundle: none. An envelope's unsigned members (``issued_at``, ``envelope_type``, ``signer_did`` …,
-protocol.md A.3) lie under the record's ``h`` and the manifest's hashes, and those of SEAL.json must repeat
+Exempt members of a sealed bundle: none. The members that an envelope leaves unsigned (``issued_at``, ``signer_did``
+and so on, protocol.md A.3) lie under the record's ``h`` and the manifest's hashes, and those of SEAL.json must repeat
 what is signed or be the one value that is known. Without its SEAL.json a bundle is INCOMPLETE, and says no more.
 
 Seen red: without J17 and J24, the flips of the journal's unsigned members pass; without J11, those of the seal's

@@ -1,0 +1,165 @@
+"""Explanations: the contract in the bundle decides again, and a record that it does not fit is told apart."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from clawproxy.receipts.explain import Explanation, explain
+from clawproxy.receipts.report import Verdict
+from clawproxy.tokens.errors import ClawproxyError
+from clawproxy.tokens.trust import Trust
+
+from .forge import Forge, numbered_receipt_id, plain_job, trust
+
+
+def explained(forge: Forge, n: int = 0, trusted: Trust | None = None) -> Explanation:
+    return explain(forge.files(), numbered_receipt_id(n), trusted or trust())
+
+
+def test_an_allowed_call_names_what_allowed_it() -> None:
+    found = explained(plain_job())
+    assert found.kind == "allowed"
+    assert found.report.verdict is Verdict.VERIFIED
+    assert found.decision["agrees"] is True
+    assert found.decision["rules"][0] == 'provider: allowed_providers["openai"]'
+    assert found.decision["rules"][1] == 'model: allowed_models["gpt-*"]'
+    assert found.decision["rules"][2].startswith("read_ticket: ")
+    assert found.contract["name"] == "forged-jobs"
+    assert found.token["scope"] == ["clawproxy:call"]
+    assert found.outcome["outcome"] == "complete"
+    assert found.place["record"] == "receipts.jsonl:2"
+    assert found.place["receipt"] == "receipts.jsonl:3"
+
+
+@pytest.mark.parametrize(
+    ("over", "reason"),
+    [
+        ({"model": "o1"}, "POLICY_MODEL_NOT_ALLOWED"),
+        ({"provider": "anthropic"}, "POLICY_PROVIDER_NOT_ALLOWED"),
+        ({"tools": ["shell_exec"]}, "POLICY_TOOL_DENIED"),
+        ({"tools": ["other"]}, "POLICY_TOOL_NOT_ALLOWED"),
+    ],
+)
+def test_a_call_that_the_contract_does_not_allow_is_told_though_every_signature_holds(
+    over: dict[str, Any], reason: str
+) -> None:
+    forge = Forge()
+    forge.open()
+    forge.attest(forge.intend(0, **over))
+    forge.end()
+    found = explained(forge)
+    assert found.report.verdict is Verdict.VERIFIED
+    assert (found.decision["agrees"], found.decision["reason"]) == (False, reason)
+
+
+def test_a_call_whose_token_does_not_cover_the_provider_is_told() -> None:
+    forge = Forge()
+    forge.claims["scope"] = ["clawproxy:call:anthropic"]
+    forge.open()
+    forge.attest(forge.intend(0))
+    forge.end()
+    assert explained(forge).decision["reason"] == "TOKEN_INSUFFICIENT_SCOPE"
+
+
+def test_a_denial_names_step_reason_rule_and_remedy() -> None:
+    found = explained(plain_job(), 1000)
+    assert found.kind == "refused"
+    assert found.decision["step"] == "decide"
+    assert found.decision["reason"] == "POLICY_MODEL_NOT_ALLOWED"
+    assert found.decision["rule"] == 'allowed_models has no entry for "o1"'
+    assert found.decision["remedy"]
+    assert found.decision["agrees"] is True
+    assert found.call["model"] == "o1"
+
+
+def test_a_denial_that_the_contract_does_not_bear_out_is_told() -> None:
+    forge = Forge()
+    forge.open()
+    forge.deny(0, model="gpt-5-mini")
+    forge.end()
+    assert explained(forge).decision["agrees"] is False
+
+
+@pytest.mark.parametrize(
+    "over",
+    [
+        {"reason": "POLICY_TOOL_DENIED"},
+        {"reason": "TOKEN_EXPIRED", "step": "authenticate", "provider": None, "model": None},
+        {"token_hash_hex": None},
+        {"reason": "A_CODE_OF_TOMORROW"},
+    ],
+)
+def test_a_denial_that_rests_on_more_than_its_record_is_not_worked_out_again(over: dict[str, Any]) -> None:
+    forge = Forge()
+    forge.open()
+    forge.deny(0, **over)
+    forge.end()
+    found = explained(forge)
+    assert (found.kind, found.decision["agrees"]) == ("refused", None)
+
+
+def test_a_call_without_receipt_is_unknown_and_never_called_allowed_and_done() -> None:
+    forge = Forge()
+    forge.open()
+    forge.intend(0)
+    forge.recover([numbered_receipt_id(0)])
+    forge.end()
+    found = explained(forge)
+    assert found.kind == "unknown"
+    assert found.report.verdict is Verdict.INCOMPLETE
+    assert "receipt" not in found.place
+
+
+def test_clipped_tools_are_said_to_be_clipped() -> None:
+    forge = Forge()
+    forge.open()
+    forge.attest(forge.intend(0, tools_total=300))
+    forge.end()
+    assert "1 of 300" in explained(forge).decision["note"]
+
+
+def test_an_explanation_of_a_bundle_that_fails_says_so() -> None:
+    files = plain_job().files()
+    files["proof_bundle.json"] += b" "
+    with pytest.raises(ClawproxyError) as caught:
+        explain(files, numbered_receipt_id(0), trust())
+    assert caught.value.reason == "HASH_MISMATCH"
+    assert "proof_bundle.json" in str(caught.value)
+    forge = plain_job()
+    forge.meddle["bundle"] = lambda _, payload: payload["receipts"].pop()
+    found = explained(forge)
+    assert found.report.verdict is Verdict.FAILED
+    assert found.to_json()["bundle"] == {"verdict": "FAILED", "reason_code": "EVIDENCE_MISMATCH"}
+
+
+def test_a_record_that_is_no_record_gives_our_error() -> None:
+    forge = plain_job()
+
+    def spoil(n: int, envelope: dict[str, Any]) -> None:
+        if n == 8:
+            envelope["payload"].pop("detail")
+
+    forge.meddle["envelope"] = spoil
+    with pytest.raises(ClawproxyError) as caught:
+        explained(forge)
+    assert caught.value.reason == "SCHEMA_VALIDATION_FAILED"
+
+
+def test_an_unknown_receipt_id_is_an_error_that_says_where_else_to_look() -> None:
+    with pytest.raises(ClawproxyError) as caught:
+        explained(plain_job(), 777)
+    assert caught.value.reason == "RECEIPT_NOT_FOUND"
+    assert "gateway's own journal" in str(caught.value)
+
+
+def test_the_text_is_printable_and_holds_the_same_facts() -> None:
+    forge = Forge()
+    forge.open()
+    forge.deny(0, detail="bell \x07 and escape \x1b[31m", model="o1\nINJECTED: line")
+    forge.end()
+    lines = explained(forge).lines()
+    assert all(line.isprintable() for line in lines)
+    assert not any(line.startswith("INJECTED") for line in lines)
+    json.dumps(explained(forge).to_json())
