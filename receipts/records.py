@@ -56,12 +56,14 @@ def build_record(
     prev_b64u: str,
     timestamp: str,
     envelope_type: str = "",
+    payload_bytes: bytes | None = None,
 ) -> Record:
     """Sign ``payload`` and put it into a record; the payload must hold its place already.
 
-    Raises ``ClawproxyError`` (PARSE_ERROR) for a payload that is not JSON, or a line over ``MAX_LINE_BYTES``.
+    ``payload_bytes`` are its JCS bytes, from a caller that has them. Raises ``ClawproxyError`` (PARSE_ERROR) for a
+    payload that is not JSON, or a line over ``MAX_LINE_BYTES``.
     """
-    payload_bytes = jcs_bytes(payload)
+    payload_bytes = payload_bytes or jcs_bytes(payload)
     envelope = build_envelope_over(envelope_type or ENVELOPE_TYPES[kind], payload, payload_bytes, key, timestamp)
     # the payload is canonical already and everything around it plain ASCII, so nothing is walked a second time
     body = orjson.Fragment(orjson.dumps({**envelope, "payload": orjson.Fragment(payload_bytes)}, option=_SORTED))
@@ -112,15 +114,15 @@ def event_hash(entry: JsonObject) -> str:
 
 
 def build_event(
-    event_id: str, run_id: str, event_type: str, timestamp: str, detail: JsonObject, prev_hash_b64u: str | None
+    event_id: str, run_id: str, event_type: str, timestamp: str, detail_bytes: bytes, prev_hash_b64u: str | None
 ) -> JsonObject:
-    """An entry of the event chain over ``detail``."""
+    """An entry of the event chain over the JCS bytes of its detail."""
     entry: JsonObject = {
         "event_id": event_id,
         "run_id": run_id,
         "event_type": event_type,
         "timestamp": timestamp,
-        "payload_hash_b64u": sha256_b64u(jcs_bytes(detail)),
+        "payload_hash_b64u": sha256_b64u(detail_bytes),
         "prev_hash_b64u": prev_hash_b64u,
     }
     return dict(sorted({**entry, "event_hash_b64u": event_hash(entry)}.items()))

@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ..tokens.canonical import JsonObject
+import orjson
+
+from ..tokens.canonical import JsonObject, jcs_bytes
 from ..tokens.envelope import timestamp
 from ..tokens.keys import SigningKey
 from .calls import CallDenied, CallEnd, CallStart
@@ -48,8 +50,17 @@ class Scribe:
         at = self._timestamp(now_ms)
         # unique without randomness: the incarnation is random, and no two records of it share a number
         event_id = f"evt_{progress.incarnation}_{progress.next_seq}"
-        event = build_event(event_id, segment.run_id, event_type, at, detail, segment.last_event_hash_b64u)
-        return self._sign(kind, {**progress.place(segment.number), "detail": detail, "event": event, "timestamp": at})
+        detail_bytes = jcs_bytes(detail)
+        event = build_event(event_id, segment.run_id, event_type, at, detail_bytes, segment.last_event_hash_b64u)
+        payload: JsonObject = {
+            "detail": detail,
+            "event": event,
+            **progress.place(segment.number),
+            "timestamp": at,
+        }
+        # the detail is canonical already, the rest is ours and plain, so nothing is walked a second time
+        known = {**payload, "detail": orjson.Fragment(detail_bytes)}
+        return self._sign(kind, payload, orjson.dumps(known, option=orjson.OPT_SORT_KEYS))
 
     def next_segment(self, now_ms: int) -> Record | None:
         """The ``segment_opened`` event, if the current segment is full."""
@@ -84,20 +95,22 @@ class Scribe:
             parent_span_id=progress.segments[intended.segment].root_span,
             timestamp=self._timestamp(end.ended_ms),
         )
-        return self._sign("receipt", payload)
+        return self._sign("receipt", payload, jcs_bytes(payload))
 
     def denial(self, denied: CallDenied) -> Record:
         """The record of a call that did not go out."""
         place = self.progress.place(self.progress.current)
-        return self._sign("denial", {**place, **denial_fields(denied), "timestamp": self._timestamp(denied.at_ms)})
+        payload = {**place, **denial_fields(denied), "timestamp": self._timestamp(denied.at_ms)}
+        return self._sign("denial", payload, jcs_bytes(payload))
 
     def recovery(self, torn: Sequence[JsonObject], open_calls: Sequence[str], now_ms: int) -> Record:
         """What a crash, or an end by force, left: torn files, and calls whose outcome is unknown."""
         place = self.progress.place(self.progress.current)
         found: JsonObject = {"open_calls": list(open_calls), "timestamp": self._timestamp(now_ms), "torn": list(torn)}
-        return self._sign("recovery", {**place, **found})
+        payload = {**place, **found}
+        return self._sign("recovery", payload, jcs_bytes(payload))
 
-    def _sign(self, kind: str, payload: JsonObject) -> Record:
+    def _sign(self, kind: str, payload: JsonObject, payload_bytes: bytes) -> Record:
         progress, payload = self.progress, dict(sorted(payload.items()))
         record = build_record(
             kind,
@@ -106,6 +119,7 @@ class Scribe:
             seq=progress.next_seq,
             prev_b64u=progress.head_b64u,
             timestamp=payload["timestamp"],
+            payload_bytes=payload_bytes,
         )
         progress.take(kind, payload, record.h_b64u)
         return record

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Container
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 from .canonical import JsonObject, jcs_bytes, wire_order_bytes
@@ -32,8 +33,12 @@ UNSIGNED_MEMBERS = ("issued_at", "expires_at")
 
 def timestamp(unix_ms: int) -> str:
     """``YYYY-MM-DDTHH:MM:SS.mmmZ`` (protocol.md A.4)."""
-    moment = datetime.fromtimestamp(unix_ms // 1000, UTC)
-    return f"{moment:%Y-%m-%dT%H:%M:%S}.{unix_ms % 1000:03d}Z"
+    return f"{_second(unix_ms // 1000)}.{unix_ms % 1000:03d}Z"
+
+
+@lru_cache(maxsize=16)
+def _second(unix_s: int) -> str:
+    return f"{datetime.fromtimestamp(unix_s, UTC):%Y-%m-%dT%H:%M:%S}"
 
 
 def build_envelope(

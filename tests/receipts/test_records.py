@@ -102,7 +102,9 @@ def test_each_kind_has_an_envelope_type_of_its_own() -> None:
 
 
 def test_the_event_hash_is_over_the_members_in_the_order_of_the_wire() -> None:
-    entry = build_event("evt_1", "run_1::0001", "llm_call", "2030-01-01T00:00:00.000Z", {"b": 1, "a": "ü"}, None)
+    entry = build_event(
+        "evt_1", "run_1::0001", "llm_call", "2030-01-01T00:00:00.000Z", jcs_bytes({"b": 1, "a": "ü"}), None
+    )
     text = (
         '{"event_id":"evt_1","run_id":"run_1::0001","event_type":"llm_call","timestamp":"2030-01-01T00:00:00.000Z",'
         f'"payload_hash_b64u":"{sha256_b64u(b'{"a":"\xc3\xbc","b":1}')}","prev_hash_b64u":null}}'
