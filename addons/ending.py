@@ -90,7 +90,7 @@ class Ending:
                 async with asyncio.timeout(self._timeout_s):
                     call.envelope = await write(denied)
                     return
-            except (ClawproxyError, TimeoutError) as err:
+            except Exception as err:  # whatever it is, the agent is refused all the same
                 log.error("call %s: its denial could not be written: %s", call.receipt_id, err)
 
     # -- receipts --------------------------------------------------------------------------------------------------

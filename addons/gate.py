@@ -163,6 +163,8 @@ class Gate:
     def responseheaders(self, flow: http.HTTPFlow) -> None:
         """The head of the answer is here: step 10 chooses how its body is read."""
         call = self._open.get(flow.id)
+        if call is not None and call.release:  # mitmproxy shows us our own refusal here
+            return
         if call is None or call.intended is None or call.recorded:
             flow.kill()  # type: ignore[no-untyped-call]  # mitmproxy leaves it untyped
             return
@@ -279,7 +281,7 @@ def refusal_of(call: Call, message: str) -> Refusal:
         return _fault(call, call.detail)
     if "too large" in text or "body_size_limit" in text or "exceed" in text:
         return Refusal("REQUEST_TOO_LARGE", "gateway.max_body_bytes", "the request body is over the limit")
-    if "disconnected" in text or "reset by client" in text:
+    if "disconnected" in text or "reset by client" in text or "peer closed" in text:
         return Refusal("REQUEST_INCOMPLETE", "HTTP framing", "the client left before its request was whole")
     return Refusal("REQUEST_AMBIGUOUS", "HTTP framing", "the request is not well-formed HTTP")
 

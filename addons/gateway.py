@@ -109,6 +109,7 @@ class Gateway:
 
     async def start(self) -> None:
         """Listen. Raises ``ClawproxyError`` for a port in use, an engine we do not know, another gateway."""
+        await self._refusal_log.open()
         if self.settings.listen.admin:
             await self._admin.start()
             self.addresses["admin"] = str(self._admin.path)
