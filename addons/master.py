@@ -30,7 +30,7 @@ from . import http_stream
 from .backpressure import Backpressure
 from .ca import CERT_FILE, ensure_ca
 from .engine_checks import check_engine
-from .engine_tuning import tune
+from .engine_tuning import settle_heap, tune
 from .guard import Dispatch, take_over
 from .http1_guards import where
 
@@ -67,6 +67,7 @@ class EngineOptions:
     http2: bool = False
     """Towards clients. Without it a client that grants no window cannot make us buffer without bound."""
     tuning_off: Collection[str] = ()
+    """Names of ``engine_tuning`` that are left out."""
 
 
 class GatewayMaster:
@@ -132,6 +133,7 @@ class GatewayMaster:
                     )
             for addon in self._addons:
                 await _call(addon, "running")
+            settle_heap(off=self.options.tuning_off)
         except BaseException:
             await self.stop()
             raise

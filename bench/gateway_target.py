@@ -39,7 +39,7 @@ async def _serve(upstream_port: int, state: Path) -> None:
     envelope = sign_contract(_CONTRACT, keys[Role.POLICY], "2026-01-01T00:00:00.000Z")
     (state / "contracts" / "contract.json").write_bytes(jcs_bytes(envelope))
     credential = state / "provider-key"
-    credential.write_text("bench")
+    credential.write_text("sk-nothing-that-an-answer-holds")
     credential.chmod(0o600)
     settings = parse_settings(
         {

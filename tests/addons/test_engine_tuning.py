@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,17 @@ def test_each_change_can_be_turned_off() -> None:
     for name in NAMES:
         assert tune(off={name}) == tuple(other for other in NAMES if other != name)
         untune()
+
+
+def test_heap_is_settled_once_and_only_if_it_may(monkeypatch: pytest.MonkeyPatch) -> None:
+    frozen: list[int] = []
+    monkeypatch.setattr(engine_tuning, "_heap_settled", False)
+    monkeypatch.setattr(gc, "freeze", lambda: frozen.append(1))
+    engine_tuning.settle_heap(off={engine_tuning.HEAP})
+    assert frozen == []
+    engine_tuning.settle_heap()
+    engine_tuning.settle_heap()
+    assert frozen == [1]
 
 
 def test_change_whose_ground_moved_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
