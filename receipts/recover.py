@@ -9,6 +9,8 @@ What is torn: bytes after the last LF, which no caller was ever told about. And,
 the disk in any order, bytes from the first line that holds a NUL (no record does), as long as they are no more than
 one write and no receipt among them answers an intent among them, because then they were two writes, and the first was
 acknowledged. Everything else that does not verify is damage: refused, and never cut.
+
+Limits: a sector at the very end that goes bad long after its write looks torn as well; its bytes are kept and named.
 """
 
 from __future__ import annotations

@@ -299,4 +299,3 @@ async def test_harness_bound_and_own_receipts_seal_together(shop: Workshop, job:
     await call(job, grant)
     await shop.book.seal("job-1")
     assert shop.verdict().verdict is Verdict.VERIFIED
-

@@ -31,6 +31,8 @@ from .workshop import (
     make_start,
 )
 
+needs_proc = pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="counts open files in /proc")
+
 
 @pytest.fixture
 async def shop(tmp_path: Path) -> AsyncIterator[Workshop]:
@@ -168,6 +170,19 @@ async def test_an_opening_that_fails_refuses_and_can_be_tried_again(shop: Worksh
     assert [record["t"] for record in shop.records()] == ["event", "intent", "receipt"]
 
 
+async def test_a_recovery_that_cannot_be_written_refuses_and_can_be_tried_again(shop: Workshop) -> None:
+    grant = shop.create()
+    await (await shop.job(grant)).intend(make_start(grant))
+    await shop.reopen()
+    fault(shop, failing(errno.ENOSPC, "write", "receipts.jsonl"))
+    for _ in range(2):
+        assert refusal(await shop.ask(grant)).reason == "EVIDENCE_UNAVAILABLE"
+    assert [record["t"] for record in shop.records()] == ["event", "event", "intent"]
+    fault(shop, None)
+    await call(await shop.job(grant), grant)
+    assert [record["t"] for record in shop.records()][3:] == ["recovery", "intent", "receipt"]
+
+
 async def test_idle_jobs_make_room_for_others_and_busy_ones_do_not(tmp_path: Path) -> None:
     shop = Workshop(tmp_path, limits=JobLimits(open_jobs=2, idle_ms=60_000, reserve_bytes=0))
     first, second = make_grant("a"), make_grant("b")
@@ -185,6 +200,7 @@ async def test_idle_jobs_make_room_for_others_and_busy_ones_do_not(tmp_path: Pat
     await shop.end()
 
 
+@needs_proc
 async def test_after_close_nothing_is_opened_and_no_handle_is_left(shop: Workshop) -> None:
     grant = make_grant()
     job = await shop.job(grant)
@@ -197,6 +213,7 @@ async def test_after_close_nothing_is_opened_and_no_handle_is_left(shop: Worksho
     assert len(os.listdir("/proc/self/fd")) == handles - 2
 
 
+@needs_proc
 async def test_many_openings_and_closings_leave_no_handle(tmp_path: Path) -> None:
     shop = Workshop(tmp_path, limits=JobLimits(open_jobs=1, idle_ms=0, reserve_bytes=0))
     grants = [make_grant(name) for name in "abcd"]
