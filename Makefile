@@ -33,7 +33,8 @@ demo: .tools/synced ## the whole story in a minute, without a network; leaves a 
 	$(BIN)/clawproxy demo
 
 docs: .tools/synced ## rewrite the pages that are made from the code
-	$(BIN)/python -m tests.write_docs
+	$(BIN)/python -m clawproxy.tokens.reasons_page > docs/reason-codes.md
+	$(BIN)/python -m clawproxy.cli.commands_page > docs/commands.md
 
 wheel: .tools/synced ## dist/clawproxy-*.whl
 	rm -rf build dist

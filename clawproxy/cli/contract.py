@@ -17,6 +17,7 @@ from ..policies.contract import (
     check_contract,
     document_in,
     hash_contract,
+    open_contract,
     parse_contract,
     sign_contract,
 )
@@ -140,11 +141,14 @@ def show(
     """Show what a contract allows and denies, and who signed it."""
     path = Path(contract)
     value = read_json_file(path) if path.exists() or contract == "-" else find_signed(contract, StateDir(state))
-    read = parse_contract(document_in(value))
-    signed = value.get("envelope_type") == ENVELOPE_TYPE
-    if signed:
-        find_signed(contract, StateDir(state))  # raises when the signature does not hold
-    signer = str(value["signer_did"]) if signed else None
+    signer = None
+    try:
+        if value.get("envelope_type") == ENVELOPE_TYPE:
+            signer = str(value.get("signer_did"))
+            open_contract(value, {signer})  # raises when the signature does not hold
+        read = parse_contract(document_in(value))
+    except ClawproxyError as err:
+        raise err.at(contract) from None
     if json_:
         print_json({"policy_hash_b64u": read.policy_hash_b64u, "signer_did": signer, "contract": read.document})
     else:

@@ -1,4 +1,4 @@
-"""``clawproxy demo``: the whole story on one machine, without a network. Ends with 1 if a step is not as it should be."""
+"""``clawproxy demo``: the whole story on one machine, without a network. Ends with 1 where a step went wrong."""
 
 from __future__ import annotations
 

@@ -96,12 +96,16 @@ def _machine() -> Iterator[Symptom]:
 
 
 def _engine(version: str) -> Symptom:
+    from ..addons import http_stream
     from ..addons.engine_checks import check_engine
 
+    http_stream.install()  # what is checked is mitmproxy with our seam in it
     try:
         check_engine()
     except ClawproxyError as err:
         return Symptom("fail", "mitmproxy", f"{version}: {err.message}", err.remedy)
+    finally:
+        http_stream.uninstall()
     return Symptom("ok", "mitmproxy", f"{version}, as this clawproxy knows it")
 
 

@@ -46,9 +46,9 @@ _NOT_FOUND = 127
 _FORWARDED = (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 
 
-@app.command(context_settings={"allow_interspersed_args": False})
+@app.command(context_settings={"allow_interspersed_args": False, "help_option_names": ["-h", "--help"]})
 def run(
-    command: Annotated[list[str], typer.Argument(metavar="-- CMD …", help="The agent and its arguments.")],
+    command: Annotated[list[str], typer.Argument(metavar="CMD", help="The agent and its arguments, best after --.")],
     contract: Annotated[
         str,
         typer.Option("--contract", help="A signed contract (file or hash), or a starter [default: the agent's]."),
