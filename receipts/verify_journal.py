@@ -2,7 +2,8 @@
 
 By hash alone, first, since that is cheap and finds every changed byte:
 
-J20 the journal ends with LF; bytes after the last LF are a torn tail: a gap before the end of the job, a failure after
+J20 the journal ends with LF; what a crash tore is a gap before the end of the job, a failure after: bytes without LF, or
+    from the first line with a NUL, at most one write, and no receipt among them for an intent among them (TORN_TAIL)
 J21 each line is the JCS bytes of a closed record (MALFORMED_ENVELOPE)
 J22 ``seq`` counts from 0 without gaps (RECORD_OUT_OF_PLACE)
 J23 ``prev`` is the ``h`` before, at first the hash of job.json (RECORD_OUT_OF_PLACE)
@@ -22,6 +23,7 @@ Limits: a journal cut at a line's end is a shorter journal; only the seal, or a 
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -39,6 +41,7 @@ from .wire_shapes import MAX_METADATA_BYTES
 JOURNAL = "receipts.jsonl"
 MAX_LINE_BYTES = 1024 * 1024
 MAX_RECORDS = 1_000_000
+MAX_TORN_BYTES = 256 * 1024
 _DOMAIN = b"clawproxy.log.v1\n"
 
 
@@ -112,13 +115,27 @@ def read_journal(data: bytes, first_prev_b64u: str, *, ended: bool, findings: Fi
         entry = _read_line(line, n, prev)
         prev = entry.h_b64u
         entries.append(entry)
-    torn_bytes = sum(len(line) + 1 for line in lines[torn_at:]) + len(tail)
+    torn = [*lines[torn_at:], tail]
+    torn_bytes = sum(len(line) + 1 for line in torn) - 1
     if torn_bytes:
+        path = f"{JOURNAL}:{torn_at + 1}"
         detail = f"{torn_bytes} bytes after the last whole record, at offset {len(data) - torn_bytes}"
         if ended or any(entry.kind == "event" and _is_end(entry) for entry in entries[-1:]):
-            raise Fault("J20", "TORN_TAIL", f"{JOURNAL}:{torn_at + 1}", detail)
-        findings.gap("J20", "TORN_TAIL", f"{JOURNAL}:{torn_at + 1}", f"{detail}; recovery has not run")
+            raise Fault("J20", "TORN_TAIL", path, detail)
+        if torn_bytes > MAX_TORN_BYTES or any(_answers(line, torn_at) for line in torn):
+            raise Fault("J20", "TORN_TAIL", path, f"{detail}: more than a crash tears, so records are overwritten")
+        findings.gap("J20", "TORN_TAIL", path, f"{detail}; recovery has not run")
     return entries
+
+
+def _answers(line: bytes, first_seq: int) -> bool:
+    """Whether a line of a torn tail is a receipt whose intent lies in the tail: then they were two writes."""
+    with contextlib.suppress(orjson.JSONDecodeError, KeyError, TypeError):
+        record = orjson.loads(line)
+        return (
+            record["t"] == "receipt" and record["body"]["payload"]["metadata"]["clawproxy"]["intent_seq"] >= first_seq
+        )
+    return False
 
 
 def _is_end(entry: Entry) -> bool:

@@ -167,6 +167,22 @@ def test_a_torn_tail_of_an_unsealed_journal_is_a_gap_with_its_place(tail: bytes)
     assert f"offset {size}" in deciding(report).detail
 
 
+def test_a_torn_tail_that_holds_more_than_one_write_fails() -> None:
+    forge = Forge(sealed=False)
+    forge.open()
+    whole = forge.files()
+    forge.attest(forge.intend(0))
+    lines = forge.files()["receipts.jsonl"].splitlines(keepends=True)
+    first, intent, receipt = lines
+    whole["receipts.jsonl"] = first + b"\0" * len(intent) + receipt  # the receipt says that its intent was durable
+    report = verify_job(whole, trust())
+    assert (report.verdict, report.reason, deciding(report).path) == (Verdict.FAILED, "TORN_TAIL", "receipts.jsonl:2")
+    whole["receipts.jsonl"] = first + b"\0" * (256 * 1024 + 1)
+    assert verify_job(whole, trust()).verdict is Verdict.FAILED
+    whole["receipts.jsonl"] = first + b"\0" * 256 * 1024
+    assert verify_job(whole, trust()).verdict is Verdict.INCOMPLETE
+
+
 def test_a_torn_tail_after_the_end_of_the_job_fails() -> None:
     files = plain_job(sealed=False).files()
     files["receipts.jsonl"] += b"{"
