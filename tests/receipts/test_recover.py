@@ -10,6 +10,7 @@ from clawproxy.receipts.job import Job
 from clawproxy.receipts.job_facts import JobFacts, parse_job_facts
 from clawproxy.receipts.jobs import JobBook
 from clawproxy.receipts.journal import MAX_WRITE_BYTES
+from clawproxy.receipts.records import event_hash
 from clawproxy.receipts.report import Verdict
 from clawproxy.tokens.canonical import jcs_bytes
 from clawproxy.tokens.digests import sha256_b64u
@@ -244,7 +245,10 @@ async def test_a_forged_line_with_right_hashes_is_damage(shop: Workshop) -> None
     """Who can write the file can also compute hashes; the signature is what they lack."""
     lines = lines_of(shop)
     record = json.loads(lines[-1])
-    record["body"]["payload"]["detail"]["way_in"] = "elsewhere"
+    payload = record["body"]["payload"]
+    payload["detail"]["way_in"] = "elsewhere"
+    payload["event"]["payload_hash_b64u"] = sha256_b64u(jcs_bytes(payload["detail"]))
+    payload["event"]["event_hash_b64u"] = event_hash(payload["event"])
     record["body"]["payload_hash_b64u"] = sha256_b64u(jcs_bytes(record["body"]["payload"]))
     del record["h"]
     record["h"] = sha256_b64u(b"clawproxy.log.v1\n" + jcs_bytes(record))

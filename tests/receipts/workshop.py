@@ -155,9 +155,7 @@ class Workshop:
         return self.root / "keys"
 
     def make_book(self) -> JobBook:
-        return JobBook(
-            self.jobs_dir, self.journal, RECEIPT_KEY, GATEWAY_ID, self.keys_dir, self.clock, self.limits
-        )
+        return JobBook(self.jobs_dir, self.journal, RECEIPT_KEY, GATEWAY_ID, self.keys_dir, self.clock, self.limits)
 
     def create(self, job_id: str = "job-1") -> Grant:
         """A job that the gateway holds the agent's key of, and a grant for it."""
