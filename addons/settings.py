@@ -1,4 +1,4 @@
-"""The configuration of a gateway: TOML in, typed and closed. Reads files and environment (``load_settings``, ``read_secret``).
+"""The configuration of a gateway: TOML in, typed and closed. Reads files and environment.
 
 Every key is commented in configs/clawproxy.example.toml. Secrets are references, never values.
 """
@@ -152,7 +152,7 @@ def _check_listen(address: str, *, where: str, plain_remote: bool) -> None:
             where=where,
             got=address,
             expected="a loopback address",
-            remedy="bind to 127.0.0.1, or set listen.allow_plain_remote = true if every client uses https:// to the gateway",
+            remedy="bind to 127.0.0.1, or set listen.allow_plain_remote = true if all clients speak https:// to it",
         )
 
 
