@@ -2,8 +2,8 @@
 
 By hash alone, first, since that is cheap and finds every changed byte:
 
-J20 the journal ends with LF; what a crash tore is a gap before the end of the job, a failure after: bytes without LF, or
-    from the first line with a NUL, at most one write, and no receipt among them for an intent among them (TORN_TAIL)
+J20 the journal ends with LF; what a crash tore is a gap before the end of the job, a failure after (TORN_TAIL): bytes
+    without LF, or from the first line with a NUL, at most one write, and no receipt among them for an intent among them
 J21 each line is the JCS bytes of a closed record (MALFORMED_ENVELOPE)
 J22 ``seq`` counts from 0 without gaps (RECORD_OUT_OF_PLACE)
 J23 ``prev`` is the ``h`` before, at first the hash of job.json (RECORD_OUT_OF_PLACE)
@@ -131,10 +131,9 @@ def read_journal(data: bytes, first_prev_b64u: str, *, ended: bool, findings: Fi
 def _answers(line: bytes, first_seq: int) -> bool:
     """Whether a line of a torn tail is a receipt whose intent lies in the tail: then they were two writes."""
     with contextlib.suppress(orjson.JSONDecodeError, KeyError, TypeError):
-        record = orjson.loads(line)
-        return (
-            record["t"] == "receipt" and record["body"]["payload"]["metadata"]["clawproxy"]["intent_seq"] >= first_seq
-        )
+        record = orjson.loads(line[line.rfind(b"\0") + 1 :])
+        intent_seq = record["body"]["payload"]["metadata"]["clawproxy"]["intent_seq"]
+        return record["t"] == "receipt" and bool(intent_seq >= first_seq)
     return False
 
 
