@@ -107,12 +107,12 @@ def _afterwards(stage: Stage, directory: Path, calls: list[Row]) -> Iterator[Row
     yield Row("verify the sealed bundle", "offline", "VERIFIED", found, "", report.verdict is Verdict.VERIFIED)
     copy = directory / "tampered"
     shutil.copytree(bundle, copy)
-    place = _flip_a_byte(copy / "receipts.jsonl")
+    line = _flip_a_byte(copy / "receipts.jsonl")
     tampered = verify_path(copy, trust)
-    first = next((f for f in tampered.findings if f.severity == "fail"), None)
-    found = _joined(str(tampered.verdict), f"{first.reason} at {first.path}" if first else "")
-    right = tampered.verdict is Verdict.FAILED and first is not None and first.path.startswith("receipts.jsonl")
-    yield Row(f"flip one byte in a copy ({place})", "offline", "FAILED", found, "", right)
+    there = next((f for f in tampered.findings if f.path.startswith(f"receipts.jsonl:{line}.")), None)
+    found = _joined(str(tampered.verdict), f"{there.reason} at {there.path}" if there else "")
+    right = tampered.verdict is Verdict.FAILED and there is not None
+    yield Row(f"flip one byte in a copy (line {line})", "offline", f"FAILED in line {line}", found, "", right)
 
 
 def _witness(stage: Stage, allowed: int) -> Row:
@@ -139,14 +139,14 @@ def _receipts_named(bundle: Path, stage: Stage, calls: list[Row]) -> Row:
     )
 
 
-def _flip_a_byte(journal: Path) -> str:
-    """Change one digit of a token count in the middle of the journal; returns where."""
+def _flip_a_byte(journal: Path) -> int:
+    """Change one digit of a token count in the middle of the journal; returns the number of the line."""
     content = bytearray(journal.read_bytes())
     at = content.index(b'"tokens_input":', len(content) // 3) + len(b'"tokens_input":')
     content[at] ^= 0x01  # a digit becomes its neighbour, so the line still is JSON
     journal.chmod(0o600)
     journal.write_bytes(content)
-    return f"line {content.count(b'\n', 0, at) + 1}"
+    return content.count(b"\n", 0, at) + 1
 
 
 # -- the screen ----------------------------------------------------------------------------------------------------

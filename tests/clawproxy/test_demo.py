@@ -1,0 +1,36 @@
+"""The demo, as a newcomer runs it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from .command_line import one_line, run_cli, spawn_cli
+
+
+@pytest.mark.slow
+def test_the_demo_tells_the_whole_story_and_its_bundle_verifies_afterwards(tmp_path: Path) -> None:
+    done = spawn_cli("demo", "--json", "--dir", tmp_path / "demo")
+    told = json.loads(done.out)
+    assert [step["step"] for step in told["steps"] if not step["ok"]] == []
+    assert done.code == 0
+    assert len(told["steps"]) == 16
+    bundle, trust = told["bundle"], tmp_path / "demo" / "trust.json"
+    assert run_cli("verify", bundle, "--trust", trust).code == 0
+    assert run_cli("verify", tmp_path / "demo" / "tampered", "--trust", trust).code == 1
+    for step in told["steps"][:12]:
+        in_job = step["receipt_id"] in Path(bundle, "receipts.jsonl").read_text()
+        assert (run_cli("explain", bundle, step["receipt_id"], "--trust", trust).code == 0) is in_job
+    again = spawn_cli("demo", "--dir", tmp_path / "demo")
+    assert again.code == 0
+    assert "16 of 16 steps" in again.out
+
+
+def test_a_directory_that_is_not_the_demos_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "mine.txt").write_text("keep")
+    done = run_cli("demo", "--dir", tmp_path)
+    assert done.code == 2
+    assert "not from an earlier demo" in one_line(done)
+    assert (tmp_path / "mine.txt").read_text() == "keep"
