@@ -70,6 +70,8 @@ PRINTS: dict[str, str] = {
     "proxy/layers/http/_http2.py:Http2Connection.handle_h2_event": "c17358143426d6ef",
     "proxy/mode_servers.py:ProxyConnectionHandler.handle_hook": "4965f5b1ba3480b5",
     "proxy/mode_servers.py:ServerInstance.handle_stream": "8eef6142bdf42efb",
+    "proxy/server.py:ConnectionHandler.drain_writers": "74fb00027fdbebca",
+    "proxy/server.py:TimeoutWatchdog.disarm": "647a473818662b57",
     "proxy/server.py:ConnectionHandler.close_connection": "f8d8203c16b023c1",
     "proxy/server.py:ConnectionHandler.handle_client": "8206038522df96dd",
     "proxy/server.py:ConnectionHandler.handle_connection": "9a45c473e42e9d13",

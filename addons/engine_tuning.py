@@ -14,18 +14,19 @@ from dataclasses import dataclass
 from typing import Any
 
 from mitmproxy import http
-from mitmproxy.connection import Connection
 from mitmproxy.proxy import commands, events, server
 from mitmproxy.utils import asyncio_utils
 
 from .engine_checks import moved_functions
 from .engine_prints import PRINTS
+from .guard import Dispatch
 from .http1_guards import where
 
 log = logging.getLogger("clawproxy.engine")
 
 _SERVER = "proxy/server.py:ConnectionHandler."
 _STOCK_SERVER_EVENT = server.ConnectionHandler.server_event
+_STOCK_DRAIN = server.ConnectionHandler.drain_writers
 _STOCK_POST_INIT = http.MessageData.__post_init__
 
 _tasks: set[asyncio.Task[None]] = set()
@@ -50,39 +51,49 @@ async def _server_event(self: server.ConnectionHandler, event: events.Event) -> 
     hooks, opens and closes is kept. A crash closes the client's connection (mitmproxy only logs it)."""
     async with self._server_event_lock:  # and no await in here
         self.timeout_watchdog.register_activity()  # type: ignore[no-untyped-call]
-        pending: dict[Connection, list[bytes]] = {}
+        pending: list[commands.SendData] = []
+        todo = [event]  # grows by the completions of hooks that were done at once
         try:
-            for command in self.layer.handle_event(event):
-                if isinstance(command, commands.SendData):
-                    if command.connection in pending:
-                        pending[command.connection].append(command.data)
+            for current in todo:
+                for command in self.layer.handle_event(current):
+                    if isinstance(command, commands.SendData):
+                        pending.append(command)
+                    elif isinstance(command, commands.Log):
+                        self.log(command.message, command.level)
                     else:
-                        pending[command.connection] = [command.data]
-                elif isinstance(command, commands.Log):
-                    self.log(command.message, command.level)
-                else:
-                    if pending:
-                        _write(self, pending)
-                    _obey(self, command)
+                        if pending:
+                            _write(self, pending)
+                        if _obey(self, command) and command.blocking:
+                            assert isinstance(command, commands.StartHook)
+                            todo.append(events.HookCompleted(command))
         except Exception as err:
             log.error("the proxy layers failed: %s", where(err))
             if self.client in self.transports:
                 self.close_connection(self.client)
-        _write(self, pending)
+        if pending:
+            _write(self, pending)
 
 
-def _write(self: server.ConnectionHandler, pending: dict[Connection, list[bytes]]) -> None:
-    for connection, pieces in pending.items():
+def _write(self: server.ConnectionHandler, pending: list[commands.SendData]) -> None:
+    """Send what has gathered, in order, joined where neighbours go the same way."""
+    at = 0
+    while at < len(pending):
+        connection, pieces = pending[at].connection, [pending[at].data]
+        at += 1
+        while at < len(pending) and pending[at].connection is connection:
+            pieces.append(pending[at].data)
+            at += 1
         transport = self.transports.get(connection)
         if transport is not None and transport.writer is not None and not transport.writer.is_closing():
             transport.writer.write(pieces[0] if len(pieces) == 1 else b"".join(pieces))
     pending.clear()
 
 
-def _obey(self: server.ConnectionHandler, command: commands.Command) -> None:
+def _obey(self: server.ConnectionHandler, command: commands.Command) -> bool:
+    """Do what a layer asks for. True for a hook that is over already."""
     if isinstance(command, commands.StartHook):
-        _spawn(self.hook_task(command))
-    elif isinstance(command, commands.RequestWakeup):
+        return _start_hook(self, command)
+    if isinstance(command, commands.RequestWakeup):
         _wake_later(self, command)
     elif isinstance(command, commands.OpenConnection):
         assert command.connection not in self.transports
@@ -99,6 +110,28 @@ def _obey(self: server.ConnectionHandler, command: commands.Command) -> None:
             self.close_connection(command.connection, half)
     else:
         raise TypeError(f"unexpected command: {type(command).__name__}")
+    return False
+
+
+def _start_hook(self: server.ConnectionHandler, command: commands.StartHook) -> bool:
+    dispatch = getattr(self.master.addons.handle_lifecycle, "__self__", None) if _hooks_in_place else None  # type: ignore[attr-defined]
+    if not isinstance(dispatch, Dispatch):
+        _spawn(self.hook_task(command))
+        return False
+    rest = dispatch.begin(command)
+    if rest is None:
+        return True
+    _spawn(_finish_hook(self, command, rest))
+    return False
+
+
+async def _finish_hook(
+    self: server.ConnectionHandler, command: commands.StartHook, rest: Coroutine[Any, Any, None]
+) -> None:
+    with self.timeout_watchdog.disarm():
+        await rest
+    if command.blocking:
+        await self.server_event(events.HookCompleted(command))
 
 
 def _spawn(coroutine: Coroutine[Any, Any, None]) -> None:
@@ -127,6 +160,40 @@ def _stock_server_event() -> None:
     server.ConnectionHandler.server_event = _STOCK_SERVER_EVENT  # type: ignore[method-assign]
 
 
+# -- hooks in place (as part of _server_event), drains only where something waits ---------------------------------
+
+_hooks_in_place = False
+
+
+def _set_hooks_in_place() -> None:
+    global _hooks_in_place
+    _hooks_in_place = True
+
+
+def _stock_hooks() -> None:
+    global _hooks_in_place
+    _hooks_in_place = False
+
+
+async def _drain_writers(self: server.ConnectionHandler) -> None:
+    for transport in self.transports.values():
+        writer = transport.writer
+        if writer is None:
+            continue
+        stream = getattr(writer, "transport", None)
+        if stream is None or stream.is_closing() or stream.get_write_buffer_size() > 0:
+            await _STOCK_DRAIN(self)  # type: ignore[no-untyped-call]
+            return
+
+
+def _set_drain() -> None:
+    server.ConnectionHandler.drain_writers = _drain_writers  # type: ignore[method-assign]
+
+
+def _stock_drain() -> None:
+    server.ConnectionHandler.drain_writers = _STOCK_DRAIN  # type: ignore[method-assign]
+
+
 # -- no type check per message -------------------------------------------------------------------------------------
 
 
@@ -152,6 +219,25 @@ PATCHES = (
         ),
         _set_server_event,
         _stock_server_event,
+    ),
+    Patch(
+        "hooks_in_place",
+        "mitmproxy starts a task for each hook; most of ours return at once, and then need none",
+        (
+            _SERVER + "server_event",
+            _SERVER + "hook_task",
+            "proxy/mode_servers.py:ProxyConnectionHandler.handle_hook",
+            "proxy/server.py:TimeoutWatchdog.disarm",
+        ),
+        _set_hooks_in_place,
+        _stock_hooks,
+    ),
+    Patch(
+        "idle_drains",
+        "mitmproxy waits for every writer of a connection after every read; mostly there is nothing to wait for",
+        (_SERVER + "drain_writers",),
+        _set_drain,
+        _stock_drain,
     ),
     Patch(
         "no_type_check",

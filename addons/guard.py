@@ -29,7 +29,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from types import ModuleType
 from typing import Any
 
@@ -92,7 +92,7 @@ class Dispatch:
     def __init__(self, addons: Sequence[object], *, hook_timeout_s: float) -> None:
         self._hook_timeout_s = hook_timeout_s
         self.running = 0
-        """Hooks that have not returned yet."""
+        """Hooks that are being waited for."""
         everything = list(addonmanager.traverse(addons))  # type: ignore[no-untyped-call]
         self._proxyserver = next((addon for addon in everything if isinstance(addon, Proxyserver)), None)
         self._told_of_faults = _methods(everything, "hook_fault")
@@ -105,27 +105,51 @@ class Dispatch:
             if len(fields) == 1:
                 self._table[name] = (fields[0], methods)
 
-    def handles(self, name: str) -> bool:
-        """Whether any addon listens to this hook."""
-        return bool(self._table.get(name, _NOBODY)[1])
-
     async def handle_lifecycle(self, event: hooks.Hook) -> None:
         """Call every addon's method for this hook; see the module's docstring for faults. Raises nothing."""
+        rest = self.begin(event)
+        if rest is not None:
+            await rest
+
+    def begin(self, event: hooks.Hook) -> Coroutine[Any, Any, None] | None:
+        """``handle_lifecycle`` as far as it goes without waiting; what is left to await, if anything."""
         name = event.name
         field, methods = self._table.get(name, _NOBODY)
-        if not methods:
-            return
-        data = getattr(event, field)
-        self.running += 1
-        for method in methods:
+        data = getattr(event, field) if methods else None
+        for place, method in enumerate(methods):
             try:
                 outcome = method(data)
+            except BaseException as err:
+                return self._rest(name, methods[place:], data, fault=err)
+            if outcome is not None and inspect.isawaitable(outcome):
+                return self._rest(name, methods[place:], data, outcome=outcome)
+        return data.wait_for_resume() if getattr(data, "intercepted", False) else None  # type: ignore[union-attr]
+
+    async def _rest(
+        self,
+        name: str,
+        methods: Sequence[Callable[..., Any]],
+        data: object,
+        *,
+        outcome: Any = None,
+        fault: BaseException | None = None,
+    ) -> None:
+        """What ``begin`` could not finish. The first of ``methods`` was called: with this outcome, or this fault."""
+        self.running += 1
+        for place, method in enumerate(methods):
+            try:
+                if place > 0:
+                    outcome = method(data)
+                elif fault is not None:
+                    raise fault
                 if outcome is not None and inspect.isawaitable(outcome):
                     await self._bounded(name, outcome)
             except BaseException as err:  # a cancelled hook would leave its flow hanging for ever
                 await self._fault(name, method, data, err)
                 if name not in _TOLD_ANYWAY:
                     break
+        if isinstance(data, Flow) and data.intercepted:
+            await data.wait_for_resume()  # type: ignore[no-untyped-call]
         self.running -= 1
 
     async def _bounded(self, name: str, outcome: Awaitable[object]) -> None:

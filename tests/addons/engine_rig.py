@@ -216,13 +216,14 @@ async def rig(
     script: Script,
     *,
     modes: tuple[str, ...] = ("reverse:http://127.0.0.1:9@127.0.0.1:0",),
+    addons: tuple[object, ...] = (),
     **options: Any,
 ) -> AsyncIterator[Rig]:
     upstream = Upstream(script)
     server = await asyncio.start_server(upstream.serve, "127.0.0.1", 0)
     gate = Gate(server.sockets[0].getsockname()[:2])
     options = {"max_body_bytes": 1 << 20, "hook_timeout_s": 0.5, "end_deadline_s": 2.0} | options
-    master = GatewayMaster.build(EngineOptions(modes=modes, confdir=tmp_path, **options), [gate])
+    master = GatewayMaster.build(EngineOptions(modes=modes, confdir=tmp_path, **options), [*addons, gate])
     await master.start()
     try:
         yield Rig(gate, upstream, master)
