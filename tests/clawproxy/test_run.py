@@ -59,6 +59,7 @@ def state(tmp_path: Path, provider: Provider) -> Path:
     return root
 
 
+@pytest.mark.slow
 def test_an_sdk_program_runs_sealed_and_verified_and_its_exit_code_is_passed_on(
     state: Path, provider: Provider
 ) -> None:
@@ -109,6 +110,7 @@ def test_a_signal_is_passed_on_and_the_job_is_sealed(state: Path) -> None:
     assert "VERIFIED" in rest
 
 
+@pytest.mark.slow
 @pytest.mark.slow
 def test_it_uses_the_gateway_that_runs_already(state: Path) -> None:
     run_cli("keys", "new", "receipt", "token", "policy", state=state)
