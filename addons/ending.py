@@ -96,13 +96,15 @@ class Ending:
     # -- receipts --------------------------------------------------------------------------------------------------
 
     async def attest(self, call: Call, outcome: Outcome) -> None:
-        """Sign and append the receipt; durable on return, or the error is raised and the call is not released."""
+        """Sign and append the receipt; durable on return, or the error is raised and the call is not released.
+
+        Every caller is bounded: a step by the steps' time-out, a hook by the dispatcher's.
+        """
         if call.recorded or call.job is None or call.intended is None:
             return
         call.recorded = True
         call.outcome = outcome
-        async with asyncio.timeout(self._timeout_s):
-            call.envelope = await call.job.attest(call.intended, self._end_of(call, outcome))
+        call.envelope = await call.job.attest(call.intended, self._end_of(call, outcome))
 
     def attest_late(self, call: Call, intending: asyncio.Future[Intended]) -> None:
         """An intent whose step ran out of time may still become durable: then it gets its receipt, no denial."""

@@ -26,7 +26,7 @@ from ..tokens.reasons import REASONS, Refusal
 from .call import Call
 from .connections import Connections
 from .ending import Ending
-from .http_stream import Hold, Watch
+from .http_stream import CUT, Hold, Watch
 
 log = logging.getLogger("clawproxy.gate")
 
@@ -271,6 +271,8 @@ def outcome_of(message: str) -> Outcome:
         return Outcome.CLIENT_GONE
     if "killed" in text:
         return Outcome.STOPPED
+    if text.startswith(CUT):
+        return Outcome.FAULT
     return Outcome.UPSTREAM_FAILED
 
 

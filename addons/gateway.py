@@ -146,6 +146,13 @@ class Gateway:
         state = self.settings.state_dir
         key = await asyncio.to_thread(load_key, state / "keys" / "token.pem", Role.TOKEN)
         policy = await self._pinner.policy_of(policy_hash_b64u)
+        if policy.demands:
+            raise ClawproxyError(
+                "WPC_UNENFORCEABLE",
+                "the contract demands what this gateway cannot enforce yet",
+                got=", ".join(demand.field for demand in policy.demands),
+                remedy="take the fields out and sign again, or use a version that enforces them",
+            )
         life_s = min(ttl_s or DEFAULT_TTL_S, policy.max_ttl_s)
         limits = self.settings.gateway
         opened = await asyncio.to_thread(

@@ -157,6 +157,8 @@ class LiveSteps:
     async def pin(self, call: Call) -> Refusal | None:
         """The contract with the pinned hash, signed by a trusted reviewer; and the job, opened under it."""
         assert call.grant is not None
+        if "spend_cap" in call.grant.claims:
+            return Refusal("TOKEN_UNENFORCEABLE", "claim spend_cap", "spending is not metered by this gateway yet")
         stated = call.flow.request.headers.get("x-policy-hash")
         if stated is not None and stated != call.grant.policy_hash_b64u:
             return Refusal("POLICY_HASH_MISMATCH", "X-Policy-Hash", "the header names another contract than the token")

@@ -1,8 +1,7 @@
 """Taps: they hash and read an answer while it passes, and hold its end until the receipt is durable (``holds.Tap``).
 
 ``SseTap`` lets whole events pass and holds everything from the provider's terminal event on. A chunk that ends with an
-event and holds nothing for the reader passes after one scan (docs/architecture.md, step 10). ``BodyTap`` is for bodies
-that are too large to be held whole: all but the last bytes pass.
+event and holds nothing for the reader passes after one scan (docs/architecture.md, step 10).
 
 An event is what the event-stream format says (WHATWG HTML, 9.2): lines end with LF, CRLF or CR, a blank line ends an
 event, ``data`` lines are joined. How the bytes are split into chunks makes no difference to what leaves, what is held
@@ -38,20 +37,35 @@ _LONGEST_PARTIAL = 2
 """A blank line of which only CRLF has arrived."""
 
 
-class _Seen:
-    """What a tap saw: size, hash and time of the first byte, in milliseconds since the start of the call."""
+class SseTap:
+    """The tap of an event stream. ``secret`` is the credential that was sent upstream.
+
+    ``seen_bytes`` and ``first_byte_ms`` (milliseconds since the start of the call) say what came from upstream.
+    """
 
     def __init__(
-        self, flow: http.HTTPFlow, secret: bytes, started_ms: int, clock_ms: Callable[[], int], *, cap_bytes: int
+        self,
+        flow: http.HTTPFlow,
+        reader: ResponseReader,
+        secret: bytes,
+        started_ms: int,
+        clock_ms: Callable[[], int],
+        *,
+        cap_bytes: int = MAX_EVENT_BYTES,
     ) -> None:
         self.seen_bytes = 0
         self.first_byte_ms: int | None = None
         self._flow = flow
+        self._reader = reader
         self._secret = secret
         self._started_ms = started_ms
         self._clock_ms = clock_ms
         self._cap_bytes = cap_bytes
         self._hash = hashlib.sha256()
+        self._carry = bytearray()  # the start of an event whose end has not arrived
+        self._searched = 0  # so many bytes of it hold no blank line
+        self._held = False
+        self._late_bytes = 0
 
     @property
     def digest_b64u(self) -> str:
@@ -67,27 +81,6 @@ class _Seen:
     def _too_large(self, what: str) -> ClawproxyError:
         expected = f"at most {self._cap_bytes} bytes"
         return ClawproxyError("GATEWAY_FAULT", f"{what} of the provider's stream is too large", expected=expected)
-
-
-class SseTap(_Seen):
-    """The tap of an event stream. ``secret`` is the credential that was sent upstream."""
-
-    def __init__(
-        self,
-        flow: http.HTTPFlow,
-        reader: ResponseReader,
-        secret: bytes,
-        started_ms: int,
-        clock_ms: Callable[[], int],
-        *,
-        cap_bytes: int = MAX_EVENT_BYTES,
-    ) -> None:
-        super().__init__(flow, secret, started_ms, clock_ms, cap_bytes=cap_bytes)
-        self._reader = reader
-        self._carry = bytearray()  # the start of an event whose end has not arrived
-        self._searched = 0  # so many bytes of it hold no blank line
-        self._held = False
-        self._late_bytes = 0
 
     def feed(self, data: bytes) -> bytes | Hold:
         """See ``holds.Tap``. Raises ``ClawproxyError`` when an event is too large."""
@@ -162,28 +155,3 @@ class SseTap(_Seen):
         if self._late_bytes > self._cap_bytes:
             raise self._too_large("what follows the end")
         return self._redacted(data)
-
-
-class BodyTap(_Seen):
-    """The tap of a large body that is no event stream: keeps back its last bytes, at least one, and as many as the
-    credential has, so that an echo is found across chunks."""
-
-    def __init__(self, flow: http.HTTPFlow, secret: bytes, started_ms: int, clock_ms: Callable[[], int]) -> None:
-        super().__init__(flow, secret, started_ms, clock_ms, cap_bytes=0)
-        self._kept = b""
-
-    def feed(self, data: bytes) -> bytes:
-        """See ``holds.Tap``."""
-        self._hash.update(data)
-        self.seen_bytes += len(data)
-        if self.first_byte_ms is None:
-            self._first()
-        whole = self._redacted(self._kept + data)
-        cut = max(0, len(whole) - max(1, len(self._secret)))
-        self._kept = whole[cut:]
-        return whole[:cut]
-
-    def close(self) -> tuple[bytes, bytes]:
-        """The body is whole; its last bytes are held."""
-        held, self._kept = self._kept, b""
-        return b"", held

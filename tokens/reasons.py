@@ -101,6 +101,7 @@ _ROWS = (
     Reason("WPC_SIGNATURE_INVALID", "pin", 403, "the contract's signature is not the signer's", "sign the contract again with: clawproxy contract sign"),
     Reason("WPC_INVALID", "pin", 403, "the contract does not say what a contract may say", "see: clawproxy contract check"),
     Reason("WPC_UNENFORCEABLE", "pin", 403, "the contract demands something that this gateway cannot enforce yet", "take the field out and sign again, or use a version that enforces it"),
+    Reason("TOKEN_UNENFORCEABLE", "pin", 403, "the CST sets a limit that this gateway cannot enforce yet", "mint it without that limit"),
     Reason("TOKEN_TTL_TOO_LONG", "pin", 403, "the CST lives longer than its contract allows", "mint it with a shorter --ttl"),
     # read
     Reason("REQUEST_TOO_LARGE", "read", 413, "the request is larger than the gateway inspects", "send less, or raise gateway.max_body_bytes"),

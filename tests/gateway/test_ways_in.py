@@ -185,6 +185,7 @@ async def test_a_refusal_names_step_reason_and_remedy_and_nothing_leaves(
         ({"policy_hash_b64u": None}, "POLICY_REQUIRED"),
         ({"scope": ["clawproxy:call:anthropic"]}, "TOKEN_INSUFFICIENT_SCOPE"),
         ({"ttl_s": 3600}, "TOKEN_TTL_TOO_LONG"),
+        ({"spend_cap": 1}, "TOKEN_UNENFORCEABLE"),
         ({"key": SigningKey.generate(Role.TOKEN)}, "TOKEN_UNKNOWN_KID"),
     ],
 )
