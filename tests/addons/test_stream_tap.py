@@ -42,7 +42,7 @@ def tap_of(name: str, secret: bytes = b"", **more: Any) -> SseTap:
     return SseTap(FLOW, FORMATS[name].new_reader(), secret, 1_000, Clock(), **more)
 
 
-def run(tap: SseTap | chunks: list[bytes]) -> tuple[bytes, bytes]:
+def run(tap: SseTap, chunks: list[bytes]) -> tuple[bytes, bytes]:
     """What left before the end, and what was held at the end; as the seam plays it."""
     left, hold = b"", None
     for chunk in chunks:
