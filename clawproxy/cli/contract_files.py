@@ -7,7 +7,7 @@ import os
 from enum import StrEnum
 from pathlib import Path
 
-from ..policies.contract import ENVELOPE_TYPE, document_in, open_contract
+from ..policies.contract import ENVELOPE_TYPE, document_in, hash_contract, open_contract
 from ..tokens.canonical import JsonObject, jcs_bytes, parse_json_object
 from ..tokens.digests import is_sha256_b64u
 from ..tokens.errors import ClawproxyError
@@ -60,11 +60,14 @@ def signed_files(state: StateDir) -> list[tuple[Path, JsonObject]]:
 def find_signed(reference: str, state: StateDir) -> JsonObject:
     """The signed contract that ``reference`` means: a file, or the hash of one in ``contracts/``.
 
+    The file of a document that was signed into ``contracts/`` does as well.
     Its own signature is checked; whether the signer is trusted is the gateway's to say. Raises ``ClawproxyError``
     (WPC_NOT_FOUND, WPC_UNSIGNED, or why it does not open).
     """
     envelope = _read_reference(reference, state)
     if envelope.get("envelope_type") != ENVELOPE_TYPE:
+        envelope = _by_hash(hash_contract(envelope), state) or {}
+    if not envelope:
         raise ClawproxyError(
             "WPC_UNSIGNED",
             "this contract is not signed",
@@ -80,8 +83,14 @@ def find_signed(reference: str, state: StateDir) -> JsonObject:
 
 def _read_reference(reference: str, state: StateDir) -> JsonObject:
     if is_sha256_b64u(reference) and not Path(reference).exists():
-        for _, envelope in signed_files(state):
-            if envelope.get("payload_hash_b64u") == reference:
-                return envelope
-        raise ClawproxyError("WPC_NOT_FOUND", "no contract with this hash", where=str(state.contracts), got=reference)
+        found = _by_hash(reference, state)
+        if found is None:
+            raise ClawproxyError(
+                "WPC_NOT_FOUND", "no contract with this hash", where=str(state.contracts), got=reference
+            )
+        return found
     return read_json_file(Path(reference))
+
+
+def _by_hash(policy_hash: str, state: StateDir) -> JsonObject | None:
+    return next((e for _, e in signed_files(state) if e.get("payload_hash_b64u") == policy_hash), None)

@@ -70,7 +70,7 @@ def test_a_contract_with_one_wrong_field_names_it(
 
 def test_a_contract_that_is_not_signed_is_not_opened(state: Path, tmp_path: Path) -> None:
     file = tmp_path / "contract.json"
-    file.write_text(run_cli("contract", "new", "sdk").out)
+    file.write_text(run_cli("contract", "new", "codex").out)
     line = one_line(run_cli("job", "open", "--contract", file, state=state))
     assert "clawproxy contract sign" in line
 

@@ -105,6 +105,14 @@ def test_hash_sign_and_show_agree(state: Path, contract_hash: str, tmp_path: Pat
     assert run_cli("contract", "hash", stored).out.strip() == contract_hash
 
 
+def test_the_file_of_a_contract_that_was_signed_names_the_signed_one(
+    state: Path, contract_hash: str, tmp_path: Path
+) -> None:
+    opened = run_cli("job", "open", "--contract", tmp_path / "contract.json", "--job", "j", state=state)
+    assert opened.code == 0
+    assert json.loads(run_cli("job", "show", "j", "--json", state=state).out)["policy_hash_b64u"] == contract_hash
+
+
 def test_show_refuses_a_contract_whose_signature_does_not_hold(state: Path, contract_hash: str) -> None:
     stored = state / "contracts" / f"{contract_hash}.json"
     envelope = json.loads(stored.read_bytes())
