@@ -340,7 +340,7 @@ class JobSeen:
     def _take_recovery(self, entry: Entry) -> None:
         payload, path = entry.payload, join(entry.path, "body.payload")
         if payload["segment"] != len(self.segments):
-            raise Fault("J31", "RECORD_OUT_OF_PLACE", join(path, "segment"), f"expected {len(self.segments)}")
+            raise Fault("J40", "RECORD_OUT_OF_PLACE", join(path, "segment"), f"expected {len(self.segments)}")
         for n, receipt_id in enumerate(payload["open_calls"]):
             call = self.open_calls.pop(receipt_id, None)
             if call is None:

@@ -75,10 +75,11 @@ class Forge:
     policy_key: SigningKey = POLICY_KEY
     records: list[dict[str, Any]] = field(default_factory=list)
     torn: dict[str, bytes] = field(default_factory=dict)
+    leave_out: set[str] = field(default_factory=set)
     facts_over: dict[str, Any] = field(default_factory=dict)
     meddle: dict[str, Meddler] = field(default_factory=dict)
     """Stage -> what to do to the object then: ``event``, ``payload``, ``envelope``, ``record`` (with the record's
-    number), ``bundle`` (payload), ``manifest``, ``seal`` (payload), ``seal_envelope`` (with 0)."""
+    number), ``bundle`` (payload), ``bundle_envelope``, ``manifest``, ``seal`` (payload), ``seal_envelope`` (with 0)."""
 
     def __post_init__(self) -> None:
         self.contract = sign_contract(CONTRACT_DOCUMENT, self.policy_key, timestamp(START_MS))
@@ -257,7 +258,8 @@ class Forge:
             if facts["agent_did"] != facts["job_did"] or (part.harness_bound and not part.receipts):
                 continue
             name = "proof_bundle.json" if number == 1 else f"proof_bundle.{number:04d}.json"
-            files[name] = jcs_bytes(self._bundle(number, part, facts, state, last))
+            if name not in self.leave_out:
+                files[name] = jcs_bytes(self._bundle(number, part, facts, state, last))
         manifest = {
             "entries": [
                 {
@@ -384,7 +386,9 @@ class Forge:
         }
         payload = copy.deepcopy(payload)
         self._at("bundle", number, payload)
-        return build_envelope("proof_bundle", payload, self.job_key, at)
+        envelope = build_envelope("proof_bundle", payload, self.job_key, at)
+        self._at("bundle_envelope", number, envelope)
+        return envelope
 
 
 @dataclass

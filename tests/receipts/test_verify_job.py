@@ -14,7 +14,7 @@ from clawproxy.receipts.report import Finding, Report, Verdict
 from clawproxy.receipts.verify_job import verify_job
 from clawproxy.tokens.canonical import jcs_bytes
 from clawproxy.tokens.digests import sha256_b64u
-from clawproxy.tokens.keys import Role
+from clawproxy.tokens.keys import Role, SigningKey
 from clawproxy.tokens.trust import Trust, TrustedKey, build_trust
 
 from .forge import (
@@ -82,6 +82,16 @@ def test_segments_roll_and_each_has_its_proof_bundle() -> None:
     report = verify_job(files, trust())
     assert (report.verdict, report.counts["segments"]) == (Verdict.VERIFIED, 2)
     assert {name for name in files if name.startswith("proof")} == {"proof_bundle.json", "proof_bundle.0002.json"}
+
+
+def test_a_segment_that_names_another_before_it_fails() -> None:
+    forge = Forge()
+    forge.open()
+    forge.segment += 1
+    forge.event("segment_opened", {"head_b64u": "x", "previous_event_hash_b64u": "y", "previous_run_id": "z"})
+    forge.end()
+    report = verify_job(forge.files(), trust())
+    assert (deciding(report).rule, report.reason) == ("J32", "EVENT_OUT_OF_PLACE")
 
 
 def test_receipts_bound_to_a_harness_verify_and_stay_out_of_the_proof_bundle() -> None:
@@ -193,7 +203,8 @@ def test_a_torn_tail_after_the_end_of_the_job_fails() -> None:
 def test_a_torn_file_that_no_record_names_is_a_gap_until_the_end_and_a_failure_after() -> None:
     forge = Forge(sealed=False, torn={"torn/9.0": b"x"})
     forge.open()
-    assert verify_job(forge.files(), trust()).verdict is Verdict.INCOMPLETE
+    report = verify_job(forge.files(), trust())
+    assert (report.verdict, report.reason, deciding(report).path) == (Verdict.INCOMPLETE, "TORN_TAIL", "torn/9.0")
     forge.end()
     forge.sealed = True
     report = verify_job(forge.files(), trust())
@@ -308,6 +319,14 @@ def _set(*path: str, to: Any) -> Callable[[dict[str, Any]], None]:
     return change
 
 
+def _resign(key: SigningKey) -> Callable[[dict[str, Any]], None]:
+    def change(envelope: dict[str, Any]) -> None:
+        message = envelope["payload_hash_b64u"].encode()
+        envelope |= {"signer_did": key.did, "signature_b64u": key.sign_b64u(message)}
+
+    return change
+
+
 def _drop(number: int) -> Callable[[Forge], None]:
     def apply(forge: Forge) -> None:
         forge.records.pop(number)
@@ -343,6 +362,28 @@ def _overfull(forge: Forge) -> None:
     calls = [forge.intend(10 + n) for n in range(899)]
     made = [forge.records.pop() for _ in calls]
     forge.records[-1:-1] = reversed(made)
+
+
+def _overfull_of_events(forge: Forge) -> None:
+    made = [forge.event("stopped", {"n": n}) for n in range(987)]
+    events = [forge.records.pop() for _ in made]
+    for event in events:
+        event["payload"]["timestamp"] = forge.records[-2]["payload"]["timestamp"]
+    forge.records[-1:-1] = events
+
+
+def _without_token_hash(forge: Forge) -> dict[str, Any]:
+    authority = forge.authority()
+    del authority["token"]["token_hash_hex"]
+    return authority
+
+
+def _torn(content: bytes) -> dict[str, Any]:
+    return {"path": "torn/1.0", "sha256_b64u": sha256_b64u(content), "size_bytes": len(content)}
+
+
+def _recover_x(forge: Forge) -> int:
+    return forge.recover([], [_torn(b"x")])
 
 
 def _renumber_receipts(forge: Forge) -> None:
@@ -383,6 +424,29 @@ BROKEN: dict[str, tuple[Callable[[Forge], Any], str, str]] = {
         _stage("seal_envelope", 0, _set("expires_at", to="2030-01-01T00:00:00.000Z")),
         "J10",
         "SCHEMA_VALIDATION_FAILED",
+    ),
+    "seal signed by a stranger": (_stage("seal_envelope", 0, _resign(STRANGER_KEY)), "J12", "CLAIM_NOT_FOUND"),
+    "seal signed by the job key": (_stage("seal_envelope", 0, _resign(JOB_KEY)), "J12", "CLAIM_NOT_FOUND"),
+    "seal with a signature of something else": (
+        _stage("seal_envelope", 0, _set("signature_b64u", to=RECEIPT_KEY.sign_b64u(b"something else"))),
+        "J12",
+        "SIGNATURE_INVALID",
+    ),
+    "seal with another payload hash": (
+        _stage("seal_envelope", 0, _set("payload_hash_b64u", to=sha256_b64u(b"x"))),
+        "J12",
+        "HASH_MISMATCH",
+    ),
+    "seal of another manifest": (
+        _stage("seal", 0, _set("manifest_sha256_b64u", to=sha256_b64u(b"x"))),
+        "J14",
+        "HASH_MISMATCH",
+    ),
+    "manifest with a member more": (_stage("manifest", 0, _set("x", to=1)), "J15", "SCHEMA_VALIDATION_FAILED"),
+    "manifest with a file that is not there": (
+        _stage("manifest", 0, lambda manifest: manifest["entries"].append({**manifest["entries"][0], "path": "z"})),
+        "J16",
+        "FILE_MISSING",
     ),
     "manifest out of order": (
         _stage("manifest", 0, lambda manifest: manifest["entries"].reverse()),
@@ -485,6 +549,13 @@ BROKEN: dict[str, tuple[Callable[[Forge], Any], str, str]] = {
     ),
     "no opening": (_drop(0), "J32", "EVENT_OUT_OF_PLACE"),
     "opened twice": (_insert(1, lambda forge: forge.open()), "J32", "EVENT_OUT_OF_PLACE"),
+    "a denial before the opening": (_insert(0, lambda forge: forge.deny(55)), "J32", "EVENT_OUT_OF_PLACE"),
+    "a segment that follows no other": (
+        _insert(7, lambda forge: forge.event("segment_opened", {"head_b64u": "x"})),
+        "J31",
+        "RECORD_OUT_OF_PLACE",
+    ),
+    "an event in another segment": (_payload(_set("segment", to=2), INTENT), "J31", "RECORD_OUT_OF_PLACE"),
     "no end": (_drop(-1), "J32", "EVENT_OUT_OF_PLACE"),
     "a record after the end": (lambda forge: forge.deny(77), "J32", "EVENT_OUT_OF_PLACE"),
     "an end that counts wrong": (_payload(_set("detail", to={"counts": {}}), -1), "J32", "EVENT_OUT_OF_PLACE"),
@@ -499,6 +570,7 @@ BROKEN: dict[str, tuple[Callable[[Forge], Any], str, str]] = {
         "SCHEMA_VALIDATION_FAILED",
     ),
     "too many calls in a segment": (_overfull, "J33", "SEGMENT_OVERFULL"),
+    "too many events in a segment": (_overfull_of_events, "J33", "SEGMENT_OVERFULL"),
     # authority
     "a token of another job": (
         lambda forge: forge.records[0]["payload"].update(detail=forge.authority(mission_id="job-other")),
@@ -519,6 +591,27 @@ BROKEN: dict[str, tuple[Callable[[Forge], Any], str, str]] = {
         _payload(lambda payload: payload["detail"]["token"].update(scope=["*"]), 0),
         "J34",
         "TOKEN_SCOPE_HASH_MISMATCH",
+    ),
+    "an opening without authority": (_payload(_set("detail", to={}), 0), "J34", "SCHEMA_VALIDATION_FAILED"),
+    "an opening with a presenter of another type": (
+        _payload(_set("detail", "presenter", to=7), 0),
+        "J34",
+        "SCHEMA_VALIDATION_FAILED",
+    ),
+    "a token that has no hash": (
+        _payload(lambda payload: payload["detail"]["token"].update(token_hash_hex="x"), 0),
+        "J34",
+        "SCHEMA_VALIDATION_FAILED",
+    ),
+    "a token without scope": (
+        _payload(lambda payload: payload["detail"]["token"].update(scope=7), 0),
+        "J34",
+        "TOKEN_INVALID_CLAIMS",
+    ),
+    "a new authority without a token": (
+        _insert(3, lambda forge: forge.event("authority_changed", _without_token_hash(forge))),
+        "J34",
+        "SCHEMA_VALIDATION_FAILED",
     ),
     "a job that changes hands": (
         _insert(3, lambda forge: forge.event("authority_changed", {**forge.authority(), "presenter": "uid:0"})),
@@ -632,16 +725,44 @@ BROKEN: dict[str, tuple[Callable[[Forge], Any], str, str]] = {
         "J40",
         "RECOVERY_INVALID",
     ),
+    "recovery in another segment": (
+        _insert(7, lambda forge: forge.add("recovery", {"open_calls": [], "torn": [], "segment": 2})),
+        "J40",
+        "RECORD_OUT_OF_PLACE",
+    ),
+    "a torn file named twice": (
+        _insert(7, lambda forge: forge.recover([], [_torn(b"x"), _torn(b"x")])),
+        "J40",
+        "RECOVERY_INVALID",
+    ),
+    "a torn file with other bytes": (
+        lambda forge: (forge.torn.update({"torn/1.0": b"y"}), _insert(7, _recover_x)(forge)),
+        "J42",
+        "TORN_FILE_MISMATCH",
+    ),
     "a call without receipt in a sealed job": (_drop(6), "J41", "RECEIPT_MISSING"),
     "recovery that names a torn file that is not there": (
-        _insert(
-            7,
-            lambda forge: forge.recover([], [{"path": "torn/1.0", "sha256_b64u": sha256_b64u(b"x"), "size_bytes": 1}]),
-        ),
+        _insert(7, lambda forge: forge.recover([], [_torn(b"x")])),
         "J42",
         "TORN_FILE_MISMATCH",
     ),
     # proof bundles
+    "no proof bundle": (lambda forge: forge.leave_out.add("proof_bundle.json"), "J50", "FILE_MISSING"),
+    "a proof bundle that expires": (
+        _stage("bundle_envelope", 1, _set("expires_at", to="2031-01-01T00:00:00.000Z")),
+        "J51",
+        "SCHEMA_VALIDATION_FAILED",
+    ),
+    "a proof bundle signed by another key": (
+        _stage("bundle_envelope", 1, _resign(STRANGER_KEY)),
+        "J51",
+        "CLAIM_NOT_FOUND",
+    ),
+    "a proof bundle with a signature of something else": (
+        _stage("bundle_envelope", 1, _set("signature_b64u", to=JOB_KEY.sign_b64u(b"something else"))),
+        "P07",
+        "SIGNATURE_INVALID",
+    ),
     "a proof bundle without a receipt": (
         _stage("bundle", 1, lambda payload: payload["receipts"].pop()),
         "J52",
