@@ -5,6 +5,9 @@ PYTHON ?= python3
 UV     := .tools/boot/bin/uv
 BIN    := .venv/bin
 
+# the system's certificates, for networks that have an authority of their own
+export UV_SYSTEM_CERTS ?= 1
+
 .DEFAULT_GOAL := help
 .PHONY: help sync lint type test e2e bench demo docs wheel all lock clean
 

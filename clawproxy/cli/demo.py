@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import importlib.util
 import json
 import shutil
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated
@@ -49,19 +51,20 @@ def demo(
     json_: JsonFlag = False,
 ) -> None:
     """Start a provider stand-in and a gateway, let real SDK clients work through it, seal, verify, tamper, verify."""
-    try:
-        from .demo_agent import story
-    except ImportError as err:
-        raise ClawproxyError(
-            "DEMO_EXTRA", "the demo's agent needs a package", got=err.name, remedy="pip install 'clawproxy[demo]'"
-        ) from None
     started_s = time.monotonic()
+    for package in ("openai", "anthropic"):
+        if importlib.util.find_spec(package) is None:
+            raise ClawproxyError(
+                "DEMO_EXTRA", "the demo's agent needs a package", got=package, remedy="pip install 'clawproxy[demo]'"
+            )
     clear_directory(directory)
     rows: list[Row] = []
+    # the SDKs take seconds to import, and so does the gateway in its process: both at once
+    agent = ThreadPoolExecutor(1).submit(importlib.import_module, ".demo_agent", __package__)
     with set_up(directory) as stage:
         if not json_:
             note(f"contract {stage.policy_hash}, signed; job {stage.job.job_id} is open; the gateway listens")
-        for scene in story(stage):
+        for scene in agent.result().story(stage):
             seen = scene.play()
             ok = seen.outcome == scene.expected and bool(seen.receipt_id)
             rows.append(

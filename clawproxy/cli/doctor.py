@@ -64,19 +64,23 @@ def doctor(config: ConfigOption = None, state: StateOption = DEFAULT_STATE, json
 
 def examine(folder: StateDir, config: Path | None) -> Iterator[Symptom]:
     """Every check, in the order in which a person would repair things."""
+    from ..addons.settings import load_settings
+
     yield from _machine()
+    settings: Settings | None = None
+    try:
+        settings = load_settings(config, folder.root)
+    except ClawproxyError as err:
+        yield Symptom("fail", "configuration", err.one_line())
+    else:
+        yield Symptom("ok", "configuration", str(config or (folder.config if folder.config.exists() else "defaults")))
+        folder = StateDir(settings.state_dir)
     yield from _state(folder)
     if folder.root.is_dir():
         yield from _keys(folder)
         yield from _disk(folder.root)
-    try:
-        from ..addons.settings import load_settings
-
-        settings = load_settings(config, folder.root)
-    except ClawproxyError as err:
-        yield Symptom("fail", "configuration", err.one_line())
+    if settings is None:
         return
-    yield Symptom("ok", "configuration", str(config or (folder.config if folder.config.exists() else "defaults")))
     yield from _contracts(folder, settings)
     yield from _providers(settings)
     yield from _listeners(folder, settings)
@@ -199,6 +203,8 @@ def _contracts(folder: StateDir, settings: Settings) -> Iterator[Symptom]:
 def _providers(settings: Settings) -> Iterator[Symptom]:
     from ..addons.settings import read_secret
 
+    if settings.upstream_ca and not Path(settings.upstream_ca).is_file():
+        yield Symptom("fail", "upstream_ca", f"no file {settings.upstream_ca}", "correct the path, or take the key out")
     credentials = {name: section.credential for name, section in settings.providers.items() if section.credential}
     if not credentials:
         yield Symptom(

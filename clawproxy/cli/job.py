@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -40,9 +39,9 @@ def open_(
     """Open a job under a contract. Mint tokens for it with: clawproxy token mint --job ID."""
     from ..addons.settings import load_settings
 
-    folder = StateDir(state)
-    envelope = find_signed(contract, folder)
     settings = load_settings(config, state)
+    folder = StateDir(settings.state_dir)
+    envelope = find_signed(contract, folder)
     opened = create_job(
         folder.jobs,
         folder.job_keys,
@@ -136,9 +135,12 @@ def seal(
     job: JobArgument, config: ConfigOption = None, state: StateOption = DEFAULT_STATE, json_: JsonFlag = False
 ) -> None:
     """End a job and seal its bundle: through the running gateway, or directly when none runs."""
-    folder = StateDir(state)
+    from ..addons.settings import load_settings
+
+    settings = load_settings(config, state)
+    folder = StateDir(settings.state_dir)
     _facts(folder, job)
-    sealed = asyncio.run(_seal(folder, job, config))
+    sealed = asyncio.run(_seal(folder, job, settings.gateway.gateway_id))
     if json_:
         print_json(sealed)
     else:
@@ -146,7 +148,7 @@ def seal(
         note(f"sealed; check it with: clawproxy verify {sealed['directory']}")
 
 
-async def _seal(folder: StateDir, job: str, config: Path | None) -> JsonObject:
+async def _seal(folder: StateDir, job: str, gateway_id: str) -> JsonObject:
     from ..addons.admin import call_admin
 
     try:
@@ -154,11 +156,10 @@ async def _seal(folder: StateDir, job: str, config: Path | None) -> JsonObject:
     except ClawproxyError as err:
         if err.reason != "GATEWAY_NOT_RUNNING":
             raise
-    return await _seal_directly(folder, job, config)
+    return await _seal_directly(folder, job, gateway_id)
 
 
-async def _seal_directly(folder: StateDir, job: str, config: Path | None) -> JsonObject:
-    from ..addons.settings import load_settings
+async def _seal_directly(folder: StateDir, job: str, gateway_id: str) -> JsonObject:
     from ..receipts.jobs import JobBook
     from ..receipts.journal import Journal
 
@@ -167,7 +168,7 @@ async def _seal_directly(folder: StateDir, job: str, config: Path | None) -> Jso
         folder.jobs,
         journal,
         folder.load_key(Role.RECEIPT),
-        load_settings(config, folder.root).gateway.gateway_id,
+        gateway_id,
         folder.job_keys,
         lambda: time.time_ns() // 1_000_000,
     )

@@ -66,10 +66,10 @@ def run(
     from ..addons.settings import load_settings
 
     start_logging(verbose)
-    folder = StateDir(state)
+    settings = load_settings(config, state)
+    folder = StateDir(settings.state_dir)
     if made := folder.ensure_keys():
         note(f"made keys: {', '.join(made)} in {folder.keys}")
-    settings = load_settings(config, state)
     policy_hash = _choose_contract(contract, Path(command[0]).name, folder)
     raise typer.Exit(asyncio.run(_run(command, policy_hash, job or None, parse_duration_s(ttl), settings, folder)))
 

@@ -9,6 +9,8 @@ from typing import Annotated
 
 import typer
 
+from ..addons.settings import Settings, load_settings, signer_dids
+from ..policies.contract import document_in, parse_contract
 from ..receipts.job_facts import JobFacts, parse_job_facts
 from ..receipts.job_paths import JobPaths, is_job_id
 from ..tokens.canonical import JsonObject
@@ -20,11 +22,10 @@ from ..tokens.revocation import Revocations
 from ..tokens.verify import TokenVerifier, UnverifiedToken, parse_token, token_hash
 from .contract_files import find_signed
 from .screen import JsonFlag, new_app, print_json, print_pairs
-from .state import DEFAULT_STATE, StateDir, StateOption, read_file
+from .state import DEFAULT_STATE, ConfigOption, StateDir, StateOption, read_file
 
 app = new_app("Scoped tokens (CST): one token, one job, one contract, one audience.")
 
-DEFAULT_AUDIENCE = "clawproxy.local"
 _DURATION = re.compile(r"([0-9]{1,6})(s|m|h|)", re.ASCII)
 _UNIT_S = {"": 1, "s": 1, "m": 60, "h": 3600}
 
@@ -44,7 +45,7 @@ def mint_(
         DEFAULT_TTL_S
     ),
     aud: Annotated[
-        list[str] | None, typer.Option("--aud", help=f"The gateway it is for [default: {DEFAULT_AUDIENCE}].")
+        list[str] | None, typer.Option("--aud", help="The gateway it is for [default: as the configuration names it].")
     ] = None,
     scope: Annotated[
         list[str] | None, typer.Option("--scope", help="clawproxy:call (default), or clawproxy:call:PROVIDER.")
@@ -53,18 +54,21 @@ def mint_(
         str, typer.Option("--contract", help="For a job that is not opened here: a signed contract, file or hash.")
     ] = "",
     sub: Annotated[str, typer.Option("--sub", help="For a job that is not opened here: the agent's DID.")] = "",
+    config: ConfigOption = None,
     state: StateOption = DEFAULT_STATE,
     json_: JsonFlag = False,
 ) -> None:
     """Print a new token on stdout. Whoever holds it can call in the name of the job until it expires."""
-    folder = StateDir(state)
-    agent_did, policy_hash = _job_binding(folder, job, contract, sub)
-    now_s = int(time.time())
-    life_s = parse_duration_s(ttl)
+    settings = load_settings(config, state)
+    folder = StateDir(settings.state_dir)
+    agent_did, signed = _job_binding(folder, job, contract, sub)
+    now_s, life_s = int(time.time()), parse_duration_s(ttl)
+    _check_life(life_s, signed)
+    policy_hash = str(signed["payload_hash_b64u"])
     token = mint(
         key=load_key(folder.key_file(Role.TOKEN), Role.TOKEN),
         sub=agent_did,
-        aud=aud or [DEFAULT_AUDIENCE],
+        aud=aud or settings.gateway.audience[:1],
         scope=scope or ["clawproxy:call"],
         job_id=job,
         policy_hash_b64u=policy_hash,
@@ -78,8 +82,20 @@ def mint_(
         print(token)
 
 
-def _job_binding(folder: StateDir, job: str, contract: str, sub: str) -> tuple[str, str]:
-    """The agent and the contract of a job: from its job.json, else as given."""
+def _check_life(life_s: int, signed: JsonObject) -> None:
+    longest_s = parse_contract(document_in(signed)).policy.max_ttl_s
+    if life_s > longest_s:
+        raise ClawproxyError(
+            "TOKEN_TTL_TOO_LONG",
+            "the contract does not allow so long a life",
+            where="--ttl",
+            got=f"{life_s} s",
+            expected=f"at most {longest_s} s",
+        )
+
+
+def _job_binding(folder: StateDir, job: str, contract: str, sub: str) -> tuple[str, JsonObject]:
+    """The agent and the signed contract of a job: from its directory, else as given."""
     facts = read_job_facts(folder, job)
     if facts is None:
         if not (contract and sub):
@@ -89,14 +105,14 @@ def _job_binding(folder: StateDir, job: str, contract: str, sub: str) -> tuple[s
                 got=job,
                 remedy="open it with: clawproxy job open --contract FILE --job ID (or give --contract and --sub)",
             )
-        return sub, str(find_signed(contract, folder)["payload_hash_b64u"])
+        return sub, find_signed(contract, folder)
     if sub and sub != facts.agent_did:
         raise ClawproxyError("USAGE", "the job is another agent's", where="--sub", got=sub, expected=facts.agent_did)
     if contract and find_signed(contract, folder)["payload_hash_b64u"] != facts.policy_hash_b64u:
         raise ClawproxyError(
             "POLICY_HASH_MISMATCH", "the job is under another contract", where="--contract", got=contract
         )
-    return facts.agent_did, facts.policy_hash_b64u
+    return facts.agent_did, find_signed(str(JobPaths(folder.jobs, job).contract), folder)
 
 
 def read_job_facts(folder: StateDir, job: str) -> JobFacts | None:
@@ -113,18 +129,19 @@ def read_job_facts(folder: StateDir, job: str) -> JobFacts | None:
 def inspect(
     file: Annotated[Path, typer.Argument(help="A file with a token; - reads stdin.")] = Path("-"),
     aud: Annotated[
-        list[str] | None, typer.Option("--aud", help=f"The gateway it should be for [default: {DEFAULT_AUDIENCE}].")
+        list[str] | None, typer.Option("--aud", help="The gateway it should be for [default: as configured].")
     ] = None,
+    config: ConfigOption = None,
     state: StateOption = DEFAULT_STATE,
     json_: JsonFlag = False,
 ) -> None:
-    """Show the claims of a token and whether the local issuer key vouches for it now. The token itself is not printed.
+    """Show the claims of a token and whether this gateway's issuers vouch for it now. The token itself is not printed.
 
     Ends with 1 when it would be refused.
     """
     text = read_file(file, max_bytes=64 * 1024).decode("latin-1").strip()
     parsed = parse_token(text)
-    verdict = parsed if isinstance(parsed, Refusal) else _judge(text, StateDir(state), aud or [DEFAULT_AUDIENCE])
+    verdict = parsed if isinstance(parsed, Refusal) else _judge(text, load_settings(config, state), aud)
     claims = parsed.claims if isinstance(parsed, UnverifiedToken) else {}
     if json_:
         print_json(
@@ -141,15 +158,16 @@ def inspect(
     raise typer.Exit(0 if verdict is None else 1)
 
 
-def _judge(text: str, folder: StateDir, audiences: list[str]) -> Refusal | None:
-    issuer = load_key(folder.key_file(Role.TOKEN), Role.TOKEN)
-    judged = TokenVerifier([issuer.did], frozenset(audiences), Revocations()).authenticate(text, time.time())
+def _judge(text: str, settings: Settings, audiences: list[str] | None) -> Refusal | None:
+    issuers = signer_dids(settings.trust.token_issuers, Role.TOKEN, settings.state_dir)
+    accepted = frozenset(audiences or settings.gateway.audience)
+    judged = TokenVerifier(issuers, accepted, Revocations()).authenticate(text, time.time())
     return judged if isinstance(judged, Refusal) else None
 
 
 def _verdict_line(refusal: Refusal | None) -> str:
     if refusal is None:
-        return "signed by the local issuer key, valid now"
+        return "signed by a trusted issuer, valid now"
     return f"{refusal.reason}: {refusal.detail}; {refusal.remedy}"
 
 

@@ -158,6 +158,24 @@ def test_inspect_ends_with_1_for_a_token_that_would_be_refused(state: Path, cont
     assert run_cli("token", "inspect", state=state, stdin=forged).code == 1
 
 
+def test_a_token_does_not_outlive_what_its_contract_allows(state: Path, contract_hash: str) -> None:
+    run_cli("job", "open", "--contract", contract_hash, "--job", "j", state=state)
+    done = run_cli("token", "mint", "--job", "j", "--ttl", "31m", state=state)
+    assert "TOKEN_TTL_TOO_LONG" in one_line(done)
+    assert done.out == ""
+    assert run_cli("token", "mint", "--job", "j", "--ttl", "30m", state=state).code == 0
+    assert "not a duration" in one_line(run_cli("token", "mint", "--job", "j", "--ttl", "soon", state=state))
+
+
+def test_a_token_is_minted_for_the_audience_of_the_configuration(state: Path, contract_hash: str) -> None:
+    run_cli("job", "open", "--contract", contract_hash, "--job", "j", state=state)
+    (state / "clawproxy.toml").write_text('[gateway]\naudience = ["the.gateway"]\n')
+    token = run_cli("token", "mint", "--job", "j", state=state).out
+    shown = run_cli("token", "inspect", "--json", state=state, stdin=token)
+    assert shown.code == 0
+    assert json.loads(shown.out)["claims"]["aud"] == ["the.gateway"]
+
+
 def test_a_token_for_an_unknown_job_needs_a_contract_and_an_agent(state: Path, contract_hash: str) -> None:
     done = run_cli("token", "mint", "--job", "x", state=state)
     assert done.code == 2
