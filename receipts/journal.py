@@ -2,8 +2,9 @@
 
 The order of system calls, per batch and per log: one ``write`` (all lines of the batch), one ``fdatasync``, and only
 then are the callers told. Lines of one log go to the disk in the order of ``append``. While the disk works on one
-batch the next one gathers, so 32 waiting callers cost one ``fdatasync`` (group commit), and a lone caller waits for no
-window.
+batch the next one gathers, and it goes on gathering for as long as each turn of the event loop brings another record,
+at most ``GATHER_S``: under load a batch holds what many calls wrote (group commit), and a lone caller waits for two
+turns of an idle loop, some microseconds.
 
 Errors poison the log: after a short write, ENOSPC, EFBIG or a failed ``fdatasync`` the file is cut back to the last
 acknowledged byte before anything else happens, ``fdatasync`` is never tried again (Linux drops the dirty pages and
@@ -19,6 +20,7 @@ import asyncio
 import contextlib
 import os
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -28,7 +30,7 @@ from .disk import FULL_DISK_ERRNOS, Disk, OsDisk, write_all
 
 MAX_WRITE_BYTES = 256 * 1024
 MAX_LINE_BYTES = MAX_WRITE_BYTES
-_MAX_BATCH_ITEMS = 4096
+GATHER_S = 0.002
 
 
 class JournalError(ClawproxyError):
@@ -79,12 +81,20 @@ class _Item:
     done: asyncio.Future[None]
 
 
+type _Results = list[tuple[list[_Item], Fault | None]]
+
+
 @dataclass(slots=True)
 class Journal:
     """The committer. Starts its thread with the first ``append``; ``close`` ends it."""
 
     disk: Disk = field(default_factory=OsDisk)
-    _queue: SimpleQueue[_Item | None] = field(default_factory=SimpleQueue, init=False)
+    _queue: SimpleQueue[_Item] = field(default_factory=SimpleQueue, init=False)
+    _bell: SimpleQueue[bool] = field(default_factory=SimpleQueue, init=False)
+    """True: commit what is queued. False: and then end."""
+    _gathered: int = field(default=0, init=False)
+    _busy: bool = field(default=False, init=False)
+    """A batch is gathering, or at the disk."""
     _thread: threading.Thread | None = field(default=None, init=False)
     _closed: bool = field(default=False, init=False)
 
@@ -109,44 +119,59 @@ class Journal:
             _fail(done, log.fault)
             return done
         self._queue.put(_Item(log, line, done))
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._run, name="clawproxy-journal", daemon=True)
-            self._thread.start()
+        self._gathered += 1
+        if not self._busy:
+            self._gather_next(done.get_loop())
         return done
+
+    def _gather_next(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._busy = True
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, args=(loop,), name="clawproxy-journal", daemon=True)
+            self._thread.start()
+        loop.call_soon(self._turn, loop, 0, loop.time() + GATHER_S)
+
+    def _turn(self, loop: asyncio.AbstractEventLoop, before: int, until_s: float) -> None:
+        """One turn of the loop: more has come, so wait for the next one; or ring for the committer."""
+        if self._gathered != before and loop.time() < until_s:
+            loop.call_soon(self._turn, loop, self._gathered, until_s)
+        else:
+            self._gathered = 0
+            self._bell.put(True)
+
+    def _answered(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._busy = False
+        if self._gathered:
+            self._gather_next(loop)
 
     def close(self) -> None:
         """Write what is queued, then end the thread. Blocks for as long as the disk takes."""
         self._closed = True
         if self._thread is not None:
-            self._queue.put(None)
+            self._bell.put(False)
             self._thread.join()
             self._thread = None
 
     # -- below: the committer thread -------------------------------------------------------------------------------
 
-    def _run(self) -> None:
-        while (first := self._queue.get()) is not None:
-            batch, ending = self._gather(first)
+    def _run(self, loop: asyncio.AbstractEventLoop) -> None:
+        going_on = True
+        while going_on:
+            going_on = self._bell.get()
             by_log: dict[int, list[_Item]] = {}
-            for item in batch:
-                by_log.setdefault(id(item.log), []).append(item)
+            with contextlib.suppress(Empty):
+                while True:
+                    item = self._queue.get_nowait()
+                    by_log.setdefault(id(item.log), []).append(item)
             for items in by_log.values():
-                self._commit(items)
-            if ending:
-                return
+                results = self._commit(items)
+                _tell(loop, _resolve, results)
+            # also where nothing was queued: a batch may have taken along what rang for the next one
+            _tell(loop, self._answered, loop)
 
-    def _gather(self, first: _Item) -> tuple[list[_Item], bool]:
-        batch = [first]
-        with contextlib.suppress(Empty):
-            while len(batch) < _MAX_BATCH_ITEMS:
-                item = self._queue.get_nowait()
-                if item is None:
-                    return batch, True
-                batch.append(item)
-        return batch, False
-
-    def _commit(self, items: list[_Item]) -> None:
+    def _commit(self, items: list[_Item]) -> _Results:
         log, start = items[0].log, 0
+        results: _Results = []
         while start < len(items):
             end, size = start, 0
             while end < len(items) and (end == start or size + len(items[end].line) <= MAX_WRITE_BYTES):
@@ -154,8 +179,9 @@ class Journal:
                 end += 1
             if size and log.fault is None:
                 self._write(log, b"".join(item.line for item in items[start:end]))
-            _tell(items[start:end], log.fault)
+            results.append((items[start:end], log.fault))
             start = end
+        return results
 
     def _write(self, log: LogFile, lines: bytes) -> None:
         try:
@@ -176,17 +202,18 @@ def _fail(done: asyncio.Future[None], fault: Fault) -> None:
     done.exception()  # seen: the fault stands in the log, and whoever awaits gets it all the same
 
 
-def _tell(items: list[_Item], fault: Fault | None) -> None:
-    """One wake-up of the loop for the whole batch; a loop that is closed has nobody waiting."""
+def _tell(loop: asyncio.AbstractEventLoop, what: Callable[..., None], *arguments: object) -> None:
+    """A loop that is closed has nobody waiting."""
     with contextlib.suppress(RuntimeError):
-        items[0].done.get_loop().call_soon_threadsafe(_resolve, items, fault)
+        loop.call_soon_threadsafe(what, *arguments)
 
 
-def _resolve(items: list[_Item], fault: Fault | None) -> None:
-    for item in items:
-        if item.done.done():
-            continue
-        if fault is None:
-            item.done.set_result(None)
-        else:
-            _fail(item.done, fault)
+def _resolve(results: _Results) -> None:
+    for items, fault in results:
+        for item in items:
+            if item.done.done():
+                continue
+            if fault is None:
+                item.done.set_result(None)
+            else:
+                _fail(item.done, fault)
