@@ -34,7 +34,9 @@ class Call:
     receipt_id: str = field(default_factory=lambda: f"rcpt_{uuid.uuid4()}")
     step: str = "admit"
 
-    match: RouteMatch | None = None  # admit
+    headers: dict[str, str] = field(default_factory=dict, repr=False)  # admit
+    """The header fields by lower-case name; those that decide anything occur once (``steps.LiveSteps.admit``)."""
+    match: RouteMatch | None = None
     token: str | None = field(default=None, repr=False)  # collect
     grant: Grant | None = field(default=None, repr=False)  # authenticate
     policy: Policy | None = None  # pin

@@ -11,10 +11,8 @@ from mitmproxy import http
 from ..receipts.calls import CallDenied, CallEnd, CallStart, Outcome
 from ..receipts.legacy import build_legacy_receipt
 from ..receipts.refusals import RefusalLog
-from ..receipts.scribe import Intended
 from ..tokens.canonical import JsonObject
 from ..tokens.digests import sha256_b64u
-from ..tokens.errors import ClawproxyError
 from ..tokens.keys import SigningKey
 from ..tokens.reasons import Refusal
 from . import compat
@@ -43,7 +41,6 @@ class Ending:
         self._gateway_id = gateway_id
         self._clock_ms = clock_ms
         self._timeout_s = timeout_s
-        self._late: set[asyncio.Task[None]] = set()
 
     # -- refusals --------------------------------------------------------------------------------------------------
 
@@ -106,21 +103,6 @@ class Ending:
         call.outcome = outcome
         call.envelope = await call.job.attest(call.intended, self._end_of(call, outcome))
 
-    def attest_late(self, call: Call, intending: asyncio.Future[Intended]) -> None:
-        """An intent whose step ran out of time may still become durable: then it gets its receipt, no denial."""
-        call.recorded = True
-        task = asyncio.get_running_loop().create_task(self._attest_late(call, intending))
-        self._late.add(task)
-        task.add_done_callback(self._late.discard)
-
-    async def _attest_late(self, call: Call, intending: asyncio.Future[Intended]) -> None:
-        try:
-            call.intended = await intending
-            if call.job is not None:
-                call.envelope = await call.job.attest(call.intended, self._end_of(call, Outcome.FAULT))
-        except ClawproxyError as err:
-            log.error("call %s: its late intent failed: %s", call.receipt_id, err)
-
     def _end_of(self, call: Call, outcome: Outcome) -> CallEnd:
         reader, tap, response = call.reader, call.tap, call.flow.response
         if tap is not None:
@@ -176,7 +158,6 @@ def start_of(call: Call) -> CallStart:
     assert call.facts is not None
     assert call.policy is not None
     assert call.request_hash_b64u is not None
-    headers = call.flow.request.headers
     return CallStart(
         receipt_id=call.receipt_id,
         nonce=call.nonce,
@@ -193,6 +174,6 @@ def start_of(call: Call) -> CallStart:
         presenter=call.presenter,
         way_in=call.way_in,
         started_ms=call.started_ms,
-        harness_run_id=headers.get("x-run-id"),
-        harness_event_hash_b64u=headers.get("x-event-hash"),
+        harness_run_id=call.headers.get("x-run-id"),
+        harness_event_hash_b64u=call.headers.get("x-event-hash"),
     )

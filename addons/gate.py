@@ -11,7 +11,6 @@ without any hook, and leaves no record.
 from __future__ import annotations
 
 import asyncio
-import inspect
 import logging
 from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
@@ -119,7 +118,7 @@ class Gate:
                 for name, step in steps:
                     call.step = name
                     verdict = step(call)
-                    if inspect.isawaitable(verdict):
+                    if verdict is not None and verdict.__class__ is not Refusal:
                         verdict = await verdict
                     if verdict is not None:
                         return verdict if isinstance(verdict, Refusal) else _fault(call, "not a verdict")

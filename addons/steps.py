@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping
 
 from mitmproxy import http
 
@@ -21,7 +22,7 @@ from ..tokens.canonical import parse_json_object
 from ..tokens.digests import is_sha256_b64u, sha256_b64u
 from ..tokens.errors import ClawproxyError
 from ..tokens.reasons import Refusal
-from ..tokens.verify import TokenVerifier
+from ..tokens.verify import Grant, TokenVerifier
 from .call import Call
 from .connections import Connections, Tunnel
 from .ending import Ending, start_of
@@ -31,8 +32,9 @@ from .upstream import clean_answer, rebuild_request, redact
 from .wire.format import FORMATS
 
 _MAX_HEADERS = 128
-_HEADER_NAME = re.compile(rb"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
-_HEADER_VALUE = re.compile(rb"[\x20-\x7e\t]*")
+# of all fields of a request, joined by LF
+_HEADER_NAMES = re.compile(rb"[A-Za-z0-9!#$%&'*+.^_`|~-]+(?:\n[A-Za-z0-9!#$%&'*+.^_`|~-]+)*")
+_HEADER_VALUES = re.compile(rb"[\x20-\x7e\t\n]*")
 _SINGLE_HEADERS = frozenset(
     {
         "accept",
@@ -101,9 +103,10 @@ class LiveSteps:
 
     def admit(self, call: Call) -> Refusal | None:
         """The head is unambiguous, and way in, host, method and path are one route of the catalogue."""
-        refusal = _check_head(call.flow.request, self._max_header_bytes)
-        if refusal is not None:
-            return refusal
+        headers = _read_head(call.flow.request, self._max_header_bytes)
+        if isinstance(headers, Refusal):
+            return headers
+        call.headers = headers
         request, client = call.flow.request, call.flow.client_conn
         if call.way_in == "reverse":
             if request.data.authority:
@@ -114,7 +117,7 @@ class LiveSteps:
             assert tunnel is not None
             if not client.tls_established or request.scheme != "https":
                 return Refusal("TLS_REQUIRED", "provider hosts", "plain HTTP inside the tunnel")
-            names = {tunnel.host, client.sni, _host_of(request.host_header, tunnel.port), request.host}
+            names = {tunnel.host, client.sni, _host_of(headers.get("host"), tunnel.port), request.host}
             if len(names) != 1:
                 return Refusal("DESTINATION_MISMATCH", "SNI = Host = destination", "the three do not agree")
             found = self._catalogue.match_host(tunnel.host, tunnel.port, request.method, request.path)
@@ -154,27 +157,34 @@ class LiveSteps:
 
     # -- 4 pin -----------------------------------------------------------------------------------------------------
 
-    async def pin(self, call: Call) -> Refusal | None:
+    def pin(self, call: Call) -> Refusal | Awaitable[Refusal | None] | None:
         """The contract with the pinned hash, signed by a trusted reviewer; and the job, opened under it."""
         assert call.grant is not None
         if "spend_cap" in call.grant.claims:
             return Refusal("TOKEN_UNENFORCEABLE", "claim spend_cap", "spending is not metered by this gateway yet")
-        stated = call.flow.request.headers.get("x-policy-hash")
+        stated = call.headers.get("x-policy-hash")
         if stated is not None and stated != call.grant.policy_hash_b64u:
             return Refusal("POLICY_HASH_MISMATCH", "X-Policy-Hash", "the header names another contract than the token")
-        policy = self._pinner.cached(call.grant) or await self._pinner.pin(call.grant)
+        policy = self._pinner.cached(call.grant)
+        if isinstance(policy, Refusal):
+            return policy
+        job = self._jobs.peek(call.grant, call.presenter)
+        if policy is None or job is None:
+            return self._pin_first(call, call.grant)
+        call.policy, call.job = policy, job
+        return None
+
+    async def _pin_first(self, call: Call, grant: Grant) -> Refusal | None:
+        """``pin`` where contract or job are not open yet, or the token is new to the job."""
+        policy = await self._pinner.pin(grant)
         if isinstance(policy, Refusal):
             return policy
         call.policy = policy
-        job = self._jobs.peek(call.grant, call.presenter)
-        if job is None:
-            opened = await self._jobs.job_for(
-                call.grant, policy.policy_hash_b64u, policy.envelope, call.presenter, call.way_in
-            )
-            if isinstance(opened, Refusal):
-                return opened
-            job = opened
-        call.job = job
+        hash_b64u, envelope = policy.policy_hash_b64u, policy.envelope
+        opened = await self._jobs.job_for(grant, hash_b64u, envelope, call.presenter, call.way_in)
+        if isinstance(opened, Refusal):
+            return opened
+        call.job = opened
         return None
 
     # -- 5 read ----------------------------------------------------------------------------------------------------
@@ -182,19 +192,19 @@ class LiveSteps:
     def read(self, call: Call) -> Refusal | None:
         """The body, strictly, and the facts in it: the bytes judged here are the bytes that leave."""
         assert call.match is not None
-        request = call.flow.request
-        if request.headers.get("content-encoding", "identity") != "identity":
+        headers = call.headers
+        if headers.get("content-encoding", "identity") != "identity":
             return Refusal("CONTENT_TYPE_REFUSED", "content-encoding", "compressed bodies are not read")
-        if not _JSON_TYPE.fullmatch(request.headers.get("content-type", "")):
+        if not _JSON_TYPE.fullmatch(headers.get("content-type", "")):
             return Refusal("CONTENT_TYPE_REFUSED", "content-type", "not application/json")
-        body = request.raw_content or b""
+        body = call.flow.request.raw_content or b""
         if len(body) > self._max_body_bytes:
             return Refusal(
                 "REQUEST_TOO_LARGE", "gateway.max_body_bytes", f"at most {self._max_body_bytes} bytes are read"
             )
         try:
             document = parse_json_object(body, max_bytes=self._max_body_bytes)
-            match = self._catalogue.choose(call.match, document, request.headers.get("x-openai-api"))
+            match = self._catalogue.choose(call.match, document, headers.get("x-openai-api"))
             if isinstance(match, Refusal):
                 return match
             call.match, call.format = match, FORMATS[match.route.format]
@@ -219,7 +229,7 @@ class LiveSteps:
     def reserve(self, call: Call) -> Refusal | None:
         """The nonce, once per job; and a harness that keeps its own chain must name its places well."""
         assert call.job is not None
-        headers = call.flow.request.headers
+        headers = call.headers
         run_id, event_hash = headers.get("x-run-id"), headers.get("x-event-hash")
         if (run_id is None) != (event_hash is None):
             return Refusal("INVALID_REQUEST", "X-Run-Id, X-Event-Hash", "one came without the other", at="reserve")
@@ -243,11 +253,10 @@ class LiveSteps:
                 "CREDENTIAL_MISSING", f"providers.{call.match.provider.name}.credential", "none is configured"
             )
         call.credential = credential
-        intending = asyncio.ensure_future(call.job.intend(start_of(call)))
         try:
-            call.intended = await asyncio.shield(intending)
+            call.intended = await call.job.intend(start_of(call))
         except asyncio.CancelledError:
-            self._ending.attest_late(call, intending)
+            call.recorded = True  # the intent is on its way to the disk, and the job attests it as not sent
             raise
         return None
 
@@ -270,9 +279,8 @@ class LiveSteps:
             call.outcome, call.detail = Outcome.UPSTREAM_FAILED, "the provider's answer cannot be read"
             call.flow.kill()  # type: ignore[no-untyped-call]  # mitmproxy leaves it untyped
             return
-        clean_answer(response, call.credential)
-        response.headers["x-clawproxy-receipt-id"] = call.receipt_id
-        response.headers["x-clawproxy-job"] = call.job_id or ""
+        marks = {b"x-clawproxy-receipt-id": call.receipt_id.encode(), b"x-clawproxy-job": (call.job_id or "").encode()}
+        clean_answer(response, call.credential, marks)
         call.reader = call.format.new_reader()
         is_stream = response.headers.get("content-type", "").lower().startswith("text/event-stream")
         if is_stream and response.status_code == 200:
@@ -307,25 +315,25 @@ class LiveSteps:
         call.release = True
 
 
-def _check_head(request: http.Request, max_header_bytes: int) -> Refusal | None:
+def _read_head(request: http.Request, max_header_bytes: int) -> dict[str, str] | Refusal:
+    """The header fields by name, if the head can be read in one way only."""
     fields = request.headers.fields
-    if len(fields) > _MAX_HEADERS or sum(len(n) + len(v) for n, v in fields) > max_header_bytes:
-        return Refusal(
-            "REQUEST_TOO_LARGE", "gateway.max_header_bytes", "too many or too long header fields", at="admit"
-        )
-    seen: set[str] = set()
-    for raw_name, value in fields:
-        if not _HEADER_NAME.fullmatch(raw_name) or not _HEADER_VALUE.fullmatch(value):
-            return Refusal("REQUEST_AMBIGUOUS", "header fields", "a header field is not plain ASCII")
-        name = raw_name.decode("ascii").lower()
-        if name in seen and name in _SINGLE_HEADERS:
-            return Refusal("REQUEST_AMBIGUOUS", f"header {name}", f"the header {name} occurs twice")
-        seen.add(name)
+    names, values = b"\n".join([name for name, _ in fields]), b"\n".join([value for _, value in fields])
+    if len(fields) > _MAX_HEADERS or len(names) + len(values) > max_header_bytes:
+        return Refusal("REQUEST_TOO_LARGE", "gateway.max_header_bytes", "too many or too long fields", at="admit")
+    if not _HEADER_NAMES.fullmatch(names) or not _HEADER_VALUES.fullmatch(values) or values.count(b"\n") >= len(fields):
+        return Refusal("REQUEST_AMBIGUOUS", "header fields", "a header field is not plain ASCII")
+    seen = dict(zip(names.decode("ascii").lower().split("\n"), values.decode("ascii").split("\n"), strict=True))
+    if len(seen) != len(fields):
+        twice = Counter(names.decode("ascii").lower().split("\n"))
+        for name in _SINGLE_HEADERS:
+            if twice[name] > 1:
+                return Refusal("REQUEST_AMBIGUOUS", f"header {name}", f"the header {name} occurs twice")
     if "upgrade" in seen or "trailer" in seen or "http2-settings" in seen:
         return Refusal("PROTOCOL_REFUSED", "HTTP/1.1 requests", "Upgrade and Trailer are not served")
-    if "trailers" in request.headers.get("te", "").lower() or request.http_version != "HTTP/1.1":
+    if "trailers" in seen.get("te", "").lower() or request.http_version != "HTTP/1.1":
         return Refusal("PROTOCOL_REFUSED", "HTTP/1.1 requests", "trailers and other versions are not served")
-    return None
+    return seen
 
 
 def _host_of(host_header: str | None, port: int) -> str | None:

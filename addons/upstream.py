@@ -10,59 +10,54 @@ from .stream_tap import REDACTED
 
 _DROPPED_FROM_ANSWERS = frozenset(
     {
-        "alt-svc",
-        "connection",
-        "keep-alive",
-        "proxy-authenticate",
-        "proxy-connection",
-        "set-cookie",
-        "strict-transport-security",
-        "te",
-        "trailer",
-        "upgrade",
+        b"alt-svc",
+        b"connection",
+        b"keep-alive",
+        b"proxy-authenticate",
+        b"proxy-connection",
+        b"set-cookie",
+        b"strict-transport-security",
+        b"te",
+        b"trailer",
+        b"upgrade",
     }
 )
 
 
 def rebuild_request(call: Call, match: RouteMatch, credential: str) -> None:
-    """Point the flow at the provider and keep of its header fields only those that the route forwards.
+    """Point the flow at the provider, with those of the client's header fields that the route forwards, and ours.
 
     The body stays as it was judged, byte for byte. ``accept-encoding: identity`` keeps the answer readable, so that
-    what is hashed is what is judged.
+    what is hashed is what is judged. Works on mitmproxy's own fields: its setters would rewrite Host at each step.
     """
-    request, provider = call.flow.request, match.provider
-    kept = [(n, v) for n, v in request.headers.fields if n.decode("ascii").lower() in provider.forwarded_headers]
-    present = {n.lower() for n, _ in kept}
-    added = {
+    provider, request = match.provider, call.flow.request.data
+    ours = {
+        **provider.default_headers,
+        **{name: value for name, value in call.headers.items() if name in provider.forwarded_headers},
         "host": provider.authority,
         "accept-encoding": "identity",
         "content-type": "application/json",
-        "content-length": str(len(request.raw_content or b"")),
+        "content-length": str(len(request.content or b"")),
         provider.credential_header: f"{provider.credential_scheme} {credential}".strip(),
-        **{n: v for n, v in provider.default_headers.items() if n.encode() not in present},
     }
-    names = {n.encode() for n in added}
-    fields = [(n, v) for n, v in kept if n.lower() not in names]
-    request.headers = http.Headers([*((n.encode(), v.encode()) for n, v in added.items()), *fields])
+    request.headers = http.Headers([(name.encode("ascii"), value.encode("ascii")) for name, value in ours.items()])
     request.trailers = None
-    request.scheme, request.host, request.port = provider.scheme, provider.host, provider.port
-    request.data.authority = b""
-    request.path = match.upstream_path
-    # setting host and port rewrites the Host field; the provider's own form is the one that counts
-    request.headers["host"] = provider.authority
+    request.scheme, request.host, request.port = provider.scheme.encode("ascii"), provider.host, provider.port
+    request.authority = b""
+    request.path = match.upstream_path.encode("ascii")
     call.destination = (provider.host, provider.port)
 
 
-def clean_answer(response: http.Response, credential: str) -> None:
-    """Drop what an answer may not tell the agent: connection headers, cookies, forged marks of ours, our key."""
+def clean_answer(response: http.Response, credential: str, marks: dict[bytes, bytes]) -> None:
+    """Drop what an answer may not tell the agent, connection headers, cookies, forged marks of ours and our key; then
+    put our ``marks`` on it."""
     secret = credential.encode()
     fields = []
     for name, value in response.headers.fields:
-        lower = name.decode("latin-1").lower()
-        if lower in _DROPPED_FROM_ANSWERS or lower.startswith("x-clawproxy-"):
-            continue
-        fields.append((name, redact(value, secret)))
-    response.headers = http.Headers(fields)
+        lower = name.lower()
+        if lower not in _DROPPED_FROM_ANSWERS and not lower.startswith(b"x-clawproxy-"):
+            fields.append((name, redact(value, secret)))
+    response.headers = http.Headers([*fields, *marks.items()])
 
 
 def redact(text: bytes, secret: bytes) -> bytes:
