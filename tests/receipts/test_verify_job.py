@@ -223,6 +223,7 @@ def test_an_unsealed_journal_cut_at_a_lines_end_is_incomplete_which_is_the_known
 def test_without_a_trust_file_a_whole_bundle_is_incomplete() -> None:
     report = verify_job(plain_job().files(), Trust())
     assert (report.verdict, report.reason) == (Verdict.INCOMPLETE, "TRUST_NOT_GIVEN")
+    assert [finding.path for finding in report.findings] == ["job.json", "contract.json"]
 
 
 def test_without_a_trust_file_a_broken_bundle_still_fails() -> None:
@@ -273,6 +274,13 @@ def test_one_key_in_two_roles_fails(over: dict[str, Any], more: TrustedKey | Non
 def test_a_gateway_that_signed_its_own_contract_fails_also_without_trust() -> None:
     same = type(POLICY_KEY).from_seed(Role.POLICY, bytes([0x51]) * 32)
     assert verify_job(plain_job(policy_key=same).files(), Trust()).reason == "KEY_IN_TWO_ROLES"
+
+
+def test_the_jobs_own_key_cannot_sign_records_also_without_trust() -> None:
+    forge = plain_job()
+    _stage("envelope", 2, _resign(JOB_KEY))(forge)
+    report = verify_job(forge.files(), Trust())
+    assert (deciding(report).rule, report.reason) == ("J03", "KEY_IN_TWO_ROLES")
 
 
 def test_a_token_of_an_issuer_that_the_trust_file_does_not_name_fails() -> None:

@@ -390,6 +390,10 @@ REFUSED: dict[str, tuple[Callable[[], Document], str]] = {
         lambda: bundle(side_effect_receipts=[side_effect()]),
         "CAUSAL_SIDE_EFFECT_ORPHANED",
     ),
+    "a side effect with a blank span": (
+        lambda: bundle(receipts=[spanned(0, **_ROOT)], side_effect_receipts=[side_effect(" ")]),
+        "CAUSAL_BINDING_NORMALIZATION_FAILED",
+    ),
     "an approval without a span": (
         lambda: bundle(receipts=[spanned(0, **_ROOT)], human_approval_receipts=[approval("span_x")]),
         "CAUSAL_HUMAN_APPROVAL_ORPHANED",
@@ -506,6 +510,34 @@ REFUSED: dict[str, tuple[Callable[[], Document], str]] = {
         lambda: export(derivation_attestation_envelopes=[derivation(ATTESTER)]),
         "CLAIM_NOT_FOUND",
     ),
+    "an attestation without its envelope": (
+        lambda: export(derivation_attestation_envelopes=[dict(derivation()["payload"])]),
+        "MALFORMED_ENVELOPE",
+    ),
+    "an attestation with a member more": (
+        lambda: export(derivation_attestation_envelopes=[{**derivation(), "note": "x"}]),
+        "SCHEMA_VALIDATION_FAILED",
+    ),
+    "an attestation by no DID": (
+        lambda: export(derivation_attestation_envelopes=[{**derivation(), "signer_did": "did:x:y"}]),
+        "INVALID_DID_FORMAT",
+    ),
+    "an attestation past its time": (
+        lambda: export(derivation_attestation_envelopes=[{**derivation(), "expires_at": at(50)}]),
+        "EXPIRED_TTL",
+    ),
+    "an attestation with a signature that is no text of one": (
+        lambda: export(derivation_attestation_envelopes=[_malleable(derivation())]),
+        "MALFORMED_ENVELOPE",
+    ),
+    "a changed attestation": (
+        lambda: export(derivation_attestation_envelopes=[changed(derivation(), "payload", "derivation_id", to="x")]),
+        "HASH_MISMATCH",
+    ),
+    "an attestation with another signature": (
+        lambda: export(derivation_attestation_envelopes=[{**derivation(), "signature_b64u": AGENT.sign_b64u(b"x")}]),
+        "SIGNATURE_INVALID",
+    ),
     "an attestation of another kind": (
         lambda: export(execution_attestation_envelopes=[derivation()]),
         "UNKNOWN_ENVELOPE_TYPE",
@@ -551,6 +583,15 @@ REFUSED: dict[str, tuple[Callable[[], Document], str]] = {
         lambda: _proof(lambda proof: changed(proof, "audit_path", 0, drop=True)),
         "INCLUSION_PROOF_INVALID",
     ),
+    "a log proof with a member more": (lambda: _proof(lambda proof: {**proof, "x": 1}), "SCHEMA_VALIDATION_FAILED"),
+    "a log of no DID": (
+        lambda: _proof(lambda proof: changed(proof, "root_signature", "signer_did", to="did:x:y")),
+        "INVALID_DID_FORMAT",
+    ),
+    "a step of a path that is no text of one": (
+        lambda: _proof(lambda proof: changed(proof, "audit_path", 0, to="A" * 42 + "B")),
+        "MALFORMED_ENVELOPE",
+    ),
     "an empty log": (lambda: _proof(lambda proof: changed(proof, "tree_size", to=0)), "INCLUSION_PROOF_INVALID"),
     # contracts
     "a changed contract": (lambda: changed(contract(), "payload", "allowed_models", to=["*"]), "HASH_MISMATCH"),
@@ -567,6 +608,10 @@ REFUSED: dict[str, tuple[Callable[[], Document], str]] = {
         "WPC_INVALID",
     ),
 }
+
+
+def _malleable(document: Document) -> Document:
+    return {**document, "signature_b64u": malleable(document["signature_b64u"])}
 
 
 def _put(member: str, value: Any) -> Callable[[Document], None]:
@@ -598,6 +643,73 @@ def test_it_is_refused(name: str) -> None:
     report = verify(make())
     assert (report.verdict, report.reason) == (Verdict.FAILED, reason), report.findings
     assert report.findings[-1].rule
+
+
+IN_ORDER: dict[str, tuple[Document, list[str]]] = {
+    "a proof bundle": (
+        {
+            **bundle(),
+            "algorithm": "RSA",
+            "envelope_version": "9",
+            "expires_at": at(50),
+            "hash_algorithm": "MD5",
+            "note": "x",
+            "signer_did": "did:x:y",
+        },
+        [
+            "UNKNOWN_ENVELOPE_VERSION",
+            "UNKNOWN_ALGORITHM",
+            "UNKNOWN_HASH_ALGORITHM",
+            "INVALID_DID_FORMAT",
+            "EXPIRED_TTL",
+            "SCHEMA_VALIDATION_FAILED",
+            "OK",
+        ],
+    ),
+    "a gateway receipt": (
+        {**receipt(), "note": "x", "signer_did": STRANGER.did, "signature_b64u": "AAAA+AAAA"},
+        ["SCHEMA_VALIDATION_FAILED", "CLAIM_NOT_FOUND", "OK"],
+    ),
+}
+_MENDED = {
+    "UNKNOWN_ENVELOPE_VERSION": ("envelope_version", "1"),
+    "UNKNOWN_ALGORITHM": ("algorithm", "Ed25519"),
+    "UNKNOWN_HASH_ALGORITHM": ("hash_algorithm", "SHA-256"),
+    "INVALID_DID_FORMAT": ("signer_did", AGENT.did),
+    "EXPIRED_TTL": ("expires_at", None),
+    "SCHEMA_VALIDATION_FAILED": ("note", None),
+    "CLAIM_NOT_FOUND": ("signer_did", GATEWAY.did),
+}
+
+
+@pytest.mark.parametrize("name", IN_ORDER)
+def test_of_several_faults_the_one_that_the_reference_tells_is_told(name: str) -> None:
+    made, codes = IN_ORDER[name]
+    document = dict(made)
+    for code in codes:
+        assert verify(document).reason == code
+        if code == "SCHEMA_VALIDATION_FAILED" and name == "a gateway receipt":
+            document["signature_b64u"] = receipt()["signature_b64u"]
+        member, value = _MENDED.get(code, ("", None))
+        document = {key: item for key, item in document.items() if key != member}
+        if value is not None:
+            document[member] = value
+
+
+def test_half_a_surrogate_pair_is_refused_wherever_it_is_hashed() -> None:
+    half = "\ud800"
+    broken = [
+        changed(bundle(receipts=None), "payload", "event_chain", 0, "event_id", to=half),
+        changed(bundle(receipts=None), "payload", "bundle_id", to=half),
+        changed(bundle(), "payload", "receipts", 0, "payload", "model", to=half),
+        changed(receipt(), "payload", "metadata", to={"x": half}),
+        changed(export(), "artifacts", "proof_bundle_envelope", "payload", "bundle_id", to=half),
+        changed(export(), "export_id", to=half),
+        changed(disclosing(), "payload", "args_disclosure", "disclosed_leaves", "args.ticket", "value", to=half),
+        changed(contract(), "payload", "policy_name", to=half),
+    ]
+    for document in broken:
+        assert verify(document).reason == "PARSE_ERROR"
 
 
 def test_without_any_trusted_receipt_signer_a_bundle_with_receipts_is_refused() -> None:
