@@ -32,7 +32,7 @@ from .ending import Ending
 from .gate import Gate, Steps
 from .identity import Lease, Leases
 from .master import EngineOptions, GatewayMaster
-from .settings import Settings, parse_address, read_secret, signer_dids
+from .settings import Settings, check_ca_file, parse_address, read_secret, signer_dids
 from .steps import LiveSteps
 
 log = logging.getLogger("clawproxy.gateway")
@@ -263,6 +263,8 @@ def _engine_options(settings: Settings) -> tuple[list[str], EngineOptions]:
         raise ClawproxyError(
             "CONFIG_INVALID", "no listener is configured", where="listen", remedy="set listen.reverse or listen.regular"
         )
+    if settings.upstream_ca:
+        check_ca_file(Path(settings.upstream_ca))
     step_s = settings.gateway.step_timeout_s
     return list(modes), EngineOptions(
         modes=tuple(modes.values()),

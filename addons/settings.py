@@ -8,6 +8,7 @@ from __future__ import annotations
 import ipaddress
 import os
 import shlex
+import ssl
 import subprocess
 import tomllib
 from pathlib import Path
@@ -215,6 +216,16 @@ def read_secret(reference: str, *, where: str) -> str:
 def _read_small(path: Path) -> str:
     with path.open("rb") as file:
         return file.read(_MAX_SECRET_BYTES).decode("utf-8")
+
+
+def check_ca_file(path: Path) -> None:
+    """Raise ``ClawproxyError`` (CONFIG_INVALID) where ``upstream_ca`` holds no certificate: every call would fail."""
+    try:
+        ssl.create_default_context(cafile=path)
+    except (OSError, ssl.SSLError):
+        raise ClawproxyError(
+            "CONFIG_INVALID", "no CA certificates can be read", where="upstream_ca", got=path, expected="a PEM file"
+        ) from None
 
 
 def signer_dids(entries: list[str], role: Role, state_dir: Path) -> frozenset[str]:

@@ -310,7 +310,9 @@ class LiveSteps:
         if call.outcome is not Outcome.COMPLETE:
             return
         if call.tap is None:
-            response.content = redact(response.raw_content or b"", call.credential.encode())
+            secret = call.credential.encode()
+            if secret in (response.raw_content or b""):
+                response.content = redact(response.raw_content or b"", secret)
             self._ending.dress(call)
         call.release = True
 

@@ -40,7 +40,7 @@ def rebuild_request(call: Call, match: RouteMatch, credential: str) -> None:
         "content-length": str(len(request.content or b"")),
         provider.credential_header: f"{provider.credential_scheme} {credential}".strip(),
     }
-    request.headers = http.Headers([(name.encode("ascii"), value.encode("ascii")) for name, value in ours.items()])
+    request.headers = _headers([(name.encode("ascii"), value.encode("ascii")) for name, value in ours.items()])
     request.trailers = None
     request.scheme, request.host, request.port = provider.scheme.encode("ascii"), provider.host, provider.port
     request.authority = b""
@@ -57,7 +57,13 @@ def clean_answer(response: http.Response, credential: str, marks: dict[bytes, by
         lower = name.lower()
         if lower not in _DROPPED_FROM_ANSWERS and not lower.startswith(b"x-clawproxy-"):
             fields.append((name, redact(value, secret)))
-    response.headers = http.Headers([*fields, *marks.items()])
+    response.headers = _headers([*fields, *marks.items()])
+
+
+def _headers(fields: list[tuple[bytes, bytes]]) -> http.Headers:
+    headers = http.Headers()
+    headers.fields = tuple(fields)  # they are bytes already, the constructor would look at each
+    return headers
 
 
 def redact(text: bytes, secret: bytes) -> bytes:

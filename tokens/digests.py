@@ -7,6 +7,7 @@ strings decode to one signature; here such a string is refused.
 from __future__ import annotations
 
 import base64
+import binascii
 import hashlib
 import re
 
@@ -14,12 +15,13 @@ from .errors import ClawproxyError
 
 SHA256_B64U_CHARS = 43
 ED25519_SIG_B64U_CHARS = 86
+_TO_URL = bytes.maketrans(b"+/", b"-_")
 _B64U = re.compile(r"[A-Za-z0-9_-]+", re.ASCII)
 
 
 def b64u_encode(raw: bytes) -> str:
     """Base64url without padding."""
-    return base64.urlsafe_b64encode(raw).rstrip(b"=").decode("ascii")
+    return binascii.b2a_base64(raw, newline=False).translate(_TO_URL, b"=").decode("ascii")
 
 
 def b64u_decode(text: str, *, length_bytes: int | None = None) -> bytes:

@@ -135,6 +135,7 @@ def test_a_malformed_config(command: list[str], kind: str, state: Path, tmp_path
         ("[listen]\nreverse = 'localhost'\n", ["listen.reverse", "IP:PORT"]),
         ("[providers.openai]\ncredential = 'sk-1234567890'\n", ["providers.openai.credential", "env:NAME"]),
         ("[providers.openai]\ncredential = 'env:NO_SUCH_VARIABLE_ANYWHERE'\n", ["providers.openai.credential"]),
+        ("upstream_ca = '/no/such/file.pem'\n", ["upstream_ca", "/no/such/file.pem"]),
         ("[providers.nobody]\nupstream = 'https://x.example'\n", ["nobody"]),
         ("[trust]\ntoken_issuers = ['did:key:zNonsense']\n", ["did:key:zNonsense"]),
     ],
