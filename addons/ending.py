@@ -82,7 +82,7 @@ class Ending:
             token_hash_hex=call.grant.token_hash_hex if call.grant else None,
             policy_hash_b64u=call.policy_hash_b64u,
         )
-        for write in ([call.job.deny] if call.job else []) + [self._refusal_log.deny]:
+        for write in ([call.job.deny] if call.job and call.job.takes_denial() else []) + [self._refusal_log.deny]:
             try:
                 async with asyncio.timeout(self._timeout_s):
                     call.envelope = await write(denied)

@@ -20,6 +20,7 @@ from .calls import CallDenied, CallEnd, CallStart, Outcome
 from .job_facts import JobFacts
 from .journal import Journal, JournalError, LogFile
 from .payloads import MAX_NONCE_CHARS, authority_detail, clip_text, token_facts
+from .per_second import PerSecond
 from .records import Record
 from .scribe import Intended, Scribe
 
@@ -34,11 +35,12 @@ _RECEIPT_ID = re.compile(r"rcpt_[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a
 class JobLimits:
     """Bounds of what agents can hold open, and the space kept for sealing on a full disk (0: none).
 
-    ``open_calls`` is per job, between intent and receipt. A job that was idle for ``idle_ms`` may be closed when there
-    are ``open_jobs`` and another needs its place.
+    ``open_calls`` is per job, between intent and receipt; ``denials_per_second`` is what a job's journal takes. A job
+    that was idle for ``idle_ms`` may be closed when there are ``open_jobs`` and another needs its place.
     """
 
     open_calls: int = 256
+    denials_per_second: int = 50
     open_jobs: int = 512
     idle_ms: int = 60_000
     reserve_bytes: int = 8 * 1024 * 1024
@@ -65,6 +67,7 @@ class Job:
         self._clock_ms = clock_ms
         self._reserved: set[str] = set()
         self._limits = limits
+        self._denials = PerSecond(limits.denials_per_second)
         self._closed = _SEALED if scribe.progress.sealed else None
 
     @property
@@ -178,6 +181,11 @@ class Job:
         record = self._receipt(intended, end)
         await self._queue(record)
         return record.envelope
+
+    def takes_denial(self) -> bool:
+        """Whether a denial made now has a place here; else the gateway's own journal counts it, so that an agent cannot
+        fill the disk with refusals."""
+        return self._denials.take(self._clock_ms())
 
     async def deny(self, denied: CallDenied) -> JsonObject:
         """Sign the denial of a call that did not go out; returns its envelope, durable. Raises ``JournalError``."""

@@ -25,6 +25,7 @@ from ..tokens.keys import SigningKey
 from .calls import CallDenied
 from .journal import Journal, JournalError, LogFile
 from .payloads import denial_fields
+from .per_second import PerSecond
 from .records import ENVELOPE_TYPES, Record, build_record
 
 SUMMARY_EVERY_S = 1.0
@@ -49,14 +50,12 @@ class RefusalLog:
         self._key = receipt_key
         self._gateway_id = gateway_id
         self._clock_ms = clock_ms
-        self._per_second = per_second
+        self._rate = PerSecond(per_second)
         self._room_bytes = max_bytes
         self._incarnation = secrets.token_hex(16)
         self._head_b64u = sha256_b64u(self._incarnation.encode("ascii"))
         self._next_seq = 0
         self._log: LogFile | None = None
-        self._second = 0
-        self._in_second = 0
         self._uncounted: Counter[str] = Counter()
         self._timer: asyncio.TimerHandle | None = None
 
@@ -116,11 +115,7 @@ class RefusalLog:
     def _may_record(self) -> bool:
         if self._log is None or self._log.fault is not None or self._log.closed or self._room_bytes <= 0:
             return False
-        second = self._clock_ms() // 1000
-        if second != self._second:
-            self._second, self._in_second = second, 0
-        self._in_second += 1
-        return self._in_second <= self._per_second
+        return self._rate.take(self._clock_ms())
 
     def _summarise(self) -> None:
         """What was refused without a record of its own; nobody waits for this one."""

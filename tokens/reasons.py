@@ -65,7 +65,7 @@ class Refusal:
 
 _ROWS = (
     # admit
-    Reason("ROUTE_NOT_FOUND", "admit", 404, "no provider route has this host, method and path", "use a route listed in docs/routes.md; every other path on a provider is closed"),
+    Reason("ROUTE_NOT_FOUND", "admit", 404, "no provider route has this host, method and path", "use a route of configs/providers.toml; every other path on a provider is closed"),
     Reason("UNKNOWN_PROVIDER", "admit", 400, "the path names a provider that the catalogue does not have", "use a provider of configs/providers.toml"),
     Reason("DESTINATION_MISMATCH", "admit", 403, "server name (SNI), Host header and destination do not agree", "send all three for the same provider host"),
     Reason("TLS_REQUIRED", "admit", 403, "the call came for a provider host over plain HTTP", "use https:// for the provider, or the gateway's base URL"),

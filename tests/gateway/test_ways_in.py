@@ -206,6 +206,19 @@ async def test_a_token_for_the_job_under_another_contract_is_refused(tmp_path: P
         assert answer.refusal["reason"] == "POLICY_HASH_MISMATCH"
 
 
+async def test_a_flood_of_refusals_is_counted_and_does_not_grow_the_jobs_journal(
+    tmp_path: Path, provider: Provider
+) -> None:
+    async with running_bed(tmp_path / "s", provider) as bed:
+        client = await bed.client()
+        for _ in range(400):
+            answer = await client.request("POST", CHAT, bed.headers(), chat_body(model="gpt-5"))
+            assert answer.refusal["reason"] == "POLICY_MODEL_NOT_ALLOWED"
+        seconds = len({denial["timestamp"][:19] for denial in bed.records("denial")}) + 1
+        assert 50 <= len(bed.records("denial")) <= 50 * seconds < 400
+        assert (await bed.chat()).status == 200
+
+
 async def test_an_idempotency_key_counts_once_per_job(tmp_path: Path, provider: Provider) -> None:
     async with running_bed(tmp_path / "s", provider) as bed:
         headers = bed.headers(x_idempotency_key="once")
