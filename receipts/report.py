@@ -59,18 +59,25 @@ class Finding:
 
 
 class Findings:
-    """Collects findings in the order of the checks; keeps the first ``MAX_FINDINGS`` and counts the rest."""
+    """Collects findings in the order of the checks.
+
+    Keeps the first ``MAX_FINDINGS`` of each severity and counts the rest: so many notes hide no gap and no failure.
+    """
 
     def __init__(self, found: Iterable[Finding] = ()) -> None:
         self.kept: list[Finding] = []
         self.dropped = 0
-        self.failed = False
+        self._seen: dict[Severity, int] = {}
         for finding in found:
             self.add(finding)
 
+    @property
+    def failed(self) -> bool:
+        return "fail" in self._seen
+
     def add(self, finding: Finding) -> None:
-        self.failed = self.failed or finding.severity == "fail"
-        if len(self.kept) < MAX_FINDINGS:
+        seen = self._seen[finding.severity] = self._seen.get(finding.severity, 0) + 1
+        if seen <= MAX_FINDINGS:
             self.kept.append(finding)
         else:
             self.dropped += 1
@@ -85,6 +92,7 @@ class Findings:
         self.add(Finding(rule, reason, path, detail, "note"))
 
     def first(self, severity: Severity) -> Finding | None:
+        """The one that decides, if any of its severity was found: it is always kept."""
         return next((f for f in self.kept if f.severity == severity), None)
 
     def all(self) -> tuple[Finding, ...]:
@@ -133,11 +141,12 @@ def build_report(
     facts: Mapping[str, Any] | None = None,
 ) -> Report:
     """Any ``fail`` gives FAILED, else any ``gap`` INCOMPLETE, else ``whole``."""
-    deciding = findings.first("gap")
-    verdict = Verdict.INCOMPLETE if deciding else whole
-    if findings.failed:
-        deciding, verdict = findings.first("fail"), Verdict.FAILED
-    reason = "OK" if verdict is whole else deciding.reason if deciding else "MORE_FINDINGS"
+    verdict, deciding = whole, None
+    if gap := findings.first("gap"):
+        verdict, deciding = Verdict.INCOMPLETE, gap
+    if failure := findings.first("fail"):
+        verdict, deciding = Verdict.FAILED, failure
+    reason = deciding.reason if deciding else "OK"
     return Report(verdict, kind, reason, findings.all(), job, dict(counts or {}), dict(facts or {}))
 
 

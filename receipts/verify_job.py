@@ -110,6 +110,8 @@ class _Examination:
         self._check_contract(job)
         seen = self.seen = self._check_records(job, signers)
         check_end(seen, self.files, self.findings)
+        if seal is None:
+            self.findings.gap("J08", "NOT_SEALED", SEAL_FILE, "the job is not sealed: more may follow, or be cut off")
         bundles = any(name.startswith("proof_bundle") for name in self.files)
         if seen.ended:
             self._check_bundles(seen, all_due=MANIFEST_FILE in self.files)
@@ -118,8 +120,6 @@ class _Examination:
         if seal is not None:
             last = self.entries[-1]
             check_sealed_counts(seal, last.seq, last.h_b64u, seen.counts())
-        else:
-            self.findings.gap("J08", "NOT_SEALED", SEAL_FILE, "the job is not sealed: more may follow, or be cut off")
 
     def result(self) -> JobBundle:
         counts = dict(self.seen.counts()) if self.seen else {}
