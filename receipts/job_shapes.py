@@ -138,7 +138,11 @@ DENIAL = Obj(
         "token_hash_hex": Nullable(TOKEN_HASH),
     }
 )
-TORN_ENTRY = Obj(required={"path": TORN_PATH, "sha256_b64u": DIGEST, "size_bytes": COUNT})
+TORN_RECORD = Obj(required={"receipt_id": Nullable(RECEIPT_ID), "t": Text(among=tuple(KINDS))})
+TORN_ENTRY = Obj(
+    required={"path": TORN_PATH, "sha256_b64u": DIGEST, "size_bytes": COUNT},
+    optional={"records": ListOf(TORN_RECORD)},
+)
 RECOVERY = Obj(
     required={**PLACE, "timestamp": TIME, "open_calls": ListOf(RECEIPT_ID), "torn": ListOf(TORN_ENTRY)},
 )
