@@ -211,8 +211,9 @@ class Job:
         """Name the torn files and the calls that the last writer, or a seal by force, left open."""
         left = list(self._progress.open_calls)
         while torn or left:
-            record = self._scribe.recovery(torn, left[:_OPEN_CALLS_PER_RECORD], self._clock_ms())
-            torn, left = (), left[_OPEN_CALLS_PER_RECORD:]
+            # one torn file per record, so that the record stays a line whatever they hold
+            record = self._scribe.recovery(torn[:1], left[:_OPEN_CALLS_PER_RECORD], self._clock_ms())
+            torn, left = torn[1:], left[_OPEN_CALLS_PER_RECORD:]
             await self._queue(record)
 
     async def record_end(self, *, force: bool) -> None:

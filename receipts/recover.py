@@ -5,23 +5,21 @@ it off; hand over the log and its ``Progress``. ``Job`` then appends the recover
 the calls whose outcome nobody knows. Each step can die and be done again: a tail that was copied but not cut is found
 again under the same name, and a torn file that no record names yet is named by the next.
 
-What is torn: bytes after the last LF, which no caller was ever told about. And, since the pages of one write may reach
-the disk in any order, bytes from the first line that holds a NUL (no record does), as long as they are no more than
-one write and no receipt among them answers an intent among them, because then they were two writes, and the first was
-acknowledged. Everything else that does not verify is damage: refused, and never cut.
+What is torn: bytes after the last LF, which no caller was ever told about. And, since the sectors of one write may
+reach the disk in any order, bytes from the first line that holds a NUL (no record does), as long as a crash can leave
+them (``torn``). Everything else that does not verify is damage: refused, and never cut.
 
 Limits: a sector at the very end that goes bad long after its write looks torn as well; its bytes are kept and named.
+A journal cut at a line's end is a shorter journal: nothing outside the state directory remembers its length.
 """
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-
-import orjson
 
 from ..tokens.canonical import JsonObject, parse_json_object
 from ..tokens.digests import sha256_b64u
@@ -32,9 +30,11 @@ from .job_paths import JobPaths
 from .journal import MAX_LINE_BYTES, MAX_WRITE_BYTES, LogFile
 from .progress import Progress
 from .records import Record, read_record
+from .torn import records_within, why_not_torn
 
 MAX_CONTRACT_BYTES = 1024 * 1024
 _MAX_TORN_BYTES = MAX_WRITE_BYTES
+_TORN_NAME = re.compile(r"(0|[1-9]\d{0,17})\.(0|[1-9]\d{0,5})", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +54,7 @@ def open_log(disk: Disk, paths: JobPaths, signers: frozenset[str]) -> OpenedLog:
     with the line) or ``OSError``.
     """
     facts = load_facts(disk, paths)
+    check_torn_names(disk, paths)
     progress = new_progress(facts)
     good_bytes = 0
     tail = b""
@@ -73,7 +74,7 @@ def open_log(disk: Disk, paths: JobPaths, signers: frozenset[str]) -> OpenedLog:
             _quarantine(disk, paths, good_bytes, tail)
             disk.ftruncate(handle, good_bytes)
             disk.fdatasync(handle)
-        torn = tuple(_torn_files(disk, paths, progress))
+        torn = tuple(_torn_files(disk, paths, progress, signers))
     except BaseException:
         disk.close(handle)
         raise
@@ -106,18 +107,18 @@ def walk_journal(disk: Disk, paths: JobPaths, facts: JobFacts, signers: frozense
 
     Raises ``ClawproxyError`` (JOB_DAMAGED) at the first line that is neither.
     """
-    seq, prev = 0, facts.hash_b64u
+    seq, offset, prev = 0, 0, facts.hash_b64u
     lines = _lines(disk, paths)
     for line in lines:
         if not line.endswith(b"\n") or b"\0" in line:
-            yield _torn_tail(paths, seq, line, lines)
+            yield _torn_tail(paths, seq, offset, line, lines)
             return
         try:
             record = read_record(line[:-1], seq=seq, prev_b64u=prev, signers=signers)
         except ClawproxyError as err:
             raise _damaged(paths, seq, err.message) from None
         yield record
-        seq, prev = seq + 1, record.h_b64u
+        seq, offset, prev = seq + 1, offset + len(line), record.h_b64u
 
 
 def progress_take(progress: Progress, record: Record, paths: JobPaths) -> None:
@@ -153,25 +154,15 @@ def _lines(disk: Disk, paths: JobPaths) -> Iterator[bytes]:
         yield held
 
 
-def _torn_tail(paths: JobPaths, seq: int, first: bytes, rest: Iterator[bytes]) -> bytes:
-    tail, spans_writes = first, False
+def _torn_tail(paths: JobPaths, seq: int, offset: int, first: bytes, rest: Iterator[bytes]) -> bytes:
+    tail = first
     for line in rest:
         tail += line
-        spans_writes = spans_writes or _answers(line, seq)
         if len(tail) > _MAX_TORN_BYTES:
             break
-    if len(tail) > _MAX_TORN_BYTES or spans_writes:
-        raise _damaged(paths, seq, "acknowledged records are overwritten")
+    if why := why_not_torn(tail, offset, seq):
+        raise _damaged(paths, seq, why)
     return tail
-
-
-def _answers(line: bytes, first_seq: int) -> bool:
-    """Whether ``line`` is a receipt for an intent at or after ``first_seq``."""
-    with contextlib.suppress(orjson.JSONDecodeError, KeyError, TypeError):
-        record = orjson.loads(line)
-        place = record["body"]["payload"]["metadata"]["clawproxy"]
-        return bool(record["t"] == "receipt" and place["intent_seq"] >= first_seq)
-    return False
 
 
 def _quarantine(disk: Disk, paths: JobPaths, offset: int, tail: bytes) -> None:
@@ -187,11 +178,32 @@ def _quarantine(disk: Disk, paths: JobPaths, offset: int, tail: bytes) -> None:
     place_file(disk, paths.staged("torn"), paths.torn / f"{offset}.{number}", tail)
 
 
-def _torn_files(disk: Disk, paths: JobPaths, progress: Progress) -> Iterator[JsonObject]:
+def check_torn_names(disk: Disk, paths: JobPaths) -> None:
+    """That ``torn/`` holds nothing but what recovery puts there; raises ``ClawproxyError`` (JOB_DAMAGED)."""
+    for name in disk.names(paths.torn):
+        if not _TORN_NAME.fullmatch(name) or disk.size(paths.torn / name) is None:
+            raise stray_file(paths, f"torn/{name}")
+
+
+def stray_file(paths: JobPaths, name: str) -> ClawproxyError:
+    """A file that is not of a job. It may not stay, since a verifier refuses a bundle that has it."""
+    return ClawproxyError(
+        "JOB_DAMAGED",
+        "the job's directory holds a file that is not the gateway's",
+        where=str(paths.directory),
+        got=name,
+        remedy="move it out of the directory, then restart the gateway",
+    )
+
+
+def _torn_files(disk: Disk, paths: JobPaths, progress: Progress, signers: frozenset[str]) -> Iterator[JsonObject]:
     for name in disk.names(paths.torn):
         if f"torn/{name}" not in progress.torn_named:
             data = read_whole(disk, paths.torn / name, 2 * _MAX_TORN_BYTES)
-            yield {"path": f"torn/{name}", "sha256_b64u": sha256_b64u(data), "size_bytes": len(data)}
+            entry: JsonObject = {"path": f"torn/{name}", "sha256_b64u": sha256_b64u(data), "size_bytes": len(data)}
+            if records := records_within(data, signers):
+                entry["records"] = records
+            yield dict(sorted(entry.items()))
 
 
 def _damaged(paths: JobPaths, seq: int, message: str) -> ClawproxyError:

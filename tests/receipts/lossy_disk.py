@@ -314,10 +314,12 @@ def _last(content: bytes, ops: list[Op]) -> bytes:
 
 
 def _without_page(op: Op, page: int) -> Op:
-    start = page * PAGE_BYTES
-    end = min(start + PAGE_BYTES, len(op.data))
+    """Pages are those of the file: the first one of a write may begin in the middle of a page."""
+    first = op.offset // PAGE_BYTES
+    start = max(0, (first + page) * PAGE_BYTES - op.offset)
+    end = min(len(op.data), (first + page + 1) * PAGE_BYTES - op.offset)
     holed = op.data[:start] + bytes(max(0, end - start)) + op.data[end:]
-    return op if op.kind == "truncate" else Op("data", op.node, op.offset, holed)
+    return op if op.kind == "truncate" or start >= end else Op("data", op.node, op.offset, holed)
 
 
 def _mixed(chance: random.Random) -> _Data:

@@ -12,6 +12,7 @@ from clawproxy.receipts.jobs import JobBook
 from clawproxy.receipts.journal import MAX_WRITE_BYTES
 from clawproxy.receipts.records import event_hash
 from clawproxy.receipts.report import Verdict
+from clawproxy.receipts.torn import SECTOR_BYTES, why_not_torn
 from clawproxy.tokens.canonical import jcs_bytes
 from clawproxy.tokens.digests import sha256_b64u
 from clawproxy.tokens.errors import ClawproxyError
@@ -115,19 +116,24 @@ async def test_a_journal_by_an_earlier_receipt_key_is_continued_when_that_key_wa
     assert json.loads(lines_of(shop)[-1])["body"]["signer_did"] == new_key.did
 
 
+def to_sector(before: list[bytes]) -> int:
+    """How many bytes lie between the end of these lines and the next sector of the file."""
+    return -len(b"".join(before)) % SECTOR_BYTES
+
+
 # -- torn tails --------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     "tear",
     [
-        lambda lines: lines[-1][:-1],
+        lambda lines: lines[-1][:-9],
         lambda lines: lines[-1][:1],
         lambda lines: bytes(3000),
-        lambda lines: lines[-1][:100] + bytes(500),
+        lambda lines: lines[-1][: to_sector(lines[:-1])] + bytes(500),
         lambda lines: b"not JSON at all",
     ],
-    ids=["all but the LF", "one byte", "zeros", "half a line and zeros", "noise"],
+    ids=["half a line", "one byte", "zeros", "half a line and zeros", "noise"],
 )
 async def test_a_torn_tail_is_kept_named_and_cut(shop: Workshop, tear: Callable[[list[bytes]], bytes]) -> None:
     lines = lines_of(shop)
@@ -146,19 +152,94 @@ async def test_a_torn_tail_is_kept_named_and_cut(shop: Workshop, tear: Callable[
     assert shop.verdict().verdict is Verdict.INCOMPLETE
 
 
-async def test_a_hole_in_front_of_whole_lines_is_a_torn_tail_while_it_is_one_write(shop: Workshop) -> None:
-    lines = lines_of(shop)
-    hole = bytes(500) + lines[-3][500:] + lines[-2] + lines[-1]
-    journal_of(shop).write_bytes(b"".join(lines[:-3]) + hole)
+async def torn_of(shop: Workshop, whole: bytes) -> list[object]:
+    """The journal with these bytes, opened again: the ``records`` of what the recovery names."""
+    journal_of(shop).write_bytes(whole)
     assert isinstance(await reopened(shop), Job)
-    assert [path.read_bytes() for path in (shop.jobs_dir / "job-1" / "torn").iterdir()] == [hole]
+    recovery = next(record for record in reversed(shop.records()) if record["t"] == "recovery")
+    return [item.get("records") for item in recovery["body"]["payload"]["torn"]]
+
+
+async def test_a_last_line_without_its_lf_is_cut_and_the_record_says_what_it_was(shop: Workshop) -> None:
+    await call(await shop.job(grant_of(shop)), grant_of(shop))
+    await (await shop.job(grant_of(shop))).deny(denied := make_denied())
+    await shop.reopen()
+    whole = journal_of(shop).read_bytes()
+    assert await torn_of(shop, whole[:-1]) == [[{"receipt_id": denied.receipt_id, "t": "denial"}]]
+    assert shop.verdict().verdict is not Verdict.FAILED
+
+
+async def test_what_the_whole_lines_behind_a_hole_were_is_on_record(shop: Workshop) -> None:
+    lines = lines_of(shop)
+    start = len(lines) - 3  # a denial, an intent, an event
+    hole = to_sector(lines[:start])
+    tail = bytes(hole) + lines[start][hole:] + b"".join(lines[start + 1 :])
+    (records,) = await torn_of(shop, b"".join(lines[:start]) + tail)
+    intent = json.loads(lines[start + 1])["body"]["payload"]["detail"]["receipt_id"]
+    assert records == [{"receipt_id": intent, "t": "intent"}, {"receipt_id": None, "t": "event"}]
+    assert [path.read_bytes() for path in (shop.jobs_dir / "job-1" / "torn").iterdir()] == [tail]
+
+
+async def test_a_record_that_is_not_signed_is_none_among_torn_bytes(shop: Workshop) -> None:
+    whole = journal_of(shop).read_bytes()
+    line = json.loads(lines_of(shop)[-1])
+    line["seq"] += 1
+    assert await torn_of(shop, whole + jcs_bytes(line)) == [None]
 
 
 async def test_a_hole_over_an_intent_whose_receipt_follows_is_damage(shop: Workshop) -> None:
     lines = lines_of(shop)
     at = next(n for n, line in enumerate(lines) if b'"t":"intent"' in line)
-    journal_of(shop).write_bytes(b"".join(lines[:at]) + bytes(500) + lines[at][500:] + b"".join(lines[at + 1 :]))
+    hole = to_sector(lines[:at])
+    tail = bytes(hole) + lines[at][hole:] + b"".join(lines[at + 1 :])
+    journal_of(shop).write_bytes(b"".join(lines[:at]) + tail)
     assert await is_damaged(shop)
+
+
+async def test_a_nul_in_every_acknowledged_line_is_damage(shop: Workshop) -> None:
+    """No line parses then, so what they are must be seen in their bytes; and no crash makes holes of one byte."""
+    lines = lines_of(shop)
+    for at in (1, 60, -40):
+        for first in range(1, len(lines)):
+            spoilt = [line[:at] + b"\0" + line[at + 1 :] for line in lines[first:]]
+            journal_of(shop).write_bytes(b"".join([*lines[:first], *spoilt]))
+            assert await is_damaged(shop), (at, first)
+
+
+async def test_sectors_blanked_over_acknowledged_calls_are_damage(shop: Workshop) -> None:
+    """Whole sectors, as a disk would, but two writes are to be seen in what is left."""
+    lines = lines_of(shop)
+    at = next(n for n, line in enumerate(lines) if b'"t":"intent"' in line)
+    whole, start = b"".join(lines), len(b"".join(lines[:at]))
+    for sector in range(-(-start // SECTOR_BYTES), len(b"".join(lines[: at + 2])) // SECTOR_BYTES):
+        begin = sector * SECTOR_BYTES
+        journal_of(shop).write_bytes(whole[:begin] + bytes(SECTOR_BYTES) + whole[begin + SECTOR_BYTES :])
+        assert await is_damaged(shop), sector
+
+
+@pytest.mark.parametrize(
+    ("tail", "offset", "torn"),
+    [
+        (b"no line", 7, True),
+        (bytes(9), 7, True),
+        (b"ab" + bytes(9), 510, True),
+        (b"ab" + bytes(9), 511, False),
+        (bytes(2) + b"ab\n", 510, True),
+        (bytes(2) + b"ab\n", 511, False),
+        (b"ab" + bytes(512) + b"ab\n", 510, True),
+        (b"ab" + bytes(511) + b"ab\n", 510, False),
+        (bytes(2) + b'"intent_seq":5,', 510, False),
+        (bytes(2) + b'"intent_seq":4,', 510, True),
+        (b'"intent' + bytes(512) + b'_seq":5}', 505, False),
+        (bytes(2) + b'\\"intent_seq\\":5,', 510, True),
+        (bytes(2) + 2 * b'"receipt_id":"rcpt_00000000-0000-4000-8000-000000000000"', 510, False),
+        (bytes(2) + b'"receipt_id":"rcpt_00000000-0000-4000-8000-000000000000"', 510, True),
+        (bytes(MAX_WRITE_BYTES), 0, True),
+        (bytes(MAX_WRITE_BYTES + 1), 0, False),
+    ],
+)
+def test_what_a_crash_leaves(tail: bytes, offset: int, torn: bool) -> None:
+    assert (why_not_torn(tail, offset, 5) == "") is torn
 
 
 async def test_more_bytes_than_one_write_are_no_torn_tail(shop: Workshop) -> None:
@@ -173,10 +254,22 @@ async def test_torn_files_that_no_record_names_yet_are_named_by_the_next(shop: W
     torn = shop.jobs_dir / "job-1" / "torn"
     torn.mkdir()
     (torn / "77.0").write_bytes(b"torn before")
+    (torn / "770.3").write_bytes(b"torn before, too")
     assert isinstance(await reopened(shop), Job)
     recoveries = [record["body"]["payload"] for record in shop.records() if record["t"] == "recovery"]
     named = [item["path"] for recovery in recoveries for item in recovery["torn"]]
-    assert named == ["torn/77.0"]
+    assert named == ["torn/77.0", "torn/770.3"]
+
+
+@pytest.mark.parametrize("name", ["x", "077.0", "77", "77.0.0", "77.0/below"])
+async def test_a_file_in_torn_that_recovery_did_not_put_there_is_damage(shop: Workshop, name: str) -> None:
+    path = shop.jobs_dir / "job-1" / "torn" / name
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"stray")
+    assert await is_damaged(shop)
+    with pytest.raises(ClawproxyError) as caught:
+        await shop.book.seal("job-1")
+    assert "torn/" in str(caught.value)
 
 
 async def test_another_tail_at_the_same_place_gets_a_number_of_its_own(shop: Workshop) -> None:
