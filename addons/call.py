@@ -52,6 +52,10 @@ class Call:
     tap: SseTap | None = None
     watch: Watch | None = None
 
+    steps_done: int = 0
+    """How many of the steps before egress have passed (``Gate``)."""
+    held_bytes: int = 0
+    """Room taken for the body, while it is large and not judged yet."""
     judging: bool = False
     """Steps 1 to 9 are running; nobody else may end the call meanwhile."""
     outcome: Outcome | None = None

@@ -20,17 +20,22 @@ from mitmproxy.proxy import mode_specs
 from mitmproxy.proxy.server_hooks import ServerConnectionHookData
 
 from ..receipts.calls import Outcome
+from ..receipts.per_second import PerSecond
 from ..tokens.errors import ClawproxyError
 from ..tokens.reasons import REASONS, Refusal
 from .call import Call
 from .connections import Connections
 from .ending import Ending
 from .http_stream import CUT, Hold, Watch
+from .upstream import redact
 
 log = logging.getLogger("clawproxy.gate")
 
 _ORPHAN_GRACE_S = 2.0
 _RECORDED = "clawproxy.recorded"
+_SMALL_BODY_BYTES = 64 * 1024
+_BODIES_AT_ONCE = 16
+_BY_HEAD = 3  # admit, collect, authenticate need no body
 
 type Verdict = Refusal | None
 
@@ -66,8 +71,11 @@ class Gate:
         clock_ms: Callable[[], int],
         *,
         step_timeout_s: float,
+        max_body_bytes: int,
     ) -> None:
         self._steps = steps
+        self._max_body_bytes = max_body_bytes
+        self._room_bytes = _BODIES_AT_ONCE * max_body_bytes
         self._before_egress: tuple[tuple[str, Callable[[Call], Any]], ...] = (
             ("admit", steps.admit),
             ("collect", steps.collect),
@@ -84,6 +92,7 @@ class Gate:
         self._clock_ms = clock_ms
         self._step_timeout_s = step_timeout_s
         self._open: dict[str, Call] = {}
+        self._tls_warnings = PerSecond(1)
         self._sweeps: set[asyncio.Task[None]] = set()
         self.stopping = False
 
@@ -92,36 +101,49 @@ class Gate:
     async def http_connect(self, flow: http.HTTPFlow) -> None:
         """CONNECT: a tunnel only to a provider's host. Its credential counts for every call inside."""
         call = self._begin(flow)
-        refusal = await self._judge(call, (("admit", self._steps.tunnel),))
-        if refusal is not None:
-            await self._ending.refuse(call, refusal)
+        await self._judge(call, (("admit", self._steps.tunnel),))
         self._forget(call)
 
-    def requestheaders(self, flow: http.HTTPFlow) -> None:
-        """A head has arrived: from here on the call gets a record."""
-        self._begin(flow)
+    def requestheaders(self, flow: http.HTTPFlow) -> Awaitable[None] | None:
+        """A head has arrived: from here on the call gets a record. A large body is read only for a known token."""
+        call = self._begin(flow)
+        size = flow.request.headers.get("content-length", "0")
+        chunked = "transfer-encoding" in flow.request.headers
+        if flow.error is not None or (not chunked and len(size) < 10 and int(size) <= _SMALL_BODY_BYTES):
+            return None
+        call.held_bytes = self._max_body_bytes if chunked or len(size) >= 10 else min(int(size), self._max_body_bytes)
+        self._room_bytes -= call.held_bytes
+        if self._room_bytes < 0:
+            busy = Refusal("GATEWAY_BUSY", "request bodies held at once", "too many large requests are being read")
+            return self._ending.refuse(call, busy)
+        return self._judge(call, self._before_egress[:_BY_HEAD])
 
     async def request(self, flow: http.HTTPFlow) -> None:
-        """The whole request is here: steps 1 to 9."""
+        """The whole request is here: steps 1 to 9, as far as the head did not settle them."""
         call = self._call(flow)
+        if not call.release:
+            await self._judge(call, self._before_egress[call.steps_done :])
+
+    async def _judge(self, call: Call, steps: tuple[tuple[str, Callable[[Call], Any]], ...]) -> None:
         call.judging = True
-        refusal = await self._judge(call, self._before_egress)
+        refusal = await self._verdict(call, steps)
         if refusal is not None:
             await self._ending.refuse(call, refusal)
         call.judging = False
 
-    async def _judge(self, call: Call, steps: tuple[tuple[str, Callable[[Call], Any]], ...]) -> Verdict:
+    async def _verdict(self, call: Call, steps: tuple[tuple[str, Callable[[Call], Any]], ...]) -> Verdict:
         if self.stopping:
             return Refusal("GATEWAY_STOPPING", "shutdown", "the gateway takes no new calls")
         try:
-            async with asyncio.timeout(self._step_timeout_s):
-                for name, step in steps:
-                    call.step = name
-                    verdict = step(call)
-                    if verdict is not None and verdict.__class__ is not Refusal:
+            for name, step in steps:
+                call.step = name
+                verdict = step(call)
+                if verdict is not None and verdict.__class__ is not Refusal:
+                    async with asyncio.timeout(self._step_timeout_s):
                         verdict = await verdict
-                    if verdict is not None:
-                        return verdict if isinstance(verdict, Refusal) else _fault(call, "not a verdict")
+                if verdict is not None:
+                    return verdict if isinstance(verdict, Refusal) else _fault(call, "not a verdict")
+                call.steps_done += 1
         except TimeoutError:
             log.error("call %s: step %s took longer than %s s", call.receipt_id, call.step, self._step_timeout_s)
             return Refusal("GATEWAY_TIMEOUT", f"step {call.step}", "the step did not finish in time", at=call.step)
@@ -152,10 +174,11 @@ class Gate:
                 call.outcome = call.outcome or Outcome.UPSTREAM_UNREACHABLE
 
     def tls_failed_client(self, data: tls.TlsData) -> None:
-        log.warning(
-            "a client does not trust our certificate for %s: give it the CA that `clawproxy doctor` names",
-            data.conn.sni or "a host",
-        )
+        if self._tls_warnings.take(self._clock_ms()):
+            log.warning(
+                "a client does not trust our certificate for %s: give it the CA that `clawproxy doctor` names",
+                data.conn.sni or "a host",
+            )
 
     # -- the way back ----------------------------------------------------------------------------------------------
 
@@ -189,7 +212,9 @@ class Gate:
             async with asyncio.timeout(self._step_timeout_s):
                 await self._steps.attest(call)
         if call.release:
-            hold.verdict = hold.held + self._ending.trailer(call, hold.held)
+            # what came behind the terminal event was looked at piece by piece, so here once more as a whole
+            held = redact(hold.held, call.credential.encode())
+            hold.verdict = held + self._ending.trailer(call, held)
 
     def response(self, flow: http.HTTPFlow) -> None:
         """The last hook of a call that was answered."""
@@ -239,6 +264,8 @@ class Gate:
 
     def _forget(self, call: Call) -> None:
         call.flow.metadata[_RECORDED] = True
+        self._room_bytes += call.held_bytes
+        call.held_bytes = 0
         self._open.pop(call.flow.id, None)
         if call.watch is not None:
             call.watch.over.set()

@@ -96,7 +96,14 @@ class Gateway:
             max_body_bytes=limits.max_body_bytes,
             max_header_bytes=limits.max_header_bytes,
         )
-        self.gate = Gate(wrap_steps(steps), ending, self._connections, clock_ms, step_timeout_s=limits.step_timeout_s)
+        self.gate = Gate(
+            wrap_steps(steps),
+            ending,
+            self._connections,
+            clock_ms,
+            step_timeout_s=limits.step_timeout_s,
+            max_body_bytes=limits.max_body_bytes,
+        )
         self.ca_file = ensure_ca(state / "ca")
         self._addons = addons(self.gate)
         self._master: GatewayMaster | None = None

@@ -234,6 +234,9 @@ class SeamStream(engine.HttpStream):
 
     def check_body_size(self, request: bool) -> CommandGenerator[bool]:
         """mitmproxy's limit for requests; for answers our own, and only for those held whole."""
+        if request and self.flow.response is not None:  # refused by its head: what still comes is thrown away
+            self.request_body_buf.clear()  # type: ignore[no-untyped-call]
+            return False
         if request:
             return (yield from super().check_body_size(True))
         if len(self.response_body_buf) <= _limits.whole_cap_bytes:

@@ -51,7 +51,7 @@ def collect_token(fields: Iterable[Header], connection_credential: str | None) -
         if token:
             found[name] = token
     if connection_credential is not None:
-        found["proxy-authorization"] = connection_credential
+        found["the tunnel"] = connection_credential
     distinct = set(found.values())
     if not distinct:
         return Refusal("TOKEN_REQUIRED", "one CST per call", f"no token in {', '.join(EXPLICIT_HEADERS + KEY_HEADERS)}")

@@ -55,6 +55,7 @@ _SINGLE_HEADERS = frozenset(
         *KEY_HEADERS,
     }
 )
+_METHOD = re.compile(rb"[A-Z]{1,16}")
 _RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}")
 _NONCE = re.compile(r"[\x21-\x7e]{1,256}")
 _JSON_TYPE = re.compile(r"application/json\s*(;\s*charset=\"?utf-8\"?\s*)?", re.IGNORECASE)
@@ -108,9 +109,9 @@ class LiveSteps:
             return headers
         call.headers = headers
         request, client = call.flow.request, call.flow.client_conn
+        if call.way_in != "regular" and request.data.authority:
+            return Refusal("REQUEST_AMBIGUOUS", "request target", "the target names a host of its own")
         if call.way_in == "reverse":
-            if request.data.authority:
-                return Refusal("REQUEST_AMBIGUOUS", "request target", "the target names a host of its own")
             found = self._catalogue.match_reverse(request.method, request.path)
         elif call.way_in == "connect":
             tunnel = self._connections.tunnel(client)
@@ -210,7 +211,10 @@ class LiveSteps:
             call.match, call.format = match, FORMATS[match.route.format]
             call.facts = call.format.read_request(document, provider=match.provider.name, route=match.route.name)
         except ClawproxyError as err:
-            return Refusal("INVALID_REQUEST", "body", err.one_line())
+            # not `got`: what the agent wrote has no place in the evidence
+            return Refusal(
+                "INVALID_REQUEST", "body", f"{err.message} (expected {err.expected})" if err.expected else err.message
+            )
         call.request_hash_b64u = sha256_b64u(body)
         return None
 
@@ -319,6 +323,8 @@ class LiveSteps:
 
 def _read_head(request: http.Request, max_header_bytes: int) -> dict[str, str] | Refusal:
     """The header fields by name, if the head can be read in one way only."""
+    if not _METHOD.fullmatch(request.data.method):  # `request.method` would read it in upper case
+        return Refusal("REQUEST_AMBIGUOUS", "request method", "a method is written in capitals")
     fields = request.headers.fields
     names, values = b"\n".join([name for name, _ in fields]), b"\n".join([value for _, value in fields])
     if len(fields) > _MAX_HEADERS or len(names) + len(values) > max_header_bytes:

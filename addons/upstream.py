@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
+
 from mitmproxy import http
 
 from ..policies.routes import RouteMatch
 from .call import Call
 from .stream_tap import REDACTED
 
+# a job handle, or a JWS: wherever the agent put it, it does not leave
+_HOLDS_A_TOKEN = re.compile(r"cph_|eyJ[A-Za-z0-9_-]*\.[A-Za-z0-9_-]+\.")
 _DROPPED_FROM_ANSWERS = frozenset(
     {
         b"alt-svc",
@@ -31,9 +35,14 @@ def rebuild_request(call: Call, match: RouteMatch, credential: str) -> None:
     what is hashed is what is judged. Works on mitmproxy's own fields: its setters would rewrite Host at each step.
     """
     provider, request = match.provider, call.flow.request.data
+    forwarded = {
+        name: value
+        for name, value in call.headers.items()
+        if name in provider.forwarded_headers and not _HOLDS_A_TOKEN.search(value)
+    }
     ours = {
         **provider.default_headers,
-        **{name: value for name, value in call.headers.items() if name in provider.forwarded_headers},
+        **forwarded,
         "host": provider.authority,
         "accept-encoding": "identity",
         "content-type": "application/json",
@@ -42,6 +51,7 @@ def rebuild_request(call: Call, match: RouteMatch, credential: str) -> None:
     }
     request.headers = _headers([(name.encode("ascii"), value.encode("ascii")) for name, value in ours.items()])
     request.trailers = None
+    request.method = match.route.method.encode("ascii")
     request.scheme, request.host, request.port = provider.scheme.encode("ascii"), provider.host, provider.port
     request.authority = b""
     request.path = match.upstream_path.encode("ascii")

@@ -129,6 +129,7 @@ _ROWS = (
     # any step
     Reason("GATEWAY_FAULT", "admit", 500, "a step failed inside the gateway, so nothing went out", "see the gateway's log under the receipt id"),
     Reason("GATEWAY_TIMEOUT", "admit", 503, "a step took longer than its time-out, so nothing went out", "see the gateway's log under the receipt id"),
+    Reason("GATEWAY_BUSY", "admit", 503, "the gateway reads as many large requests as it can hold", "retry in a moment"),
     Reason("GATEWAY_STOPPING", "admit", 503, "the gateway is stopping", "retry after it is back"),
 )  # fmt: skip
 
