@@ -17,7 +17,8 @@ J39 a denial has an id of its own, and stands in the segment of its time (RECEIP
 J40 a recovery record names open calls, once each, and torn files, once each (RECOVERY_INVALID)
 J41 after the end, no call is open (RECEIPT_MISSING); before it, an open call is a gap
 J42 files in ``torn`` are those that recovery records name, with their bytes (TORN_FILE_MISMATCH); before the end, one
-    that is not named yet is a gap
+    that is not named yet is a gap. One that is named is a note (TORN_BYTES), and a gap if a whole intent, receipt or
+    denial lies in it (TORN_RECORD), as it does where somebody cut no more than an LF, or if no crash leaves such bytes
 
 A call that recovery names is a gap, whatever else holds: it went out, perhaps, and nobody knows how it ended.
 
@@ -30,13 +31,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import orjson
+
 from ..tokens.canonical import JsonObject
 from ..tokens.digests import sha256_b64u
 from ..tokens.errors import ClawproxyError
 from ..tokens.scope_hash import token_scope_hash
 from .job_shapes import CALL_START, DIGEST, NAME, TOKEN_HASH
 from .report import Fault, Findings
-from .verify_journal import JOURNAL, Entry
+from .verify_journal import JOURNAL, Entry, crash_leaves
 from .verify_proof import event_hash
 from .wire_envelope import check_shape, join
 from .wire_schema import Obj
@@ -366,7 +369,30 @@ def check_end(seen: JobSeen, files: Mapping[str, bytes], findings: Findings) -> 
             raise Fault("J42", "TORN_FILE_MISMATCH", path, "a recovery record names it, and it is not there")
         if sha256_b64u(files[path]) != item["sha256_b64u"] or len(files[path]) != item["size_bytes"]:
             raise Fault("J42", "TORN_FILE_MISMATCH", path, "not the bytes that the recovery record names")
+        _tell_torn(path, files[path], findings)
     for path in sorted(there - seen.torn.keys()):
         if seen.ended:
             raise Fault("J42", "TORN_FILE_MISMATCH", path, f"no recovery record in {JOURNAL} names it")
         findings.gap("J42", "TORN_TAIL", path, "no recovery record names it yet")
+
+
+def _tell_torn(path: str, content: bytes, findings: Findings) -> None:
+    """J42: what a torn file that is named amounts to."""
+    kinds = sorted({kind for line in content.split(b"\n") if (kind := _call_record(line.replace(b"\0", b"")))})
+    offset = int(path.removeprefix("torn/").partition(".")[0])
+    if kinds:
+        findings.gap("J42", "TORN_RECORD", path, f"a whole record ({', '.join(kinds)}) was cut off with it")
+    elif not crash_leaves(content, offset):
+        findings.gap("J42", "TORN_RECORD", path, "no crash leaves such bytes, so records were cut off with them")
+    else:
+        findings.note("J42", "TORN_BYTES", path, f"{len(content)} bytes that a crash left were cut off")
+
+
+def _call_record(line: bytes) -> str:
+    """The kind of the record that ``line`` is, if it is one that tells of a call."""
+    try:
+        record = orjson.loads(line)
+    except orjson.JSONDecodeError:
+        return ""
+    kind = record.get("t") if isinstance(record, dict) else None
+    return kind if kind in ("intent", "receipt", "denial") else ""

@@ -105,6 +105,8 @@ class _Examination:
             check_sealed_job(seal, job)
         head = sha256_b64u(self.files[JOB_FILE])
         self.entries = read_journal(self.files[JOURNAL], head, ended=sealed, findings=self.findings)
+        if not self.entries:
+            raise Fault("J32", "EVENT_OUT_OF_PLACE", JOURNAL, "no record: a job's directory appears with its first one")
         if self.findings.failed:
             return  # a file differs, and its lines do not say where: what they mean is beside the point
         self._check_contract(job)

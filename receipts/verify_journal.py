@@ -3,7 +3,8 @@
 By hash alone, first, since that is cheap and finds every changed byte:
 
 J20 the journal ends with LF; what a crash tore is a gap before the end of the job, a failure after (TORN_TAIL): bytes
-    without LF, or from the first line with a NUL, at most one write, and no receipt among them for an intent among them
+    without LF, or from the first line with a NUL, where each run of NULs is made of whole sectors (but for where the
+    tail begins and ends); at most one write, and no receipt among them for an intent among them
 J21 each line is the JCS bytes of a closed record (MALFORMED_ENVELOPE)
 J22 ``seq`` counts from 0 without gaps (RECORD_OUT_OF_PLACE)
 J23 ``prev`` is the ``h`` before, at first the hash of job.json (RECORD_OUT_OF_PLACE)
@@ -23,7 +24,7 @@ Limits: a journal cut at a line's end is a shorter journal; only the seal, or a 
 
 from __future__ import annotations
 
-import contextlib
+import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -43,6 +44,11 @@ MAX_LINE_BYTES = 1024 * 1024
 MAX_RECORDS = 1_000_000
 MAX_TORN_BYTES = 256 * 1024
 _DOMAIN = b"clawproxy.log.v1\n"
+_SECTOR_BYTES = 512
+_HOLE = re.compile(rb"\0+")
+# a quote inside a JSON text is escaped, so a text cannot contain these
+_INTENT_SEQ = re.compile(rb'"intent_seq":(\d{1,18})')
+_CALL_ID = re.compile(rb'"receipt_id":"([^"]{1,64})"')
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,19 +128,29 @@ def read_journal(data: bytes, first_prev_b64u: str, *, ended: bool, findings: Fi
         detail = f"{torn_bytes} bytes after the last whole record, at offset {len(data) - torn_bytes}"
         if ended or any(entry.kind == "event" and _is_end(entry) for entry in entries[-1:]):
             raise Fault("J20", "TORN_TAIL", path, detail)
-        if torn_bytes > MAX_TORN_BYTES or any(_answers(line, torn_at) for line in torn):
+        if not crash_leaves(b"\n".join(torn), len(data) - torn_bytes, torn_at):
             raise Fault("J20", "TORN_TAIL", path, f"{detail}: more than a crash tears, so records are overwritten")
         findings.gap("J20", "TORN_TAIL", path, f"{detail}; recovery has not run")
     return entries
 
 
-def _answers(line: bytes, first_seq: int) -> bool:
-    """Whether a line of a torn tail is a receipt whose intent lies in the tail: then they were two writes."""
-    with contextlib.suppress(orjson.JSONDecodeError, KeyError, TypeError):
-        record = orjson.loads(line[line.rfind(b"\0") + 1 :])
-        intent_seq = record["body"]["payload"]["metadata"]["clawproxy"]["intent_seq"]
-        return record["t"] == "receipt" and bool(intent_seq >= first_seq)
-    return False
+def crash_leaves(tail: bytes, offset: int, first_seq: int = MAX_RECORDS) -> bool:
+    """Whether a crash can leave ``tail`` at ``offset``, where record ``first_seq`` (if known) should begin.
+
+    Judged by its bytes, not by parsing lines: a NUL in a line must not hide what the rest of it says.
+    """
+    if len(tail) > MAX_TORN_BYTES:
+        return False
+    for hole in _HOLE.finditer(tail):
+        starts = hole.start() == 0 or (offset + hole.start()) % _SECTOR_BYTES == 0
+        ends = hole.end() == len(tail) or (offset + hole.end()) % _SECTOR_BYTES == 0
+        if not starts or not ends:
+            return False
+    kept = _HOLE.sub(b"", tail)
+    if any(int(seq) >= first_seq for seq in _INTENT_SEQ.findall(kept)):
+        return False  # an intent is durable before its call goes out, so these were two writes
+    calls = _CALL_ID.findall(kept)
+    return len(calls) == len(set(calls))
 
 
 def _is_end(entry: Entry) -> bool:

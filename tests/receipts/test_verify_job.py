@@ -164,13 +164,13 @@ def test_a_call_that_recovery_named_is_a_gap_also_in_a_sealed_job() -> None:
     assert report.counts["gaps"] == 1
 
 
-@pytest.mark.parametrize("tail", [b'{"body":', b"\0" * 100 + b"\n" + b'{"x"'])
-def test_a_torn_tail_of_an_unsealed_journal_is_a_gap_with_its_place(tail: bytes) -> None:
+@pytest.mark.parametrize("holed", [False, True])
+def test_a_torn_tail_of_an_unsealed_journal_is_a_gap_with_its_place(holed: bool) -> None:
     forge = Forge(sealed=False)
     forge.open()
     files = forge.files()
     size = len(files["receipts.jsonl"])
-    files["receipts.jsonl"] += tail
+    files["receipts.jsonl"] += b"\0" * (-size % 512) + b'\n{"x"' if holed else b'{"body":'
     report = verify_job(files, trust())
     assert (report.verdict, report.reason) == (Verdict.INCOMPLETE, "TORN_TAIL")
     assert deciding(report).path == "receipts.jsonl:2"
@@ -865,8 +865,11 @@ def test_nothing_at_all_fails() -> None:
     assert verify_job(empty, trust()).reason == "MALFORMED_ENVELOPE"
 
 
-def test_an_unsealed_job_without_any_record_is_incomplete() -> None:
-    assert verify_job(Forge(sealed=False).files(), trust()).verdict is Verdict.INCOMPLETE
+def test_an_unsealed_job_without_any_record_fails() -> None:
+    report = verify_job(Forge(sealed=False).files(), trust())
+    assert (report.verdict, deciding(report).path) == (Verdict.FAILED, "receipts.jsonl")
+    torn = {**Forge(sealed=False).files(), "receipts.jsonl": b'{"body":'}
+    assert verify_job(torn, trust()).verdict is Verdict.FAILED
 
 
 def test_a_job_that_outlives_its_first_receipt_key_verifies_if_both_are_trusted() -> None:
