@@ -145,7 +145,7 @@ def error_answer(kind: str, status: int, message: str) -> bytes:
 def models_answer(anthropic: bool) -> bytes:
     """A short list of models."""
     if anthropic:
-        name, born = "claude-sonnet-4-5", "2026-01-01T00:00:00Z"
+        name, born = "claude-sonnet-5-5", "2026-01-01T00:00:00Z"
         model = {"type": "model", "id": name, "display_name": "Stand-in", "created_at": born}
         return _dump({"data": [model], "has_more": False, "first_id": name, "last_id": name})
     row = {"id": "gpt-4o-mini", "object": "model", "created": _CREATED_S, "owned_by": "stand-in"}

@@ -28,7 +28,7 @@ from .raw_client import Answer, RawClient
 CONTRACT: dict[str, Any] = {
     "policy_name": "test-bed",
     "allowed_providers": ["openai", "anthropic"],
-    "allowed_models": ["gpt-4o-mini", "claude-sonnet-4-5"],
+    "allowed_models": ["gpt-4o-mini", "claude-sonnet-5-5"],
     "allowed_tools": ["ticket.read"],
     "denied_tools": ["shell.exec"],
     "tool_classes": {"ticket.read": ["ticket_read"], "shell.exec": ["Bash", "exec_*"]},

@@ -105,7 +105,7 @@ async def test_anthropic_messages_answers_streams_and_calls_an_allowed_tool(bed:
     def agent() -> tuple[str, str, str]:
         with _anthropic(bed, listener, bed.token()) as client:
             messages: Any = client.messages
-            base = {"model": "claude-sonnet-4-5", "max_tokens": 100}
+            base = {"model": "claude-sonnet-5-5", "max_tokens": 100}
             hello = [{"role": "user", "content": "hello events:4"}]
             plain = messages.create(**base, messages=hello)
             with messages.stream(**base, messages=hello) as stream:
@@ -139,7 +139,7 @@ async def test_a_refusal_is_the_sdks_usual_exception_with_our_words_and_is_not_r
             client.chat.completions.create(model="gpt-4o-mini", messages=[{"role": "user", "content": "x"}])
         with _anthropic(bed, listener, bed.token()) as other, pytest.raises(anthropic.PermissionDeniedError) as tool:
             other.messages.create(
-                model="claude-sonnet-4-5",
+                model="claude-sonnet-5-5",
                 max_tokens=10,
                 messages=[{"role": "user", "content": "x"}],
                 tools=[{"name": "Bash", "input_schema": {"type": "object"}}],

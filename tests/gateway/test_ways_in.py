@@ -20,7 +20,7 @@ from .bed import CONTRACT, Bed, chat_body, running_bed
 
 CHAT = "/openai/v1/chat/completions"
 ANTHROPIC = json.dumps(
-    {"model": "claude-sonnet-4-5", "max_tokens": 64, "messages": [{"role": "user", "content": "hello"}]}
+    {"model": "claude-sonnet-5-5", "max_tokens": 64, "messages": [{"role": "user", "content": "hello"}]}
 ).encode()
 
 

@@ -102,7 +102,7 @@ def test_model_names_are_exact_without_a_pattern(model: str) -> None:
 
 
 def test_a_model_pattern_is_anchored() -> None:
-    assert isinstance(_decide(claw(), model="claude-sonnet-4-5"), Allow)
+    assert isinstance(_decide(claw(), model="claude-sonnet-5-5"), Allow)
     _refused(claw(), "POLICY_MODEL_NOT_ALLOWED", model="not-claude-sonnet")
     _refused(claw(allowed_models=["*-mini"]), "POLICY_MODEL_NOT_ALLOWED", model="gpt-mini-x")
     _refused(claw(allowed_models=["*"]), "POLICY_MODEL_NOT_ALLOWED", model="a\nb")
@@ -192,9 +192,9 @@ OPENCLAW = (
     ("name", "provider", "model", "tools"),
     [
         ("sdk", "openai", "gpt-4o-mini", ("get_ticket",)),
-        ("claude-code", "anthropic", "claude-sonnet-4-5", CLAUDE_CODE),
+        ("claude-code", "anthropic", "claude-sonnet-5-5", CLAUDE_CODE),
         ("codex", "openai", "gpt-5", CODEX),
-        ("openclaw", "anthropic", "claude-sonnet-4-5", OPENCLAW),
+        ("openclaw", "anthropic", "claude-sonnet-5-5", OPENCLAW),
     ],
 )
 def test_a_starter_lets_its_agent_work_and_not_more(
