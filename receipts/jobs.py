@@ -25,7 +25,7 @@ from .journal import Journal, JournalError
 from .payloads import authority_detail, token_facts
 from .recover import OpenedLog, open_log
 from .scribe import Scribe
-from .seal import SealResult, protect, read_seal, write_seal
+from .seal import SealResult, check_directory, names_of_a_seal, protect, read_seal, write_seal
 
 __all__ = ["JobBook", "JobLimits", "create_job"]
 
@@ -71,6 +71,8 @@ class JobBook:
         self._entries: dict[str, _Entry] = {}
         self._opening: dict[str, asyncio.Task[Job]] = {}
         self._closed_jobs: dict[str, Refusal] = {}
+        self._sealed_jobs: set[str] = set()
+        """Sealed by this gateway since it started: none of them is opened again, whatever becomes of its directory."""
         self._seal_lock = asyncio.Lock()
         self._reserve_in_use = False
         self._stopped = False
@@ -96,7 +98,7 @@ class JobBook:
         job_id = grant.job_id
         if not is_job_id(job_id):
             return Refusal("TOKEN_INVALID_CLAIMS", "mission_id", "not a job id")
-        if (closed := self._closed_jobs.get(job_id)) is not None:
+        if (closed := _SEALED if job_id in self._sealed_jobs else self._closed_jobs.get(job_id)) is not None:
             return closed
         if (entry := self._entries.get(job_id)) is not None:
             return entry.job.admit(grant, policy_hash, presenter, way_in) or entry.job
@@ -251,6 +253,8 @@ class JobBook:
             return sealed
         else:
             job = await self._open_once(job_id, None)
+        left = tuple(names_of_a_seal(job.facts, job.counts["segments"])) if job.refusal == _SEALED else ()
+        await asyncio.to_thread(check_directory, self._disk, paths, left)
         await job.record_end(force=force)
         job_key_file = job_key_path(self._job_keys_dir, job_id)
 
@@ -259,7 +263,7 @@ class JobBook:
             return write_seal(self._disk, paths, job.facts, self._signers, self._key, job_key, job.counts["segments"])
 
         result = await asyncio.to_thread(write)
-        self._remember_closed(job_id, _SEALED)
+        self._sealed_jobs.add(job_id)
         await self._let_go(job_id, _SEALED)
         return result
 

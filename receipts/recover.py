@@ -192,7 +192,7 @@ def stray_file(paths: JobPaths, name: str) -> ClawproxyError:
         "the job's directory holds a file that is not the gateway's",
         where=str(paths.directory),
         got=name,
-        remedy="move it out of the directory, then restart the gateway",
+        remedy="move it out of the directory; a gateway that refused the job for it must be restarted",
     )
 
 

@@ -4,14 +4,20 @@ The order, each file whole and durable before the next: proof bundles, MANIFEST.
 goes. SEAL.json's presence means sealed. All that is written follows from the journal (times are those of its records,
 ids those of the job), so a seal that was cut off is done again and gives the same bytes.
 
+A file that is not the gateway's would be found by every verifier for ever, so ``check_directory`` refuses it before
+anything is written.
+
 ``custody: gateway`` in a proof bundle says that the gateway held the agent's key: it is not the agent's own consent.
+
+Limits: until checkpoints leave the machine, nothing outside the state directory remembers it. Who can write it can put
+it back to an earlier moment, or take SEAL.json away, cut the journal at a line and have it sealed again: only a copy
+of the first seal, or of a later head, shows that.
 """
 
 from __future__ import annotations
 
 import hashlib
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,10 +32,9 @@ from .job_facts import JobFacts
 from .job_paths import JobPaths, proof_bundle_name
 from .progress import Progress
 from .records import Record
-from .recover import new_progress, progress_take, walk_journal
+from .recover import check_torn_names, new_progress, progress_take, stray_file, walk_journal
 
 _MAX_SEAL_BYTES = 64 * 1024
-_BUNDLE_NAME = re.compile(r"proof_bundle(?:\.[0-9]{4,})?\.json", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +75,27 @@ def read_seal(disk: Disk, paths: JobPaths) -> SealResult | None:
     )
 
 
+def check_directory(disk: Disk, paths: JobPaths, made: Iterable[str] = ()) -> None:
+    """That a job's directory holds nothing but the job, its torn files, and of what a seal makes at most ``made``.
+
+    Raises ``ClawproxyError`` (JOB_DAMAGED) naming the first file that is not the gateway's.
+    """
+    known = {paths.facts.name, paths.contract.name, paths.journal.name, *made}
+    for name in disk.names(paths.directory):
+        path = paths.directory / name
+        fits = disk.is_dir(path) if name == paths.torn.name else name in known and disk.size(path) is not None
+        if not fits:
+            raise stray_file(paths, name)
+    check_torn_names(disk, paths)
+
+
+def names_of_a_seal(facts: JobFacts, segments: int) -> Iterator[str]:
+    """What a seal that was cut off may have left."""
+    yield from ("MANIFEST.json", "SEAL.json")
+    if facts.gateway_is_agent:
+        yield from map(proof_bundle_name, range(1, segments + 1))
+
+
 def write_seal(
     disk: Disk,
     paths: JobPaths,
@@ -86,6 +112,7 @@ def write_seal(
     """
     progress = new_progress(facts)
     open_bundles: dict[int, _SegmentBundle] = {}
+    written: list[str] = []
     at = ""
     for record in walk_journal(disk, paths, facts, signers):
         if isinstance(record, bytes):
@@ -94,12 +121,13 @@ def write_seal(
         progress_take(progress, record, paths)
         at = record.payload["timestamp"]
         for number in [n for n, bundle in open_bundles.items() if n < progress.current and not bundle.open_calls]:
-            _write_bundle(disk, paths, facts, job_key, number, segments, open_bundles.pop(number), at)
+            written += _write_bundle(disk, paths, facts, job_key, number, segments, open_bundles.pop(number), at)
     if not progress.sealed or progress.current != segments:
         raise ClawproxyError("JOB_DAMAGED", "the journal has no end to seal", where=str(paths.journal))
     for number, bundle in sorted(open_bundles.items()):
-        _write_bundle(disk, paths, facts, job_key, number, segments, bundle, at)
-    manifest = jcs_bytes({"entries": list(_entries(disk, paths)), "generated_at": at, "manifest_version": "1"})
+        written += _write_bundle(disk, paths, facts, job_key, number, segments, bundle, at)
+    check_directory(disk, paths, [*written, paths.manifest.name, paths.seal.name])
+    manifest = jcs_bytes({"entries": list(_entries(disk, paths, written)), "generated_at": at, "manifest_version": "1"})
     place_file(disk, paths.staged("MANIFEST.json"), paths.manifest, manifest)
     result = _place_seal(disk, paths, facts, receipt_key, progress, sha256_b64u(manifest), at)
     protect(disk, paths)
@@ -149,9 +177,10 @@ def _write_bundle(
     segments: int,
     bundle: _SegmentBundle,
     at: str,
-) -> None:
+) -> list[str]:
+    """Returns the name of the file, if there is one."""
     if job_key is None or bundle.is_of_a_harness_alone:
-        return
+        return []
     ours = {
         "custody": "gateway",
         "denials": bundle.denials,
@@ -175,12 +204,12 @@ def _write_bundle(
     name = proof_bundle_name(number)
     content = jcs_bytes(build_envelope("proof_bundle", payload, job_key, at))
     place_file(disk, paths.staged(name), paths.directory / name, content)
+    return [name]
 
 
-def _entries(disk: Disk, paths: JobPaths) -> Iterator[dict[str, Any]]:
-    """Every file of the bundle but MANIFEST and SEAL; a file that is not ours is left out, for the verifier to find."""
-    names = [n for n in disk.names(paths.directory) if _BUNDLE_NAME.fullmatch(n)]
-    names += [paths.facts.name, paths.contract.name, paths.journal.name]
+def _entries(disk: Disk, paths: JobPaths, bundles: Iterable[str]) -> Iterator[dict[str, Any]]:
+    """Every file of the bundle but MANIFEST and SEAL."""
+    names = [*bundles, paths.facts.name, paths.contract.name, paths.journal.name]
     names += [f"{paths.torn.name}/{n}" for n in disk.names(paths.torn)]
     for name in sorted(names):
         digest, size = hashlib.sha256(), 0

@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import shutil
 import stat
 import subprocess
 import sys
@@ -384,9 +385,62 @@ async def test_a_disk_that_stays_full_says_so_and_loses_nothing(shop: Workshop) 
     assert shop.verdict().verdict is Verdict.VERIFIED
 
 
-async def test_a_file_that_is_not_ours_is_not_sealed_in(shop: Workshop) -> None:
-    shop.create()
-    (shop.jobs_dir / "job-1" / "planted.txt").write_text("x")
+@pytest.mark.parametrize(
+    "name",
+    ["notes.txt", "proof_bundle.json", "proof_bundle.9999.json", "MANIFEST.json", "torn/x", "torn", "empty/"],
+)
+async def test_a_file_that_is_not_the_gateways_is_named_before_a_seal_writes_anything(
+    shop: Workshop, name: str
+) -> None:
+    grant = shop.create()
+    await call(await shop.job(grant), grant)
+    directory = shop.jobs_dir / "job-1"
+    stray = directory / name
+    if name.endswith("/"):
+        stray.mkdir()
+    else:
+        stray.parent.mkdir(exist_ok=True)
+        stray.write_text("{}")
+    before = sorted(directory.rglob("*")), (directory / "receipts.jsonl").read_bytes()
+    with pytest.raises(ClawproxyError) as caught:
+        await shop.book.seal("job-1")
+    assert caught.value.reason == "JOB_DAMAGED"
+    assert name.rstrip("/") in str(caught.value)
+    assert (sorted(directory.rglob("*")), (directory / "receipts.jsonl").read_bytes()) == before
+    await call(await shop.job(grant), grant)  # it goes on
+    stray.rmdir() if name.endswith("/") else stray.unlink()
     await shop.book.seal("job-1")
-    assert "planted" not in (shop.jobs_dir / "job-1" / "MANIFEST.json").read_text()
-    assert shop.verdict().verdict is Verdict.FAILED
+    assert shop.verdict().verdict is Verdict.VERIFIED
+
+
+async def test_a_bundle_that_a_seal_cut_off_did_not_make_is_not_sealed_in(shop: Workshop) -> None:
+    grant = make_grant()  # of an agent with a key of its own, so there are no proof bundles
+    await call(await shop.job(grant), grant)
+    fault(shop, failing(errno.EIO, "write", "job-1+MANIFEST.json"))
+    with pytest.raises(ClawproxyError):
+        await shop.book.seal("job-1")
+    fault(shop, None)
+    (shop.jobs_dir / "job-1" / "proof_bundle.json").write_text("{}")
+    with pytest.raises(ClawproxyError) as caught:
+        await shop.book.seal("job-1")
+    assert caught.value.reason == "JOB_DAMAGED"
+    assert not (shop.jobs_dir / "job-1" / "SEAL.json").exists()
+
+
+async def test_a_job_that_was_sealed_and_then_deleted_is_not_opened_again(shop: Workshop) -> None:
+    """Within one life of the gateway; what was there before a start, nobody outside the directory remembers."""
+    grant = shop.create()
+    await shop.job(grant)
+    await shop.book.seal("job-1")
+    directory = shop.jobs_dir / "job-1"
+    directory.chmod(0o700)
+    shutil.rmtree(directory)
+    assert refusal(await shop.ask(grant)).reason == "JOB_SEALED"
+    shop.create()  # as an operator could, under the old name
+    assert refusal(await shop.ask(grant)).reason == "JOB_SEALED"
+    directory.chmod(0o700)
+    shutil.rmtree(directory)
+    with pytest.raises(ClawproxyError) as caught:
+        await shop.book.seal("job-1")
+    assert caught.value.reason == "JOB_NOT_FOUND"
+    assert not directory.exists()
