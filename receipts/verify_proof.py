@@ -5,18 +5,20 @@ P02 version, type, algorithms; signer DID; dates; not expired (EXPIRED_TTL); bas
 P03 the closed shape, at most 1,000 events and receipts each (SCHEMA_VALIDATION_FAILED, CAUSAL_*, DISCLOSURE_*)
 P04 it holds one of urm, event_chain, receipts, attestations; metadata is at most 16 KiB; event ids occur once
     (MALFORMED_ENVELOPE)
-P05 the signer is the agent (INVALID_DID_FORMAT)
+P05 the signer is the agent (INVALID_DID_FORMAT), whose key the trust file has in no other role (KEY_IN_TWO_ROLES)
 P06 the payload hash holds (HASH_MISMATCH)
 P07 the signature is the agent's (SIGNATURE_INVALID)
 P08 event chain: one run, each event names the hash before (MALFORMED_ENVELOPE), each hash is right (HASH_MISMATCH)
-P09 rate-limit claims agree with themselves (RATE_LIMIT_*)
+P09 rate-limit claims agree with themselves (RATE_LIMIT_*); note: nobody but the agent signed them
 P10 a URM document is named; none is supplied here (URM_MISSING)
 P11 every receipt verifies (verify_receipt) and is bound to the run and an event of the chain (RECEIPT_BINDING_MISMATCH)
 P12 a receipt id occurs once (CAUSAL_RECEIPT_REPLAY_DETECTED); receipts name one policy (EVIDENCE_MISMATCH)
 P13 tool receipts verify (verify_tool)
-P14 side effects and approvals: SHA-256 (UNKNOWN_HASH_ALGORITHM), of this agent (PROOF_BUNDLE_AGENT_MISMATCH)
+P14 side effects and approvals: SHA-256 (UNKNOWN_HASH_ALGORITHM), of this agent (PROOF_BUNDLE_AGENT_MISMATCH);
+    note: nobody but the agent signed them
 P15 causal rules, and anchors of side effects and approvals (verify_causal)
-P16 attestations that count: listed attester, this agent, not expired, signature holds. One that does not count is noted
+P16 attestations that count: listed attester, this agent, not expired, signature holds, once each. One that does not
+    count is noted
 P17 note: members that this verifier does not check, and that count for nothing
 
 The reference keeps a bundle valid whose receipts do not verify, and skips receipts without an event; here either fails.
@@ -28,7 +30,6 @@ signed by the agent itself and earns nothing here.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import orjson
 
@@ -49,6 +50,7 @@ from .wire_envelope import (
     check_hash,
     check_kind,
     check_members,
+    check_role,
     check_shape,
     check_signature,
     join,
@@ -70,7 +72,11 @@ _ASSURANCE = (
 
 @dataclass(frozen=True, slots=True)
 class ProofFacts:
-    """What a bundle that conforms amounts to. ``proof_tier`` is self, gateway or sandbox (protocol.md F.3)."""
+    """What a bundle that conforms amounts to. ``proof_tier`` is self, gateway or sandbox (protocol.md F.3).
+
+    An attestation lifts to sandbox only what a gateway receipt lifted before: it is bound to no run, and alone it says
+    nothing of this bundle.
+    """
 
     hash_rule: str
     proof_tier: str
@@ -91,7 +97,7 @@ def event_hash(event: JsonObject) -> str:
 
 
 def check_proof_bundle(
-    envelope: Any, trust: Trust, now_ms: int, findings: Findings, signatures: Signatures, path: str = ""
+    envelope: JsonObject, trust: Trust, now_ms: int, findings: Findings, signatures: Signatures, path: str = ""
 ) -> ProofFacts:
     """Raise ``Fault`` for the first broken rule; add notes to ``findings``; return what the bundle amounts to."""
     check_members(envelope, "P01", path)
@@ -107,6 +113,7 @@ def check_proof_bundle(
     check_did(agent_did, "P05", join(inside, "agent_did"))
     if envelope["signer_did"] != agent_did:
         raise Fault("P05", "INVALID_DID_FORMAT", join(path, "signer_did"), "the signer is not the bundle's agent")
+    check_role(trust, agent_did, (Role.JOB,), "P05", join(inside, "agent_did"), findings)
     hash_rule = check_hash(envelope, "P06", path)
     check_signature(signatures, agent_did, envelope["payload_hash_b64u"], envelope["signature_b64u"], "P07", path)
     chain = payload.get("event_chain", [])
@@ -114,24 +121,27 @@ def check_proof_bundle(
     run_id = chain[0]["run_id"] if chain else None
     hashes = {event["event_hash_b64u"] for event in chain}
     for n, claim in enumerate(payload.get("rate_limit_claims", ())):
-        _check_rate_claim(claim, run_id, join(inside, f"rate_limit_claims[{n}]"))
+        where = join(inside, f"rate_limit_claims[{n}]")
+        _check_rate_claim(claim, run_id, where)
+        findings.note("P09", "NOBODY_SIGNED_IT", where, "nobody but the agent signed this; it is its own word")
     if "urm" in payload:
         raise Fault("P10", "URM_MISSING", join(inside, "urm"), "the URM document that it names was not supplied")
     receipts = _check_receipts(payload, run_id, hashes, trust, findings, signatures, inside)
     for n, item in enumerate(payload.get("tool_receipts", ())):
         check_tool_receipt(
             item, findings, signatures, now_ms, join(inside, f"tool_receipts[{n}]"),
-            agent_did=agent_did, run_id=run_id, event_hashes=hashes,
+            trust=trust, agent_did=agent_did, run_id=run_id, event_hashes=hashes,
         )  # fmt: skip
     effects = _check_effects(payload, agent_did, inside)
     spans = check_causal(receipts)
     for item, reason, where in effects:
         check_anchor(item, spans, reason, where)
+        findings.note("P14", "NOBODY_SIGNED_IT", where, "nobody but the agent signed this; it is its own word")
     attestations = _count_attestations(payload, agent_did, trust, now_ms, findings, inside)
     _note_unchecked(payload, findings, inside)
     return ProofFacts(
         hash_rule=hash_rule,
-        proof_tier="sandbox" if attestations else "gateway" if receipts else "self",
+        proof_tier=("sandbox" if attestations else "gateway") if receipts else "self",
         agent_did=agent_did,
         run_id=run_id,
         events=len(chain),
@@ -260,7 +270,7 @@ def _check_effects(payload: JsonObject, agent_did: str, path: str) -> list[tuple
 def _count_attestations(
     payload: JsonObject, agent_did: str, trust: Trust, now_ms: int, findings: Findings, path: str
 ) -> int:
-    counted = 0
+    counted: set[tuple[str, str]] = set()
     listed = trust.allowlists.get("attestation_signer_dids", frozenset())
     for n, item in enumerate(payload.get("attestations", ())):
         where = join(path, f"attestations[{n}]")
@@ -273,10 +283,12 @@ def _count_attestations(
                 raise Fault("P16", "EXPIRED_TTL", join(where, "expires_at"), "expired")
             message = jcs_bytes({**item, "signature_b64u": ""}).decode("utf-8")
             check_signature(Signatures(), item["attester_did"], message, item["signature_b64u"], "P16", where)
-            counted += 1
+            if (item["attester_did"], item["attestation_id"]) in counted:
+                raise Fault("P16", "ATTESTATION_REPEATED", where, "it is there already")
+            counted.add((item["attester_did"], item["attestation_id"]))
         except Fault as fault:
             findings.note("P16", fault.reason, fault.path, f"the attestation does not count: {fault.detail}")
-    return counted
+    return len(counted)
 
 
 def _note_unchecked(payload: JsonObject, findings: Findings, path: str) -> None:

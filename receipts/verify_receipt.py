@@ -5,7 +5,7 @@ R02 version, type and algorithms are known
 R03 the closed shape holds
 R04 the signer's DID is well-formed
 R05 the signer is a trusted receipt key (DEPENDENCY_NOT_CONFIGURED, CLAIM_NOT_FOUND)
-R06 dates and base64url are well-formed
+R06 dates and base64url are well-formed, by the shape (R03)
 R07 numbers are integers within the wire format's limits, metadata at most 16 KiB (MALFORMED_ENVELOPE)
 R08 the payload hash holds, under the JCS or the wire-order rule (HASH_MISMATCH)
 R09 the signature is the signer's (SIGNATURE_INVALID); small-order keys and malleable base64 are refused
@@ -16,16 +16,11 @@ An envelope's ``expires_at`` means nothing on a receipt (protocol.md E.1), so it
 
 from __future__ import annotations
 
-from typing import Any
-
 from ..tokens.canonical import JsonObject, jcs_bytes
 from ..tokens.digests import sha256_b64u
-from ..tokens.errors import ClawproxyError
 from .report import Fault
 from .wire_envelope import (
     Signatures,
-    check_base64url,
-    check_dates,
     check_did,
     check_hash,
     check_kind,
@@ -43,7 +38,7 @@ MAX_LATENCY_MS = 3_600_000
 
 
 def check_receipt(
-    envelope: Any, signers: frozenset[str], signatures: Signatures, path: str = "", *, shaped: bool = False
+    envelope: JsonObject, signers: frozenset[str], signatures: Signatures, path: str = "", *, shaped: bool = False
 ) -> str:
     """Raise ``Fault`` for the first rule that is broken; returns the hash rule that held.
 
@@ -55,8 +50,6 @@ def check_receipt(
         check_shape(GATEWAY_RECEIPT_ENVELOPE, envelope, "R03", path)
     check_did(envelope["signer_did"], "R04", join(path, "signer_did"))
     check_listed(envelope["signer_did"], signers, "receipt signer", "R05", join(path, "signer_did"))
-    check_dates(envelope, "R06", path, None)
-    check_base64url(envelope, "R06", path)
     payload = envelope["payload"]
     check_receipt_numbers(payload, join(path, "payload"))
     held = check_hash(envelope, "R08", path)
@@ -87,9 +80,5 @@ def check_model_identity(payload: JsonObject, path: str) -> None:
     metadata = payload.get("metadata", {})
     if "model_identity" in metadata and "model_identity_hash_b64u" in metadata:
         where = join(path, "metadata.model_identity_hash_b64u")
-        try:
-            computed = sha256_b64u(jcs_bytes(metadata["model_identity"]))
-        except ClawproxyError as err:
-            raise Fault.of(err, "R10", where) from None
-        if computed != metadata["model_identity_hash_b64u"]:
+        if sha256_b64u(jcs_bytes(metadata["model_identity"])) != metadata["model_identity_hash_b64u"]:
             raise Fault("R10", "HASH_MISMATCH", where, "the hash of the model identity is another")

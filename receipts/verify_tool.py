@@ -4,10 +4,11 @@ T01 it is one of the four known forms, and its closed shape holds (SCHEMA_VALIDA
 T02 hashes are SHA-256 (UNKNOWN_HASH_ALGORITHM)
 T03 ``agent_did`` is the bundle's agent (PROOF_BUNDLE_AGENT_MISMATCH)
 T04 ``binding`` names the chain's run and one of its events, where it names any (RECEIPT_BINDING_MISMATCH)
-T05 an envelope: signer DID, dates, not expired (EXPIRED_TTL), base64url
+T05 an envelope: signer DID, not expired (EXPIRED_TTL)
 T06 the payload hash holds (HASH_MISMATCH)
 T07 the signature is the signer's (SIGNATURE_INVALID)
-T08 each co-signature, over the same hash, is its signer's (CO_SIGNATURE_INVALID)
+T08 each co-signature, over the same hash, is its signer's (CO_SIGNATURE_INVALID), whose key the trust file has for
+    nothing else than jobs and approvals (KEY_IN_TWO_ROLES)
 T09 a disclosure: types are those of the values (DISCLOSURE_TYPE_MISMATCH), and the root over all leaves is both the
     stated root and the args or result hash (DISCLOSURE_ROOT_MISMATCH)
 T10 note: it is not signed, or signed by someone other than the agent; the wire format allows both, so it proves little
@@ -23,13 +24,15 @@ from typing import Any
 from ..tokens.canonical import JsonObject, jcs_bytes
 from ..tokens.digests import sha256_b64u
 from ..tokens.errors import ClawproxyError
+from ..tokens.keys import Role
+from ..tokens.trust import Trust
 from .report import Fault, Findings
 from .wire_envelope import (
     Signatures,
-    check_base64url,
     check_dates,
     check_did,
     check_hash,
+    check_role,
     check_shape,
     check_signature,
     join,
@@ -44,6 +47,7 @@ def check_tool_receipt(
     now_ms: int,
     path: str = "",
     *,
+    trust: Trust,
     agent_did: str | None = None,
     run_id: str | None = None,
     event_hashes: Collection[str] = (),
@@ -62,6 +66,9 @@ def check_tool_receipt(
     check_binding(payload, run_id, event_hashes, "T04", inside)
     if signed:
         _check_signed(item, signatures, now_ms, path)
+        for n, extra in enumerate(item.get("co_signatures", ())):
+            where = join(path, f"co_signatures[{n}].signer_did")
+            check_role(trust, extra["signer_did"], (Role.JOB, Role.APPROVAL), "T08", where, findings)
     for member in ("args", "result"):
         if disclosure := payload.get(f"{member}_disclosure"):
             check_disclosure(disclosure, payload[f"{member}_hash_b64u"], join(inside, f"{member}_disclosure"))
@@ -76,7 +83,6 @@ def check_tool_receipt(
 def _check_signed(item: JsonObject, signatures: Signatures, now_ms: int, path: str) -> None:
     check_did(item["signer_did"], "T05", join(path, "signer_did"))
     check_dates(item, "T05", path, now_ms)
-    check_base64url(item, "T05", path)
     check_hash(item, "T06", path)
     check_signature(signatures, item["signer_did"], item["payload_hash_b64u"], item["signature_b64u"], "T07", path)
     for n, extra in enumerate(item.get("co_signatures", ())):

@@ -5,9 +5,13 @@ W02 contract: a whole envelope, known version, type and algorithms, closed membe
 W03 contract: the JCS hash of the contract, its own ``policy_hash`` member left out, is the stated one (HASH_MISMATCH)
 W04 contract: it says what a contract may say
 W05 contract: the signer is a trusted policy key (DEPENDENCY_NOT_CONFIGURED, CLAIM_NOT_FOUND), the signature holds
+W06 a tool receipt that stands alone: a whole envelope, and the trust file names the signer
+W07 a proof bundle or export bundle: a trust file was given; without a gateway receipt there is an event chain at least,
+    and a note that the agent alone speaks
 
 Proof bundles: verify_proof (P…). Export bundles: verify_export (X…). Gateway receipts: verify_receipt (R…). Tool
-receipts: verify_tool (T…). A file may be wrapped as ``{"envelope": …}`` or ``{"bundle": …}`` (protocol.md F.4).
+receipts: verify_tool (T…). A file may be wrapped as ``{"envelope": …}`` or ``{"bundle": …}`` (protocol.md F.4), with
+nothing beside it that could be taken for signed (W01).
 
 Limits: aggregate bundles are not verified yet, and are refused as an unknown type.
 """
@@ -28,8 +32,6 @@ from .verify_receipt import check_receipt
 from .verify_tool import check_tool_receipt
 from .wire_envelope import (
     Signatures,
-    check_base64url,
-    check_dates,
     check_did,
     check_kind,
     check_listed,
@@ -48,23 +50,31 @@ _CONTRACT = Obj(required=_SIGNED_CONTRACT.required)  # no expires_at: nothing wo
 
 def verify_wire_file(document: JsonObject, trust: Trust, now_ms: int) -> Report:
     """CONFORMS, or FAILED with the code of the first broken rule. ``now_ms`` is the time at which expiry is judged."""
-    inner, path = unwrap(document)
-    kind = wire_kind(inner)
+    kind = "unknown"
     findings, signatures = Findings(), Signatures()
     counts: dict[str, int] = {}
     facts: dict[str, Any] = {}
     try:
+        inner, path = unwrap(document, "W01")
+        kind = wire_kind(inner)
         match kind:
             case "export_bundle":
                 proof = check_export_bundle(inner, trust, now_ms, findings, signatures, path)
                 counts, facts = _tell_proof(proof)
+                facts["issuer_did"] = inner["issuer_did"]
+                _check_vouched(proof, trust, findings, join(path, "artifacts.proof_bundle_envelope"))
             case "proof_bundle":
                 proof = check_proof_bundle(inner, trust, now_ms, findings, signatures, path)
                 counts, facts = _tell_proof(proof)
+                _check_vouched(proof, trust, findings, path)
             case "gateway_receipt":
                 facts["hash_rule"] = check_receipt(inner, trust.signers(Role.RECEIPT), signatures, path)
             case "tool_receipt":
-                check_tool_receipt(inner, findings, signatures, now_ms, path)
+                check_members(inner, "W01", path)
+                check_tool_receipt(inner, findings, signatures, now_ms, path, trust=trust)
+                known = frozenset(trust.roles)
+                check_listed(inner["signer_did"], known, "signer", "W06", join(path, "signer_did"))
+                facts = {"agent_did": inner["payload"]["agent_did"], "signer_did": inner["signer_did"]}
             case "work_policy_contract":
                 facts["policy_hash_b64u"] = check_contract_envelope(inner, trust, signatures, path)
             case _:
@@ -72,6 +82,19 @@ def verify_wire_file(document: JsonObject, trust: Trust, now_ms: int) -> Report:
     except Fault as fault:
         findings.add(fault.finding())
     return build_report(kind, findings, counts=counts, facts=facts)
+
+
+def _check_vouched(proof: ProofFacts, trust: Trust, findings: Findings, path: str) -> None:
+    """W07. The wire format's vectors hold a bundle without any gateway receipt valid, if it has an event chain."""
+    where = join(path, "payload.receipts")
+    if not trust.given:
+        detail = "no trust file was given, so nobody is trusted to vouch for it"
+        raise Fault("W07", "DEPENDENCY_NOT_CONFIGURED", path, detail)
+    if not proof.receipts and not proof.events:
+        raise Fault("W07", "RECEIPT_MISSING", where, "neither a gateway receipt nor an event")
+    if not proof.receipts:
+        detail = "no gateway receipt: it is the agent's own word, proof tier self"
+        findings.note("W07", "NO_GATEWAY_RECEIPT", where, detail)
 
 
 def wire_kind(document: Any) -> str:
@@ -120,15 +143,13 @@ def _tell_proof(proof: ProofFacts) -> tuple[dict[str, int], dict[str, Any]]:
 
 
 def check_contract_envelope(
-    envelope: Any, trust: Trust, signatures: Signatures, path: str = "", *, signer_known: bool = True
+    envelope: JsonObject, trust: Trust, signatures: Signatures, path: str = "", *, signer_known: bool = True
 ) -> str:
     """W02 to W05; returns the contract's hash. ``signer_known=False`` leaves the signer's trust to the caller."""
     check_members(envelope, "W02", path)
     check_kind(envelope, "work_policy_contract", "W02", path)
     check_shape(_CONTRACT, envelope, "W02", path)
     check_did(envelope["signer_did"], "W02", join(path, "signer_did"))
-    check_dates(envelope, "W02", path, None)
-    check_base64url(envelope, "W02", path)
     try:
         policy_hash = hash_contract(envelope["payload"])
     except ClawproxyError as err:

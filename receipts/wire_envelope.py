@@ -8,21 +8,23 @@ gets, so it is kept even where another would be cheaper. Pure.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from ..tokens.canonical import JsonObject, jcs_bytes, wire_order_bytes
 from ..tokens.digests import b64u_decode, sha256_b64u
 from ..tokens.envelope import ENVELOPE_MEMBERS
-from ..tokens.errors import ClawproxyError
-from ..tokens.keys import public_key_from_did, verify_signature
-from .report import Fault
+from ..tokens.errors import ClawproxyError, clip
+from ..tokens.keys import Role, public_key_from_did, verify_signature
+from ..tokens.trust import Trust
+from .report import Fault, Findings
 from .wire_schema import Shape, parse_date_time_ms
 
 _DID = re.compile(r"did:(key|web):[A-Za-z0-9._%-]+", re.ASCII)
 _B64U = re.compile(r"[A-Za-z0-9_-]+", re.ASCII)
 _ED25519_SIGNATURE_BYTES = 64
+_TITLES = frozenset({"vector_version", "description"})
 
 
 @dataclass(slots=True)
@@ -44,14 +46,11 @@ class Signatures:
         return True
 
 
-def check_members(envelope: Any, rule: str, path: str) -> JsonObject:
+def check_members(envelope: JsonObject, rule: str, path: str) -> None:
     """All members there, strings and an object: else MALFORMED_ENVELOPE. A bare payload ends here, always."""
-    if not isinstance(envelope, dict):
-        raise Fault(rule, "MALFORMED_ENVELOPE", path, f"got {type(envelope).__name__}, expected a signed envelope")
     for member in ENVELOPE_MEMBERS:
         if not isinstance(envelope.get(member), dict if member == "payload" else str):
             raise Fault(rule, "MALFORMED_ENVELOPE", join(path, member), "missing or of the wrong type")
-    return envelope
 
 
 def check_kind(
@@ -164,10 +163,31 @@ def join(path: str, member: str) -> str:
     return path + member if member[0] == "[" else f"{path}.{member}"
 
 
-def unwrap(document: Mapping[str, Any]) -> tuple[Any, str]:
-    """The document inside ``{"envelope": …}`` or ``{"bundle": …}`` (protocol.md F.4), and its path."""
+def unwrap(document: Mapping[str, Any], rule: str) -> tuple[Any, str]:
+    """The document inside ``{"envelope": …}`` or ``{"bundle": …}`` (protocol.md F.4), and its path.
+
+    Nothing signs a wrapper, so it may hold no more than the title of a test vector.
+    """
     for name in ("envelope", "bundle"):
         inner = document.get(name)
         if isinstance(inner, dict) and "envelope_version" not in document and "export_version" not in document:
+            for other in sorted(document.keys() - {name}):
+                if other not in _TITLES or not isinstance(document[other], str):
+                    raise Fault(rule, "MALFORMED_ENVELOPE", clip(other), "an unsigned member beside what is signed")
             return inner, name
     return document, ""
+
+
+def check_role(trust: Trust, did: str, fits: Collection[Role], rule: str, path: str, findings: Findings) -> None:
+    """KEY_IN_TWO_ROLES if the trust file has ``did`` in a role that is none of ``fits``.
+
+    Only a note for the reference's list of derivation signers, which its vectors share with agents.
+    """
+    known = trust.roles.get(did)
+    if known is None or known in {str(role) for role in fits}:
+        return
+    detail = f"{did} stands in the trust file as {known}"
+    if known == "derivation_attestation_signer_dids":
+        findings.note(rule, "KEY_IN_TWO_ROLES", path, detail)
+    else:
+        raise Fault(rule, "KEY_IN_TWO_ROLES", path, detail)

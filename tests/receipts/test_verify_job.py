@@ -1,7 +1,7 @@
 """Job directories: what holds, what is a gap, and each rule of the rule book broken behind valid hashes and signatures.
 
-The forged jobs are signed with the real keys after the change, so only the rule under test can notice: a verifier
-without that rule says VERIFIED, which is how each of these was seen red.
+The forged jobs are signed with the real keys after the change, so only the rule under test can notice. Seen red by
+taking each check out of the verifiers in turn: a test here, or in test_verify_tamper, failed for each.
 """
 
 from __future__ import annotations
@@ -857,6 +857,38 @@ def test_a_contract_under_the_right_hash_that_is_no_contract_fails() -> None:
     forge.contract["payload"] = {"policy_name": "x"} | {"nonsense": True}
     report = verify_job(forge.files(), trust())
     assert (report.verdict, deciding(report).rule, report.reason) == (Verdict.FAILED, "J04", "HASH_MISMATCH")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "detail"),
+    [
+        (lambda data: data.replace(b'":', b'": '), "not the canonical bytes"),
+        (lambda data: b'{"a":1,"a":1}', "not the canonical bytes"),
+        (lambda data: b'{"a":1152921504606846976}', "RFC 8785"),
+        (lambda data: b"[" * 2000 + b"]" * 2000, "not JSON"),
+        (lambda data: b"\xff", "not JSON"),
+    ],
+)
+def test_a_file_that_is_not_canonical_json_fails(spoil: Callable[[bytes], bytes], detail: str) -> None:
+    files = plain_job(sealed=False).files()
+    report = verify_job({**files, "job.json": spoil(files["job.json"])}, trust())
+    assert (report.verdict, report.reason) == (Verdict.FAILED, "MALFORMED_ENVELOPE")
+    assert detail in deciding(report).detail
+
+
+def test_a_record_whose_hash_alone_is_changed_fails() -> None:
+    files = plain_job(calls=0, denials=0, sealed=False).files()
+    lines = files["receipts.jsonl"].splitlines(keepends=True)
+    at = lines[-1].index(b'"h":"') + 5
+    lines[-1] = lines[-1][:at] + (b"A" if lines[-1][at : at + 1] != b"A" else b"B") + lines[-1][at + 1 :]
+    report = verify_job({**files, "receipts.jsonl": b"".join(lines)}, trust())
+    assert (deciding(report).rule, report.reason) == ("J24", "HASH_MISMATCH")
+
+
+@pytest.mark.parametrize("journal", [b"\n" * 1_000_001, b'{"' + b"a" * 1024 * 1024 + b'":1}\n'])
+def test_a_journal_beyond_all_bounds_fails(journal: bytes) -> None:
+    report = verify_job({**plain_job(sealed=False).files(), "receipts.jsonl": journal}, trust())
+    assert (report.verdict, report.reason) == (Verdict.FAILED, "BUNDLE_TOO_LARGE")
 
 
 def test_nothing_at_all_fails() -> None:

@@ -1,6 +1,7 @@
 """Wire files: each gets the reference's outcome and reason code, and where the reference has holes, ours refuses.
 
-Each failing case was seen red by taking its check out: the document is made so that nothing else is wrong with it.
+Seen red by taking each check out in turn (every ``raise`` and every ``check_…`` of the verifiers, one at a time): a
+test here failed for each.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import pytest
 from clawproxy.receipts.report import Report, Verdict
 from clawproxy.receipts.verify_wire import verify_wire_file
 from clawproxy.tokens.canonical import jcs_bytes, parse_json_object
+from clawproxy.tokens.envelope import build_envelope
 from clawproxy.tokens.keys import Role
 from clawproxy.tokens.trust import Trust, TrustedKey, build_trust, parse_trust
 from hypothesis import given
@@ -30,6 +32,7 @@ from .wire_makers import (
     FILED,
     GATEWAY,
     NOW_MS,
+    POLICY,
     STRANGER,
     VECTORS,
     Document,
@@ -306,6 +309,16 @@ REFUSED: dict[str, tuple[Callable[[], Document], str]] = {
         lambda: receipt(metadata={"model_identity": {}, "model_identity_hash_b64u": digest("x")}),
         "HASH_MISMATCH",
     ),
+    "a receipt of a later version": (
+        lambda: changed(receipt(), "envelope_version", to="2"),
+        "UNKNOWN_ENVELOPE_VERSION",
+    ),
+    "a receipt with another signature algorithm": (
+        lambda: changed(receipt(), "algorithm", to="RSA"),
+        "UNKNOWN_ALGORITHM",
+    ),
+    "a receipt by no DID": (lambda: changed(receipt(), "signer_did", to="did:x:y"), "INVALID_DID_FORMAT"),
+    "a receipt without a date": (lambda: changed(receipt(), "issued_at", to="now"), "SCHEMA_VALIDATION_FAILED"),
     "a receipt of another type": (
         lambda: bundle(receipts=[changed(receipt(), "envelope_type", to="web_receipt")]),
         "SCHEMA_VALIDATION_FAILED",
@@ -350,6 +363,11 @@ REFUSED: dict[str, tuple[Callable[[], Document], str]] = {
         "UNKNOWN_HASH_ALGORITHM",
     ),
     "a tool receipt past its time": (lambda: tool(extra={"expires_at": at(50)}), "EXPIRED_TTL"),
+    "a tool receipt by no DID": (lambda: changed(tool(), "signer_did", to="did:x:y"), "INVALID_DID_FORMAT"),
+    "a changed tool receipt by no DID": (
+        lambda: {**changed(tool(), "payload", "tool_name", to="x"), "signer_did": "did:x:y"},
+        "INVALID_DID_FORMAT",
+    ),
     "a changed tool receipt": (lambda: changed(tool(), "payload", "tool_name", to="shell"), "HASH_MISMATCH"),
     "a tool receipt with another signature": (
         lambda: changed(tool(), "signature_b64u", to=AGENT.sign_b64u(b"x")),
@@ -470,6 +488,10 @@ REFUSED: dict[str, tuple[Callable[[], Document], str]] = {
         "SCHEMA_VALIDATION_FAILED",
     ),
     "an export by nobody": (lambda: export(change=_put("issuer_did", "did:x:y")), "INVALID_DID_FORMAT"),
+    "a changed export by nobody": (
+        lambda: export(change=_put("issuer_did", "did:x:y"), resign=False),
+        "INVALID_DID_FORMAT",
+    ),
     "an export made after its issue": (lambda: export(change=_put("created_at", at(50))), "CAUSAL_CLOCK_CONTRADICTION"),
     "an export from the future": (
         lambda: export(change=_put("issued_at", "2031-01-01T00:00:00Z")),
@@ -599,6 +621,17 @@ REFUSED: dict[str, tuple[Callable[[], Document], str]] = {
         lambda: changed(contract(), "signature_b64u", to=AGENT.sign_b64u(b"x")),
         "SIGNATURE_INVALID",
     ),
+    "a contract without its algorithm": (lambda: changed(contract(), "algorithm", drop=True), "MALFORMED_ENVELOPE"),
+    "a contract without its envelope": (lambda: dict(contract()["payload"]), "MALFORMED_ENVELOPE"),
+    "a contract of a later version": (
+        lambda: changed(contract(), "envelope_version", to="2"),
+        "UNKNOWN_ENVELOPE_VERSION",
+    ),
+    "a contract by no DID": (
+        lambda: {**changed(contract(), "payload", "allowed_models", to=[]), "signer_did": "did:x:y"},
+        "INVALID_DID_FORMAT",
+    ),
+    "a contract with a placeholder": (lambda: _with_placeholder(), "WPC_INVALID"),
     "a contract that expires": (
         lambda: changed(contract(), "expires_at", to="2031-01-01T00:00:00Z"),
         "SCHEMA_VALIDATION_FAILED",
@@ -608,6 +641,14 @@ REFUSED: dict[str, tuple[Callable[[], Document], str]] = {
         "WPC_INVALID",
     ),
 }
+
+
+def _with_placeholder() -> Document:
+    """Signed by hand: ``sign_contract`` fills the placeholder."""
+    document = {"policy_name": "wire", "wpc_version": "v1", "allowed_models": ["gpt-*"]}
+    return build_envelope(
+        "work_policy_contract", {**document, "policy_hash": "b64u:...hash..."}, POLICY, at(0), hashed=document
+    )
 
 
 def _malleable(document: Document) -> Document:
@@ -707,6 +748,7 @@ def test_half_a_surrogate_pair_is_refused_wherever_it_is_hashed() -> None:
         changed(export(), "export_id", to=half),
         changed(disclosing(), "payload", "args_disclosure", "disclosed_leaves", "args.ticket", "value", to=half),
         changed(contract(), "payload", "policy_name", to=half),
+        changed(disclosing()["payload"], "args_disclosure", "disclosed_leaves", "args.ticket", "value", to=half),
     ]
     for document in broken:
         assert verify(document).reason == "PARSE_ERROR"
