@@ -18,7 +18,7 @@ from ..policies.pin import Pinner
 from ..policies.routes import Catalogue
 from ..receipts.calls import Outcome
 from ..receipts.jobs import JobBook
-from ..tokens.canonical import parse_json_object
+from ..tokens.canonical import MAX_BODY_NODES, parse_json_object
 from ..tokens.digests import is_sha256_b64u, sha256_b64u
 from ..tokens.errors import ClawproxyError
 from ..tokens.reasons import Refusal
@@ -204,7 +204,7 @@ class LiveSteps:
                 "REQUEST_TOO_LARGE", "gateway.max_body_bytes", f"at most {self._max_body_bytes} bytes are read"
             )
         try:
-            document = parse_json_object(body, max_bytes=self._max_body_bytes)
+            document = parse_json_object(body, max_bytes=self._max_body_bytes, max_nodes=MAX_BODY_NODES)
             match = self._catalogue.choose(call.match, document, headers.get("x-openai-api"))
             if isinstance(match, Refusal):
                 return match

@@ -1,7 +1,8 @@
 """Strict JSON in, canonical JSON out.
 
 In: ``parse_json`` refuses what two parsers could read differently: duplicate keys, NaN and Infinity, numbers outside
-the interoperable range, lone surrogates, a byte-order mark, trailing text, and anything beyond the given bounds.
+the interoperable range, lone surrogates, a byte-order mark, trailing text, and anything beyond the given bounds. Its
+errors quote nothing of the document, which may hold a prompt.
 
 Out, two rules (protocol.md A.2): ``jcs_bytes`` is RFC 8785, and ``wire_order_bytes`` is what JavaScript's
 ``JSON.stringify`` makes of the parsed object (document order, array-index keys first). What we sign is emitted in JCS
@@ -28,6 +29,8 @@ MAX_SAFE_INT = 2**53 - 1
 MAX_JSON_BYTES = 16 * 1024 * 1024
 MAX_JSON_DEPTH = 64
 MAX_JSON_NODES = 500_000
+MAX_BODY_NODES = 100_000
+"""Keys and values in the body of a model call: a hundred times what the largest requests of real agents have."""
 _SPACE = re.compile(r"[ \t\n\r]*")
 _ARRAY_INDEX = re.compile(r"0|[1-9][0-9]{0,9}", re.ASCII)
 _MAX_ARRAY_INDEX = 2**32 - 2
@@ -40,22 +43,20 @@ def _refuse(message: str, got: object = None, expected: str = "") -> NoReturn:
 def _pairs(pairs: list[tuple[str, Any]]) -> JsonObject:
     out = dict(pairs)
     if len(out) != len(pairs):
-        seen: set[str] = set()
-        twice = next(k for k, _ in pairs if k in seen or seen.add(k))  # type: ignore[func-returns-value]
-        _refuse("an object has the same key twice", got=repr(twice), expected="each key once")
+        _refuse("an object has the same key twice", expected="each key once")
     return out
 
 
 def _int(text: str) -> int:
     if len(text) > 17 or abs(value := int(text)) > MAX_SAFE_INT:
-        _refuse("a number is too large to mean the same everywhere", got=text, expected="|n| < 2^53")
+        _refuse("a number is too large to mean the same everywhere", expected="|n| < 2^53")
     return value
 
 
 def _float(text: str) -> float:
     value = float(text)
     if not math.isfinite(value):
-        _refuse("a number is not finite", got=text, expected="a finite number")
+        _refuse("a number is not finite", expected="a finite number")
     return value
 
 
@@ -63,7 +64,7 @@ _DECODER = json.JSONDecoder(
     object_pairs_hook=_pairs,
     parse_int=_int,
     parse_float=_float,
-    parse_constant=lambda text: _refuse("not JSON", got=text, expected="a finite number"),
+    parse_constant=lambda _text: _refuse("not JSON: NaN or an infinity", expected="a finite number"),
 )
 
 
@@ -87,12 +88,13 @@ def parse_json(
         _refuse("not UTF-8", got=f"byte {err.start}", expected="valid UTF-8")
     if text.startswith("\ufeff"):
         _refuse("the document starts with a byte-order mark", expected="plain UTF-8")
+    if len(data) > max_nodes:
+        _check_count(text, max_nodes)
     try:
         value, end = _DECODER.raw_decode(text, _skip_space(text, 0))
     except json.JSONDecodeError as err:
-        _refuse(
-            f"not JSON: {err.msg.lower()}", got=f"line {err.lineno} column {err.colno}", expected="one JSON document"
-        )
+        said = err.msg.lower().partition(":")[0]  # what may follow is a piece of the document
+        _refuse(f"not JSON: {said}", got=f"line {err.lineno} column {err.colno}", expected="one JSON document")
     except RecursionError:
         _refuse("nested too deeply", expected=f"at most {max_depth} levels")
     except ValueError:
@@ -116,6 +118,32 @@ def parse_json_object(data: bytes, **bounds: int) -> JsonObject:
 def _skip_space(text: str, at: int) -> int:
     match = _SPACE.match(text, at)
     return match.end() if match else at
+
+
+def _check_count(text: str, max_nodes: int) -> None:
+    """Refuse, before it is decoded, what has far too many values; decoding 16 MiB of ``{"":1},`` takes seconds.
+
+    Strings (keys too) and opening brackets are nodes of their own; each comma outside of strings
+    stands in front of another. So nothing is refused here that ``_check_bounds`` would let through, and what
+    passes is decoded in a time that ``max_nodes`` bounds.
+    """
+    if sum(map(text.count, ",{[")) <= max_nodes:
+        return  # also with those that stand in strings
+    at = commas = apart = 0
+    while True:
+        quote = text.find('"', at)
+        end = quote if quote >= 0 else len(text)
+        commas += text.count(",", at, end)
+        apart += text.count("{", at, end) + text.count("[", at, end)
+        if apart > max_nodes or commas > max_nodes:
+            _refuse("too many keys and values", expected=f"at most {max_nodes}")
+        if quote < 0:
+            return
+        try:
+            at = _DECODER.raw_decode(text, quote)[1]
+        except json.JSONDecodeError:
+            return  # decoding ends here as well, and says why
+        apart += 1
 
 
 def _check_bounds(value: Any, max_depth: int, max_nodes: int) -> None:
