@@ -143,7 +143,8 @@ def create_files(
             got=contract_envelope.get("payload_hash_b64u"),
             expected=facts.policy_hash_b64u,
         )
-    opened = Scribe(new_progress(facts), receipt_key, facts.gateway_id).event("job_opened", detail, facts.opened_ms)
+    scribe = Scribe(new_progress(facts), receipt_key, facts.gateway_id, facts.agent_did)
+    opened = scribe.event("job_opened", detail, facts.opened_ms)
     staged = paths.staged_job
     for name in disk.names(staged):
         disk.unlink(staged / name)  # what a crash left

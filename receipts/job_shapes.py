@@ -161,6 +161,7 @@ CALL_START = Obj(
 CALL_END = Obj(
     required={
         **PLACE,
+        "agent_did": NAME,
         **dict.fromkeys(("detail", "presenter", "route", "way_in"), STRING),
         **dict.fromkeys(("intent_seq", "request_bytes", "response_bytes", "tool_calls_total", "tools_total"), COUNT),
         "first_byte_ms": Nullable(COUNT),

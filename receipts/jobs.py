@@ -170,7 +170,7 @@ class JobBook:
             raise ClawproxyError("GATEWAY_STOPPING", "the gateway is stopping")
         await self._make_room()
         lock, opened = await asyncio.to_thread(self._open_files, self._paths(job_id), make)
-        scribe = Scribe(opened.progress, self._key, self._gateway_id)
+        scribe = Scribe(opened.progress, self._key, self._gateway_id, opened.facts.agent_did)
         job = Job(opened.facts, scribe, self._journal, opened.log, self._clock_ms, self._limits)
         self._entries[job_id] = _Entry(job, lock)
         try:

@@ -115,6 +115,7 @@ def receipt_payload(
     end: CallEnd,
     place: JsonObject,
     *,
+    agent_did: str,
     gateway_id: str,
     run_id: str,
     event_hash_b64u: str,
@@ -123,6 +124,8 @@ def receipt_payload(
     timestamp: str,
 ) -> JsonObject:
     """The payload of a gateway receipt. ``place`` is the record's; run id and event hash are those of its event.
+
+    ``agent_did`` is job.json's: whose call it was, for whoever has the receipt alone.
 
     Where a harness keeps its own chain, the receipt binds to that (protocol.md G.3), ours stand in ``metadata``, and
     there is no span: the harness's bundle may hold no causal graph but its own (protocol.md E.6, G.7).
@@ -141,9 +144,11 @@ def receipt_payload(
     if not harness:
         binding["span_id"] = span_id(start.receipt_id)
     binding["token_scope_hash_b64u"] = start.token_scope_hash_b64u
+    status, detail = _status_and_detail(end)
     ours: JsonObject = {
         **place,
-        "detail": clip_text(end.detail, _MAX_DETAIL_BYTES),
+        "agent_did": agent_did,
+        "detail": clip_text(detail, _MAX_DETAIL_BYTES),
         "first_byte_ms": None if end.first_byte_ms is None else _bounded(end.first_byte_ms),
         "intent_seq": intent_seq,
         "outcome": str(end.outcome),
@@ -152,7 +157,7 @@ def receipt_payload(
         "response_bytes": _bounded(end.response_bytes),
         "response_model": None if end.response_model is None else clip_text(end.response_model),
         "route": clip_text(start.route),
-        "status": end.status,
+        "status": status,
         "stream": start.stream,
         "tool_calls": clip_names(end.tool_calls),
         "tool_calls_total": len(end.tool_calls),
@@ -182,6 +187,14 @@ def receipt_payload(
         "tokens_input": _bounded(end.tokens_input, MAX_TOKENS),
         "tokens_output": _bounded(end.tokens_output, MAX_TOKENS),
     }
+
+
+def _status_and_detail(end: CallEnd) -> tuple[int | None, str]:
+    """A provider can answer with any number; one that is no status of HTTP is told in words, before the detail."""
+    if end.status is None or 100 <= end.status <= 999:
+        return end.status, end.detail
+    told = f"the provider answered with status {'-' * (end.status < 0)}{_bounded(abs(end.status))}, which is none"
+    return None, f"{told}; {end.detail}" if end.detail else told
 
 
 def is_harness_bound(start: CallStart) -> bool:

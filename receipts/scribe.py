@@ -43,6 +43,7 @@ class Scribe:
     progress: Progress
     key: SigningKey
     gateway_id: str
+    agent_did: str
 
     def event(self, event_type: str, detail: JsonObject, now_ms: int, kind: str = "event") -> Record:
         """An entry of the event chain, in the current segment."""
@@ -88,6 +89,7 @@ class Scribe:
             intended.start,
             end,
             progress.place(intended.segment),
+            agent_did=self.agent_did,
             gateway_id=self.gateway_id,
             run_id=intended.run_id,
             event_hash_b64u=intended.event_hash_b64u,

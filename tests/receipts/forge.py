@@ -159,6 +159,7 @@ class Forge:
         }
         same = ("presenter", "request_bytes", "route", "stream", "tools", "tools_total", "way_in")
         ours = {
+            "agent_did": self.facts()["agent_did"],
             "detail": "",
             "first_byte_ms": 3,
             "intent_seq": intent,

@@ -116,6 +116,7 @@ async def test_a_receipt_id_is_used_once_whether_for_a_call_or_a_denial(job: Job
 async def test_no_call_goes_out_on_an_authority_that_is_not_on_record(
     shop: Workshop, job: Job, grant: Grant, over: dict[str, Any]
 ) -> None:
+    await job.note("stopped", {"by": "test"})  # what was queued before is on the disk now
     before = len(shop.records())
     with pytest.raises(ClawproxyError) as caught:
         await job.intend(make_start(grant, **over))

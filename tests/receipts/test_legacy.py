@@ -11,7 +11,7 @@ from clawproxy.tokens.digests import b64u_decode, sha256_b64u
 from clawproxy.tokens.envelope import build_envelope
 from clawproxy.tokens.keys import Role, SigningKey, verify_signature
 
-from .workshop import GATEWAY_ID, RECEIPT_KEY, make_end, make_grant, make_start
+from .workshop import AGENT_DID, GATEWAY_ID, RECEIPT_KEY, make_end, make_grant, make_start
 
 _SAMPLES = Path(__file__).parents[2].parent / "shared" / "vectors" / "kat" / "proxy_samples.json"
 KEY = SigningKey.from_seed(Role.RECEIPT, bytes(range(32)))
@@ -65,6 +65,7 @@ def test_it_is_made_from_a_receipt_of_ours() -> None:
         make_start(make_grant()),
         make_end(),
         place,
+        agent_did=AGENT_DID,
         gateway_id=GATEWAY_ID,
         run_id="run_1::0001",
         event_hash_b64u="E" * 43,

@@ -4,6 +4,7 @@ from typing import Any
 
 import orjson
 import pytest
+from clawproxy.receipts.job_shapes import CALL_END
 from clawproxy.receipts.payloads import (
     MAX_METADATA_BYTES,
     authority_detail,
@@ -15,12 +16,13 @@ from clawproxy.receipts.payloads import (
     token_facts,
 )
 from clawproxy.tokens.canonical import JsonObject, jcs_bytes
+from clawproxy.tokens.claims import MAX_TEXT_CHARS
 from clawproxy.tokens.digests import sha256_b64u
 from clawproxy.tokens.scope_hash import token_scope_hash
 from hypothesis import given
 from hypothesis import strategies as st
 
-from .workshop import GATEWAY_ID, make_denied, make_end, make_grant, make_start
+from .workshop import AGENT_DID, GATEWAY_ID, make_denied, make_end, make_grant, make_start
 
 PLACE: JsonObject = {"incarnation": "a" * 32, "job_id": "j", "prev_b64u": sha256_b64u(b""), "segment": 1, "seq": 9}
 EVENT_HASH = sha256_b64u(b"event")
@@ -30,6 +32,7 @@ _names = st.lists(_any_text, max_size=8) | st.sampled_from([["n" * 300] * 5000, 
 
 def make_payload(start: dict[str, Any] | None = None, end: dict[str, Any] | None = None, **over: Any) -> JsonObject:
     given_: dict[str, Any] = {
+        "agent_did": AGENT_DID,
         "gateway_id": GATEWAY_ID,
         "run_id": "run_1::0001",
         "event_hash_b64u": EVENT_HASH,
@@ -73,7 +76,9 @@ def test_metadata_stays_within_the_wire_format_whatever_the_agent_sends(
         {
             "tool_calls": tuple(calls), "response_model": model, "detail": detail, "tokens_input": number,
             "tokens_output": -number, "ended_ms": ended_ms, "response_bytes": number, "first_byte_ms": number,
+            "status": number,
         },
+        agent_did="\x1f" * MAX_TEXT_CHARS,
     )  # fmt: skip
     assert len(jcs_bytes(payload["metadata"])) <= MAX_METADATA_BYTES
     assert 0 <= payload["tokens_input"] <= 10_000_000
@@ -142,3 +147,23 @@ def test_names_that_an_agent_chose_are_values_and_never_keys() -> None:
     chosen = start_detail(make_start(make_grant(), tools=("model", "10", "__proto__"), model="seq"))
     assert fixed.keys() == chosen.keys()
     assert denial_fields(make_denied()).keys() == denial_fields(make_denied(model="10", route="x")).keys()
+
+
+@pytest.mark.parametrize("status", [-1, 0, 42, 99, 1000, 10**20])
+def test_a_status_that_is_none_of_http_is_told_in_words(status: int) -> None:
+    ours = make_payload(end={"status": status, "detail": "and more"})["metadata"]["clawproxy"]
+    assert ours["status"] is None
+    assert ours["detail"].startswith(f"the provider answered with status {min(status, 2**53 - 1)}")
+    assert ours["detail"].endswith("; and more")
+    assert CALL_END.fault(ours) is None
+
+
+@pytest.mark.parametrize("status", [None, 100, 200, 599, 999])
+def test_any_status_of_http_is_kept(status: int | None) -> None:
+    ours = make_payload(end={"status": status})["metadata"]["clawproxy"]
+    assert (ours["status"], ours["detail"]) == (status, "")
+
+
+def test_a_receipt_names_its_agent_also_where_a_harness_keeps_the_chain() -> None:
+    for start in ({}, {"harness_run_id": "run_theirs", "harness_event_hash_b64u": EVENT_HASH}):
+        assert make_payload(start=start)["metadata"]["clawproxy"]["agent_did"] == AGENT_DID
