@@ -51,6 +51,12 @@ class Trust:
         """The DIDs that may sign as ``role``."""
         return frozenset(key.did for key in self.keys if key.role is role)
 
+    @property
+    def roles(self) -> dict[str, str]:
+        """Each DID that is named, and the role or the list that it stands in; it stands in one (``build_trust``)."""
+        listed = {did: name for name, dids in self.allowlists.items() for did in dids}
+        return listed | {key.did: str(key.role) for key in self.keys}
+
     def name_of(self, did: str) -> str:
         """What people call the key, or an empty text."""
         return next((key.name for key in self.keys if key.did == did), "")

@@ -406,8 +406,8 @@ FILED: dict[str, tuple[Callable[[], Document], str]] = {
         "OK",
     ),
     "gateway_receipt_pass": (receipt, "OK"),
-    "tool_receipt_v1_pass": (tool, "OK"),
-    "tool_receipt_v2_pass": (co_signed, "OK"),
+    "tool_receipt_by_nobody_named": (tool, "CLAIM_NOT_FOUND"),
+    "tool_receipt_bare": (tool_payload, "MALFORMED_ENVELOPE"),
 }
 """Name of the file -> how it is made, and the reason code it must get."""
 
