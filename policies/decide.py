@@ -1,8 +1,8 @@
 """Step 6: may this call go out. Pure: facts × grant × policy → ``Allow`` or ``Refusal``, the first rule that refuses
 wins.
 
-Order: the token's scope, provider, model, model identity tier, content held by the provider, tools (each denial
-before the first permission), the tool that the call must use.
+Order: the token's scope, provider, model, model identity tier, content held by the provider, URLs that it would
+fetch, tools (each denial before the first permission), the tool that the call must use.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from ..tokens.errors import clip
+from ..tokens.errors import clip, word_or
 from ..tokens.grant import Grant
 from ..tokens.reasons import Refusal
 from .facts import CallFacts
@@ -48,11 +48,13 @@ def decide(facts: CallFacts, grant: Grant, policy: Policy) -> Allow | Refusal:
         return Refusal("POLICY_MODEL_IDENTITY_TIER_TOO_LOW", rule, f"a closed provider gives {TIERS[0]}")
     if facts.provider_state:
         return Refusal("POLICY_STATE_NOT_READABLE", clip(facts.provider_state[0]), "its content is not in the request")
+    if facts.remote_urls:
+        return Refusal("POLICY_REMOTE_URL", clip(facts.remote_urls[0]), "no contract can allow it yet")
     tools = _tools(facts, grant, policy)
     if isinstance(tools, Refusal):
         return tools
     if facts.tool_choice is not None and facts.tool_choice not in facts.tools:
-        detail = f'the call must use "{clip(facts.tool_choice)}", which it does not declare'
+        detail = f"the call must use {_shown(facts.tool_choice)}, which it does not declare"
         return Refusal("POLICY_TOOL_NOT_ALLOWED", "tool_choice", detail)
     return Allow(policy.policy_hash_b64u, provider, model, tools)
 
@@ -99,7 +101,7 @@ def _tools(facts: CallFacts, grant: Grant, policy: Policy) -> tuple[str, ...] | 
     for tool in facts.tools:
         denial = policy.tools.denial(tool)
         if denial is not None:
-            return Refusal("POLICY_TOOL_DENIED", str(denial), f'the call declares "{clip(tool)}"')
+            return Refusal("POLICY_TOOL_DENIED", str(denial), f"the call declares {_shown(tool)}")
     rules = []
     for tool in facts.tools:
         rule = _permission(tool, policy.tools)
@@ -110,19 +112,19 @@ def _tools(facts: CallFacts, grant: Grant, policy: Policy) -> tuple[str, ...] | 
 
 
 def _permission(tool: str, rules: ToolRules) -> str | Refusal:
-    shown = clip(tool)
+    shown = _shown(tool)
     if not is_settled(tool):
-        return Refusal("POLICY_TOOL_NOT_ALLOWED", "tool names", f'"{shown}" is no plain name of up to 256 characters')
+        return Refusal("POLICY_TOOL_NOT_ALLOWED", "tool names", f"{shown} is no plain name of up to 256 characters")
     approval = rules.approval(tool)
     if approval is not None:
-        return Refusal("POLICY_TOOL_NOT_ALLOWED", str(approval), f'"{shown}" needs an approval')
+        return Refusal("POLICY_TOOL_NOT_ALLOWED", str(approval), f"{shown} needs an approval")
     lookalike = rules.lookalike(tool)
     if lookalike is not None:
-        return Refusal("POLICY_TOOL_NOT_ALLOWED", "tool names", f'"{shown}" only looks like "{lookalike}"')
+        return Refusal("POLICY_TOOL_NOT_ALLOWED", "tool names", f'{shown} only looks like "{lookalike}"')
     rule = rules.permission(tool)
     if rule is None:
         detail = _allowed("tools", (r.pattern for r in rules.allowed))
-        return Refusal("POLICY_TOOL_NOT_ALLOWED", f'allowed_tools has no entry for "{shown}"', detail)
+        return Refusal("POLICY_TOOL_NOT_ALLOWED", f"allowed_tools has no entry for {shown}", detail)
     return str(rule)
 
 
@@ -132,7 +134,7 @@ def _tools_by_statements(
     rules = []
     for tool in facts.tools:
         if not is_settled(tool):
-            detail = f'"{clip(tool)}" is no plain name of up to 256 characters'
+            detail = f"{_shown(tool)} is no plain name of up to 256 characters"
             return Refusal("POLICY_TOOL_NOT_ALLOWED", "tool names", detail)
         context = {**_context(facts, grant), "Tool:Name": tool}
         rule = _by_statements(statements, "tool:execute", tool, context)
@@ -153,10 +155,14 @@ def _by_statements(
     sids = ", ".join(f'statements["{sid}"]' for sid in verdict.sids)
     if verdict.allowed:
         return sids
-    detail = (
-        f'{action} on "{clip(resource)}" is denied' if sids else f'no statement allows {action} on "{clip(resource)}"'
-    )
+    shown = _shown(resource) if action == "tool:execute" else f'"{clip(resource)}"'
+    detail = f"{action} on {shown} is denied" if sids else f"no statement allows {action} on {shown}"
     return Refusal("POLICY_STATEMENT_DENIED", sids or "statements", detail)
+
+
+def _shown(tool: str) -> str:
+    """The name of a tool, which the agent chose and which ends in the evidence."""
+    return word_or("a tool", tool)
 
 
 def _allowed(what: str, entries: Iterable[str]) -> str:

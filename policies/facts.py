@@ -13,6 +13,7 @@ class CallFacts:
     and without repeats. ``provider_state`` names the members that point at content held by the provider
     (``previous_response_id``, ``conversation``, a stored prompt), which the gateway cannot read. ``tool_choice`` is
     the name of the tool that the call must use, as in ``tools``; a mode (auto, none, required, any) is None.
+    ``remote_urls`` names the members that make the provider fetch a URL (never the URL itself); ``data:`` is none.
     """
 
     provider: str
@@ -23,3 +24,4 @@ class CallFacts:
     tool_choice: str | None = None
     provider_state: tuple[str, ...] = ()
     max_output_tokens: int | None = None
+    remote_urls: tuple[str, ...] = ()

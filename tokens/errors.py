@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import re
+
 _CLIP_CHARS = 80
+_WORD_CHARS = 40
+_WORD = re.compile(r"[A-Za-z0-9_.:-]+", re.ASCII)
 
 
 def clip(value: object, limit: int = _CLIP_CHARS) -> str:
@@ -10,6 +14,16 @@ def clip(value: object, limit: int = _CLIP_CHARS) -> str:
     text = str(value)
     shown = text if len(text) <= limit else text[: limit - 1] + "…"
     return shown.encode("unicode_escape").decode("ascii") if not shown.isprintable() else shown
+
+
+def word_or(otherwise: str, value: object) -> str:
+    """``value`` in quotes, clipped, if it is one plain word such as names of keys and tools are; else ``otherwise``.
+
+    For what an agent wrote and an error must name: a sentence in place of a name does not get into a record.
+    """
+    if not isinstance(value, str) or not _WORD.fullmatch(value, endpos=_WORD_CHARS + 1):
+        return otherwise
+    return f'"{clip(value, _WORD_CHARS)}"'
 
 
 class ClawproxyError(Exception):

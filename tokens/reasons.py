@@ -116,6 +116,7 @@ _ROWS = (
     Reason("POLICY_TOOL_DENIED", "decide", 403, "the call declares a tool that the contract denies", "remove the tool from the request"),
     Reason("POLICY_TOOL_NOT_ALLOWED", "decide", 403, "the call declares a tool that the contract does not allow", "remove the tool, or have it added to allowed_tools and tool_classes"),
     Reason("POLICY_STATE_NOT_READABLE", "decide", 403, "the call builds on content held by the provider, which the gateway cannot read", "send the whole conversation in the request"),
+    Reason("POLICY_REMOTE_URL", "decide", 403, "the call makes the provider fetch a URL, which the contract does not allow", "send the content itself, as data"),
     Reason("POLICY_STATEMENT_DENIED", "decide", 403, "no statement of the contract allows this, or one denies it", "have the contract changed and signed"),
     # reserve
     Reason("IDEMPOTENCY_KEY_IN_USE", "reserve", 403, "this job has used the idempotency key before", "send a new X-Idempotency-Key for each call"),
@@ -126,6 +127,9 @@ _ROWS = (
     Reason("JOB_DAMAGED", "intend", 503, "the job's journal does not verify", "look at it with: clawproxy verify, and open a new job"),
     # forward
     Reason("CREDENTIAL_MISSING", "forward", 503, "the gateway has no credential for this provider", "set providers.<name>.credential"),
+    Reason("UPSTREAM_UNREACHABLE", "forward", 502, "no connection to the provider, so nothing left", "check providers.<name>.upstream, upstream_ca and the network, then repeat the call"),
+    # observe
+    Reason("UPSTREAM_FAILED", "observe", 502, "the provider's answer broke off or cannot be read", "repeat the call; the receipt says how far it came"),
     # any step
     Reason("GATEWAY_FAULT", "admit", 500, "a step failed inside the gateway, so nothing went out", "see the gateway's log under the receipt id"),
     Reason("GATEWAY_TIMEOUT", "admit", 503, "a step took longer than its time-out, so nothing went out", "see the gateway's log under the receipt id"),

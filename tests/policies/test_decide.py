@@ -13,7 +13,7 @@ from clawproxy.tokens.reasons import REASONS, Refusal
 from hypothesis import given
 from hypothesis import strategies as st
 
-from .makers import a_grant, claw, facts, policy_of
+from .makers import a_grant, claw, facts, policy_of, statement, wpc_v2
 
 
 def _decide(document: JsonObject, **asked: Any) -> Allow | Refusal:
@@ -47,6 +47,7 @@ def test_the_first_rule_in_the_documented_order_refuses() -> None:
         "provider": "google",
         "model": None,
         "provider_state": ("previous_response_id",),
+        "remote_urls": ("image_url",),
         "tools": ("Nope", "Write"),
         "tool_choice": "Gone",
     }
@@ -59,6 +60,7 @@ def test_the_first_rule_in_the_documented_order_refuses() -> None:
         ("POLICY_MODEL_REQUIRED", {"model": "o1"}),
         ("POLICY_MODEL_NOT_ALLOWED", {"model": "gpt-4o"}),
         ("POLICY_STATE_NOT_READABLE", {"provider_state": ()}),
+        ("POLICY_REMOTE_URL", {"remote_urls": ()}),
         ("POLICY_TOOL_DENIED", {"tools": ("Nope",)}),
         ("POLICY_TOOL_NOT_ALLOWED", {"tools": ("search",)}),
         ("POLICY_TOOL_NOT_ALLOWED", {"tool_choice": "search"}),
@@ -66,6 +68,25 @@ def test_the_first_rule_in_the_documented_order_refuses() -> None:
         _refused(document, reason, **wrong)
         wrong |= mended
     assert isinstance(_decide(document, **wrong), Allow)
+
+
+def test_a_url_that_the_provider_would_fetch_is_refused_and_named_by_its_member() -> None:
+    refusal = _refused(claw(), "POLICY_REMOTE_URL", remote_urls=("image_url",))
+    assert (refusal.rule, refusal.status) == ("image_url", 403)
+
+
+@pytest.mark.parametrize(
+    "name", ["my secret is hunter2", "hunter2?", "hunter2\u00e9", "hunter2\n", "a" * 41 + "hunter2"]
+)
+def test_a_sentence_in_place_of_a_tool_does_not_get_into_the_evidence(name: str) -> None:
+    asked: tuple[dict[str, Any], ...] = ({"tools": (name,)}, {"tools": ("search",), "tool_choice": name})
+    documents = (claw(), wpc_v2(statement("models", "Allow", ["model:invoke"], ["*"])))
+    for document in (*documents, claw(tool_classes={"fs.write": ["*hunter*"]})):
+        for one in asked:
+            decision = _decide(document, **one)
+            assert isinstance(decision, Refusal)
+            said = f"{decision.rule} {decision.detail}".replace('"*hunter*"', "")
+            assert "hunter" not in said
 
 
 def test_a_refusal_names_the_rule_and_what_would_be_allowed() -> None:

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from clawproxy.tokens.errors import ClawproxyError, clip
+from clawproxy.tokens.errors import ClawproxyError, clip, word_or
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -17,6 +17,13 @@ def test_a_caller_puts_its_place_in_front() -> None:
     )
     assert str(err) == "trust.json: keys[0]: it is wrong (got x, expected y); do z [SOME_CODE]"
     assert ClawproxyError("SOME_CODE", "m").at("a").where == "a"
+
+
+def test_only_a_plain_word_is_shown_of_what_an_agent_wrote() -> None:
+    assert word_or("a key", "tools.v2") == '"tools.v2"'
+    assert word_or("a key", "x" * 500) == f'"{"x" * 39}…"'
+    for value in ("", "two words", "caf\u00e9", "x\n", 5, None):
+        assert word_or("a key", value) == "a key"
 
 
 def test_a_long_value_is_clipped() -> None:
