@@ -1,8 +1,11 @@
-"""Three gaps in mitmproxy's HTTP layers, closed: each would leave a call hanging, or memory growing, without a record.
+"""Gaps in mitmproxy's HTTP layers, closed: each would leave a call hanging, or cost memory or time without bound.
 
 * A crash inside the HTTP layers is logged by mitmproxy and the call hangs: here the client's connection is closed.
 * HTTP/1 trailers raise ``NotImplementedError`` there: here they are a protocol error, in both directions.
-* The head of an HTTP/1 message has no bound there: here it is ``head_cap_bytes``.
+* The head of an HTTP/1 message has no bound there, and folded lines (RFC 9112 section 5.2) cost time that grows with
+  their square: here a head has at most ``head_cap_bytes`` and no folded line, before anything reads it.
+* What a client sends behind a running call has no bound there: here the client is dropped beyond
+  ``head_cap_bytes + BEHIND_BYTES``.
 
 In each case mitmproxy's own ``error`` hook follows wherever there is a flow.
 """
@@ -11,19 +14,26 @@ from __future__ import annotations
 
 import logging
 
+from h11._receivebuffer import ReceiveBuffer
 from mitmproxy.proxy import commands, events
 from mitmproxy.proxy.layer import CommandGenerator
 from mitmproxy.proxy.layers.http import HttpLayer, _http1
 from mitmproxy.proxy.layers.http._base import ReceiveHttp
+from mitmproxy.proxy.layers.http._events import ErrorCode
 
 log = logging.getLogger("clawproxy.seam")
 
 _STOCK_LAYER_EVENT = HttpLayer._handle_event
 _STOCK_READ_BODY = _http1.Http1Connection.read_body
+_STOCK_WAIT = _http1.Http1Connection.wait
 _STOCK_SERVER_HEAD = _http1.Http1Server.read_headers
 _STOCK_CLIENT_HEAD = _http1.Http1Client.read_headers
 
-_head_cap_bytes = 256 * 1024
+HEAD_CAP_BYTES = 64 * 1024
+BEHIND_BYTES = 64 * 1024
+"""What may wait behind a running call besides one head: mitmproxy reads as much at a time."""
+
+_head_cap_bytes = HEAD_CAP_BYTES
 
 
 def where(err: BaseException) -> str:
@@ -50,21 +60,59 @@ def _read_body(self: _http1.Http1Connection, event: events.Event) -> CommandGene
 
 
 def _read_server_head(self: _http1.Http1Server, event: events.ConnectionEvent) -> CommandGenerator[None]:
-    yield from _STOCK_SERVER_HEAD(self, event)
-    if len(self.buf) > _head_cap_bytes and self.state == self.read_headers:
-        yield from _refuse(self, "the head of the request is too large", 431)
+    fault = head_fault(bytes(self.buf), _head_cap_bytes) if isinstance(event, events.DataReceived) else None
+    if fault:
+        status = 431 if fault is TOO_LARGE else 400
+        yield from _refuse(self, f"the head of the request {fault}", status)
+    else:
+        yield from _STOCK_SERVER_HEAD(self, event)
 
 
 def _read_client_head(self: _http1.Http1Client, event: events.ConnectionEvent) -> CommandGenerator[None]:
-    yield from _STOCK_CLIENT_HEAD(self, event)
-    if len(self.buf) > _head_cap_bytes and self.state == self.read_headers:
-        yield from _refuse(self, "the head of the response is too large", 0)
+    fault = head_fault(bytes(self.buf), _head_cap_bytes) if isinstance(event, events.DataReceived) else None
+    if fault:
+        yield from _refuse(self, f"the head of the response {fault}", 0)
+    else:
+        yield from _STOCK_CLIENT_HEAD(self, event)
+
+
+TOO_LARGE = "is too large"
+FOLDED = "has a folded line"
+
+
+def head_fault(received: bytes, cap_bytes: int) -> str | None:
+    """What is wrong with the head that ``received`` begins with, whole or not; None if nothing is. Pure."""
+    end = received.find(b"\n\r\n")
+    bare = received.find(b"\n\n", 0, end if end >= 0 else len(received))
+    end = bare if bare >= 0 else end
+    if (end if end >= 0 else len(received)) > cap_bytes:
+        return TOO_LARGE
+    if received[:1] in (b" ", b"\t"):
+        return FOLDED
+    if end >= 0 and (received.find(b"\n ", 0, end) >= 0 or received.find(b"\n\t", 0, end) >= 0):
+        return FOLDED
+    return None
+
+
+def _wait(self: _http1.Http1Connection, event: events.Event) -> CommandGenerator[None]:
+    """Behind a running call. A client that sends without bound counts as one that left; to stop reading would hide it
+    when it really leaves."""
+    if not isinstance(event, events.DataReceived):
+        yield from _STOCK_WAIT(self, event)
+    elif len(self.buf) > _head_cap_bytes + BEHIND_BYTES:
+        self.state = self.done
+        self.buf = ReceiveBuffer()
+        assert self.stream_id is not None
+        yield commands.CloseConnection(self.conn)
+        why = "Client disconnected: too much sent behind a running call."
+        yield ReceiveHttp(self.ReceiveProtocolError(self.stream_id, why, code=ErrorCode.CLIENT_DISCONNECTED))
 
 
 def _refuse(self: _http1.Http1Connection, why: str, status: int) -> CommandGenerator[None]:
     if isinstance(self, _http1.Http1Server):
         yield commands.SendData(self.conn, _http1.make_error_response(status, why))
     self.state = self.done
+    self.buf = ReceiveBuffer()
     yield commands.CloseConnection(self.conn)
     if self.stream_id is not None:
         error = self.ReceiveProtocolError(self.stream_id, f"HTTP/1: {why}", code=self.ReceiveProtocolError.code)
@@ -77,6 +125,7 @@ def install(head_cap_bytes: int) -> None:
     _head_cap_bytes = head_cap_bytes
     HttpLayer._handle_event = _layer_event  # type: ignore[method-assign]
     _http1.Http1Connection.read_body = _read_body  # type: ignore[method-assign]
+    _http1.Http1Connection.wait = _wait  # type: ignore[method-assign]
     _http1.Http1Server.read_headers = _read_server_head  # type: ignore[method-assign]
     _http1.Http1Client.read_headers = _read_client_head  # type: ignore[method-assign]
 
@@ -85,5 +134,6 @@ def uninstall() -> None:
     """mitmproxy as it comes."""
     HttpLayer._handle_event = _STOCK_LAYER_EVENT  # type: ignore[method-assign]
     _http1.Http1Connection.read_body = _STOCK_READ_BODY  # type: ignore[method-assign]
+    _http1.Http1Connection.wait = _STOCK_WAIT  # type: ignore[method-assign]
     _http1.Http1Server.read_headers = _STOCK_SERVER_HEAD  # type: ignore[method-assign]
     _http1.Http1Client.read_headers = _STOCK_CLIENT_HEAD  # type: ignore[method-assign]

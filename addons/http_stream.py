@@ -29,6 +29,7 @@ bytes that are already in a socket buffer.
 
 from __future__ import annotations
 
+import contextlib
 import enum
 import logging
 from collections import deque
@@ -59,6 +60,9 @@ __all__ = ["CUT", "Hold", "SeamLimits", "SeamStream", "Tap", "Watch", "install",
 
 log = logging.getLogger("clawproxy.seam")
 
+LAST_WORDS = "clawproxy.last_words"
+"""In ``flow.metadata``, set by an addon's ``error`` hook: the answer to send where none has begun."""
+
 CUT = "cut by the gateway: "
 """How ``flow.error.msg`` begins when it was the seam that ended a call."""
 
@@ -78,7 +82,7 @@ class SeamLimits:
     backlog_cap_bytes: int = 2 * 1024 * 1024
     whole_cap_bytes: int = 64 * 1024 * 1024
     """The largest answer that is held whole."""
-    head_cap_bytes: int = 256 * 1024
+    head_cap_bytes: int = http1_guards.HEAD_CAP_BYTES
     """The largest head of an HTTP/1 message."""
 
 
@@ -453,6 +457,28 @@ class SeamStream(engine.HttpStream):
         yield self._send_head()
         if body:
             yield engine.SendHttp(ResponseData(self.stream_id, body), self.context.client)
+
+    def handle_protocol_error(self, event: RequestProtocolError | ResponseProtocolError) -> CommandGenerator[None]:
+        """As in mitmproxy, but where nothing was sent yet, ``LAST_WORDS`` go instead of its error page."""
+        commanding = super().handle_protocol_error(event)
+        answer: object = None
+        with contextlib.suppress(StopIteration):
+            while True:
+                command = commanding.send(answer)
+                words = self.flow.metadata.get(LAST_WORDS) if self.tap is None else None
+                if words is not None and isinstance(command, engine.SendHttp) and command.event is event:
+                    yield from self._say(words)
+                    answer = None
+                else:
+                    answer = yield command
+
+    def _say(self, words: http.Response) -> CommandGenerator[None]:
+        for part in (
+            ResponseHeaders(self.stream_id, words, False),
+            ResponseData(self.stream_id, words.raw_content or b""),
+            ResponseEndOfMessage(self.stream_id),
+        ):
+            yield engine.SendHttp(part, self.context.client)
 
     # -- the end ---------------------------------------------------------------------------------------------------
 

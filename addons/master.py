@@ -32,7 +32,7 @@ from .ca import CERT_FILE, ensure_ca
 from .engine_checks import check_engine
 from .engine_tuning import settle_heap, tune
 from .guard import Dispatch, take_over
-from .http1_guards import where
+from .http1_guards import HEAD_CAP_BYTES, where
 
 log = logging.getLogger("clawproxy.master")
 
@@ -58,6 +58,8 @@ class EngineOptions:
     """Where the CA lies."""
     max_body_bytes: int
     """Larger requests are answered 413 before anything goes upstream."""
+    max_head_bytes: int = HEAD_CAP_BYTES
+    """Longer heads are answered 431, or 502 where it is the upstream's; before any hook, so without a record."""
     upstream_ca_file: Path | None = None
     """PEM; instead of the built-in list of authorities."""
     hook_timeout_s: float = 30.0
@@ -98,7 +100,7 @@ class GatewayMaster:
         Raises ``ClawproxyError``: ENGINE_UNKNOWN, CA_UNUSABLE, ADDON_FAILED, ENGINE_OPTIONS (a mode spec or file that
         mitmproxy refuses).
         """
-        http_stream.install(end_deadline_s=options.end_deadline_s)
+        http_stream.install(end_deadline_s=options.end_deadline_s, head_cap_bytes=options.max_head_bytes)
         check_engine()
         tune(off=options.tuning_off)
         ensure_ca(options.confdir)
