@@ -17,10 +17,16 @@ from ..tokens.keys import SigningKey
 from ..tokens.reasons import Refusal
 from . import compat
 from .call import Call
+from .http_stream import LAST_WORDS
 from .refusal import build_refusal
 
 log = logging.getLogger("clawproxy.ending")
 
+_LAST_WORDS = {
+    Outcome.UPSTREAM_UNREACHABLE: "UPSTREAM_UNREACHABLE",
+    Outcome.UPSTREAM_FAILED: "UPSTREAM_FAILED",
+    Outcome.FAULT: "GATEWAY_FAULT",
+}
 _EMPTY_SHA256_B64U = sha256_b64u(b"")
 
 
@@ -46,6 +52,8 @@ class Ending:
 
     async def refuse(self, call: Call, refusal: Refusal) -> None:
         """Record the refusal (a receipt where the intent is durable already) and answer the agent with it."""
+        if call.job is not None and call.intended is None:
+            call.job.release(call.nonce)
         if not call.recorded:
             if call.intended is not None:
                 call.detail = f"{refusal.reason} at {refusal.step}"
@@ -53,6 +61,11 @@ class Ending:
             else:
                 call.recorded = True
                 await self._deny(call, refusal)
+        call.flow.response = self._answer(call, refusal)
+        call.release = True
+
+    @staticmethod
+    def _answer(call: Call, refusal: Refusal) -> http.Response:
         status, headers, body = build_refusal(
             refusal,
             call.format,
@@ -60,8 +73,7 @@ class Ending:
             policy_hash=call.policy_hash_b64u,
             job_id=call.job_id,
         )
-        call.flow.response = http.Response.make(status, body, headers)
-        call.release = True
+        return http.Response.make(status, body, headers)
 
     async def _deny(self, call: Call, refusal: Refusal) -> None:
         route = call.match.route.name if call.match else None
@@ -89,6 +101,14 @@ class Ending:
                     return
             except Exception as err:  # whatever it is, the agent is refused all the same
                 log.error("call %s: its denial could not be written: %s", call.receipt_id, err)
+
+    def explain(self, call: Call, outcome: Outcome) -> None:
+        """Last words for an answer that failed before it began (``http_stream.LAST_WORDS``)."""
+        reason = _LAST_WORDS.get(outcome)
+        if reason is not None and call.match is not None:
+            provider = call.match.provider
+            refusal = Refusal(reason, f"{provider.name} at {provider.host}:{provider.port}", call.detail)
+            call.flow.metadata[LAST_WORDS] = self._answer(call, refusal)
 
     # -- receipts --------------------------------------------------------------------------------------------------
 

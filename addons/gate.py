@@ -276,6 +276,7 @@ class Gate:
                 call.outcome = call.outcome or outcome_of(message)
                 call.detail = call.detail or message
                 await self._ending.attest(call, call.outcome)
+                self._ending.explain(call, call.outcome)
             elif not call.recorded:
                 await self._ending.refuse(call, refusal_of(call, message))
         finally:

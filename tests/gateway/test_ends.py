@@ -77,7 +77,7 @@ async def test_a_provider_that_dies_before_its_answer_is_recorded(tmp_path: Path
     async with running_bed(tmp_path / "s", provider) as bed:
         answer = await bed.chat("die-before-answer")
         await bed.settled()
-        assert answer.status != 200
+        assert (answer.status, answer.refusal["reason"]) == (502, "UPSTREAM_FAILED")
         _one_record_each(bed, 1)
         assert _outcomes(bed) == ["upstream_failed"]
 
@@ -86,6 +86,7 @@ async def test_a_short_json_body_is_not_passed_on(tmp_path: Path, provider: Prov
     async with running_bed(tmp_path / "s", provider) as bed:
         answer = await bed.chat("short-body")
         await bed.settled()
+        assert (answer.status, answer.refusal["reason"]) == (502, "UPSTREAM_FAILED")
         assert not (answer.complete and answer.status == 200)
         _one_record_each(bed, 1)
         assert _outcomes(bed) == ["upstream_failed"]
@@ -101,6 +102,8 @@ async def test_a_provider_that_cannot_be_reached_is_recorded(tmp_path: Path, pro
             answer = await bed.chat("hello")
             await bed.settled()
             assert answer.status == 502
+            assert answer.refusal["reason"] == "UPSTREAM_UNREACHABLE"
+            assert answer.headers["x-clawproxy-receipt-id"] == bed.records("receipt")[0]["receipt_id"]
             _one_record_each(bed, 1)
             assert _outcomes(bed) == ["upstream_unreachable"]
 
