@@ -13,6 +13,9 @@ P09 rate-limit claims agree with themselves (RATE_LIMIT_*); note: nobody but the
 P10 a URM document is named; none is supplied here (URM_MISSING)
 P11 every receipt verifies (verify_receipt) and is bound to the run and an event of the chain (RECEIPT_BINDING_MISMATCH)
 P12 a receipt id occurs once (CAUSAL_RECEIPT_REPLAY_DETECTED); receipts name one policy (EVIDENCE_MISMATCH)
+P18 receipts of ours are of one job, incarnation and agent, those of the bundle (EVIDENCE_MISMATCH), and bound to the
+    event of their own intent, or to a harness's, but then the bundle is not of the gateway's custody
+    (RECEIPT_BINDING_MISMATCH)
 P13 tool receipts verify (verify_tool)
 P14 side effects and approvals: SHA-256 (UNKNOWN_HASH_ALGORITHM), of this agent (PROOF_BUNDLE_AGENT_MISMATCH);
     note: nobody but the agent signed them
@@ -35,7 +38,7 @@ import orjson
 
 from ..tokens.canonical import JsonObject, jcs_bytes
 from ..tokens.digests import sha256_b64u
-from ..tokens.errors import ClawproxyError
+from ..tokens.errors import ClawproxyError, clip
 from ..tokens.keys import Role
 from ..tokens.trust import Trust
 from .report import Fault, Findings
@@ -127,6 +130,7 @@ def check_proof_bundle(
     if "urm" in payload:
         raise Fault("P10", "URM_MISSING", join(inside, "urm"), "the URM document that it names was not supplied")
     receipts = _check_receipts(payload, run_id, hashes, trust, findings, signatures, inside)
+    _check_ours(receipts, payload, chain)
     for n, item in enumerate(payload.get("tool_receipts", ())):
         check_tool_receipt(
             item, findings, signatures, now_ms, join(inside, f"tool_receipts[{n}]"),
@@ -248,6 +252,36 @@ def _check_receipts(
     if len(scopes) > 1:
         findings.note("P12", "TOKEN_SCOPE_VARIES", join(path, "receipts"), "receipts were made under different tokens")
     return found
+
+
+def _check_ours(receipts: list[tuple[JsonObject, str]], payload: JsonObject, chain: list[JsonObject]) -> None:
+    """P18. A receipt of ours says whose call it answers, so that no other bundle can hold it."""
+    event_ids = {event["event_hash_b64u"]: event["event_id"] for event in chain}
+    stated = payload.get("metadata", {}).get("clawproxy")
+    stated = stated if isinstance(stated, dict) else {}
+    whose: JsonObject = {name: stated.get(name) for name in ("job_id", "incarnation")} if stated else {}
+    whose["agent_did"] = payload["agent_did"]
+    for envelope, path in receipts:
+        ours = envelope["payload"].get("metadata", {}).get("clawproxy")
+        if not isinstance(ours, dict) or not isinstance(ours.get("incarnation"), str):
+            continue
+        where = join(path, "payload.metadata.clawproxy")
+        for member in ("job_id", "incarnation", "agent_did"):
+            if member != "agent_did" or member in ours:
+                expected = whose.setdefault(member, ours.get(member))
+                if ours.get(member) != expected:
+                    detail = f"not the bundle's, {clip(str(expected))}: the receipt was lifted from elsewhere"
+                    raise Fault("P18", "EVIDENCE_MISMATCH", join(where, member), detail)
+        if "event_hash_b64u" in ours:
+            if stated.get("custody") == "gateway":
+                detail = "bound to a harness's chain, in a bundle that says it is of the gateway's custody"
+                raise Fault("P18", "RECEIPT_BINDING_MISMATCH", where, detail)
+        elif (
+            event_ids[envelope["payload"]["binding"]["event_hash_b64u"]]
+            != f"evt_{ours['incarnation']}_{ours.get('intent_seq')}"
+        ):
+            detail = "not the event of the receipt's own intent"
+            raise Fault("P18", "RECEIPT_BINDING_MISMATCH", join(path, "payload.binding.event_hash_b64u"), detail)
 
 
 def _check_effects(payload: JsonObject, agent_did: str, path: str) -> list[tuple[JsonObject, str, str]]:

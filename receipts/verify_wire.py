@@ -7,7 +7,7 @@ W04 contract: it says what a contract may say
 W05 contract: the signer is a trusted policy key (DEPENDENCY_NOT_CONFIGURED, CLAIM_NOT_FOUND), the signature holds
 W06 a tool receipt that stands alone: a whole envelope, and the trust file names the signer
 W07 a proof bundle or export bundle: a trust file was given; without a gateway receipt there is an event chain at least,
-    and a note that the agent alone speaks
+    and a note that the agent alone speaks; note: it does not show that no call is missing
 
 Proof bundles: verify_proof (P…). Export bundles: verify_export (X…). Gateway receipts: verify_receipt (R…). Tool
 receipts: verify_tool (T…). A file may be wrapped as ``{"envelope": …}`` or ``{"bundle": …}`` (protocol.md F.4), with
@@ -92,6 +92,8 @@ def _check_vouched(proof: ProofFacts, trust: Trust, findings: Findings, path: st
         raise Fault("W07", "DEPENDENCY_NOT_CONFIGURED", path, detail)
     if not proof.receipts and not proof.events:
         raise Fault("W07", "RECEIPT_MISSING", where, "neither a gateway receipt nor an event")
+    detail = "one bundle does not show that no call is missing; the job's directory, sealed, does"
+    findings.note("W07", "COMPLETENESS_NOT_SHOWN", path, detail)
     if not proof.receipts:
         detail = "no gateway receipt: it is the agent's own word, proof tier self"
         findings.note("W07", "NO_GATEWAY_RECEIPT", where, detail)
