@@ -10,7 +10,8 @@ J34 ``job_opened`` and ``authority_changed``: the token is this job's, agent's a
     any (CLAIM_NOT_FOUND); a job may be opened before there is a token, and stays with one presenter
 J35 an intent: closed detail, contract of the job, token and presenter on record before it (EVIDENCE_MISMATCH)
 J36 a receipt answers one open intent of its segment (RECEIPT_UNMATCHED); ids and nonces occur once (RECEIPT_DUPLICATE)
-J37 a receipt says what its intent said and names the job's agent, and its model identity has its hash (EVIDENCE_MISMATCH, HASH_MISMATCH)
+J37 a receipt says what its intent said, names the job's agent, and its model identity has its hash (EVIDENCE_MISMATCH,
+    HASH_MISMATCH)
 J38 a receipt is bound to its event, contract and token, or to the harness's chain with ours in the metadata; its span
     is its own, its parent that of the segment's first receipt (RECEIPT_BINDING_MISMATCH, CAUSAL_REFERENCE_DANGLING)
 J39 a denial has an id of its own, and stands in the segment of its time (RECEIPT_DUPLICATE, RECORD_OUT_OF_PLACE)
