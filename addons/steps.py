@@ -239,11 +239,15 @@ class LiveSteps:
             return Refusal("INVALID_REQUEST", "X-Run-Id, X-Event-Hash", "one came without the other", at="reserve")
         if run_id is not None and not (_RUN_ID.fullmatch(run_id) and is_sha256_b64u(event_hash)):
             return Refusal("INVALID_REQUEST", "X-Run-Id, X-Event-Hash", "not a run id and a SHA-256", at="reserve")
+        if run_id is not None and "::" in run_id:
+            return Refusal("INVALID_REQUEST", "X-Run-Id", "a run id with :: is this gateway's own", at="reserve")
         nonce = headers.get("x-idempotency-key", call.receipt_id)
         if not _NONCE.fullmatch(nonce):
             return Refusal("INVALID_REQUEST", "X-Idempotency-Key", "not 1 to 256 visible characters", at="reserve")
-        call.nonce = nonce
-        return call.job.reserve(nonce)
+        refusal = call.job.reserve(nonce)
+        if refusal is None:
+            call.nonce = nonce
+        return refusal
 
     # -- 8 intend --------------------------------------------------------------------------------------------------
 

@@ -24,6 +24,8 @@ from .per_second import PerSecond
 from .records import Record
 from .scribe import Intended, Scribe
 
+MAX_CALL_BYTES = 48 * 1024
+"""More than the intent and the receipt of one call ever have in the journal."""
 _NOTHING_B64U = sha256_b64u(b"")
 _OPEN_CALLS_PER_RECORD = 1000
 _SEALED = Refusal("JOB_SEALED", "the job's seal")
@@ -35,12 +37,18 @@ _RECEIPT_ID = re.compile(r"rcpt_[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a
 class JobLimits:
     """Bounds of what agents can hold open, and the space kept for sealing on a full disk (0: none).
 
-    ``open_calls`` is per job, between intent and receipt; ``denials_per_second`` is what a job's journal takes. A job
-    that was idle for ``idle_ms`` may be closed when there are ``open_jobs`` and another needs its place.
+    ``open_calls`` is per job, between intent and receipt. A job whose journal has ``journal_bytes`` or ``records`` is
+    full: it takes no new call, so that what is open and the end still fit into what a verifier reads
+    (``reader.Bounds``). Of denials its journal takes ``denials_per_second``, and ``denials`` in all, of some kilobytes
+    each at most, so that an agent cannot fill it by refusals. A job that was idle for ``idle_ms`` may be closed when
+    there are ``open_jobs`` and another needs its place.
     """
 
     open_calls: int = 256
+    journal_bytes: int = 400 * 1024 * 1024
+    records: int = 900_000
     denials_per_second: int = 50
+    denials: int = 20_000
     open_jobs: int = 512
     idle_ms: int = 60_000
     reserve_bytes: int = 8 * 1024 * 1024
@@ -107,6 +115,15 @@ class Job:
         return self._progress.counts
 
     @property
+    def is_full(self) -> bool:
+        """Whether the journal is as large as it may be, but for what is open and the end."""
+        limits, open_calls = self._limits, self.open_calls
+        return (
+            self._progress.next_seq + open_calls >= limits.records
+            or self.log.good_bytes + open_calls * MAX_CALL_BYTES >= limits.journal_bytes
+        )
+
+    @property
     def refusal(self) -> Refusal | None:
         """Why the job takes no more calls, if it does not."""
         if self.log.fault is not None:
@@ -144,9 +161,14 @@ class Job:
         return None
 
     def reserve(self, nonce: str) -> Refusal | None:
-        """Take ``nonce`` for one call; it is never free again, also after a refusal or a restart with its intent."""
+        """Take ``nonce`` for one call; with its intent it is never free again, also after a restart.
+
+        A call that is refused before its intent has not left: ``release`` then frees the nonce.
+        """
         if self.refusal is not None:
             return self.refusal
+        if self.is_full:
+            return Refusal("JOB_FULL", "size of the job", f"{self._progress.next_seq} records are on record")
         if not (0 < len(nonce) <= MAX_NONCE_CHARS and nonce.isascii() and nonce.isprintable()):
             detail = f"got {len(nonce)} characters, expected 1 to {MAX_NONCE_CHARS} printable ASCII"
             return Refusal("INVALID_REQUEST", "idempotency key", detail, at="reserve")
@@ -156,6 +178,10 @@ class Job:
             return Refusal("TOO_MANY_CALLS", "open calls of the job", f"{self._limits.open_calls} are open")
         self._reserved.add(nonce)
         return None
+
+    def release(self, nonce: str) -> None:
+        """Give back what ``reserve`` took, for a call that was refused since. Not for one that has an intent."""
+        self._reserved.discard(nonce)
 
     async def intend(self, start: CallStart) -> Intended:
         """Record that a call is about to leave. Durable when it returns, so the first upstream byte may go.
@@ -184,7 +210,9 @@ class Job:
 
     def takes_denial(self) -> bool:
         """Whether a denial made now has a place here; else the gateway's own journal counts it, so that an agent cannot
-        fill the disk with refusals."""
+        fill the disk, or the job, with refusals."""
+        if self.is_full or self._progress.denials >= self._limits.denials:
+            return False
         return self._denials.take(self._clock_ms())
 
     async def deny(self, denied: CallDenied) -> JsonObject:

@@ -1,7 +1,7 @@
 """The one table of refusals: code, step, HTTP status, meaning, remedy. docs/reason-codes.md is generated from it.
 
 Codes that the reference gateway has keep its names and statuses (protocol.md D.4, C.6); where its status would make an
-SDK retry a final decision, ours is 403 (clients.md 4).
+SDK retry a final decision, ours is 403 (docs/protocol.md D.4).
 """
 
 from __future__ import annotations
@@ -121,6 +121,7 @@ _ROWS = (
     # reserve
     Reason("IDEMPOTENCY_KEY_IN_USE", "reserve", 403, "this job has used the idempotency key before", "send a new X-Idempotency-Key for each call"),
     Reason("JOB_SEALED", "reserve", 403, "the job is sealed: its evidence is closed", "open a new job"),
+    Reason("JOB_FULL", "reserve", 403, "the job's evidence is as large as a verifier reads", "open a new job"),
     Reason("TOO_MANY_CALLS", "reserve", 429, "the job has too many calls open at once", "wait for calls to end"),
     # intend
     Reason("EVIDENCE_UNAVAILABLE", "intend", 503, "the intent could not be made durable, so nothing went out", "free the disk or repair it, then restart the gateway"),

@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from clawproxy.addons.call import Call
 from clawproxy.tokens.digests import b64u_encode
 from clawproxy.tokens.keys import Role, SigningKey
+from clawproxy.tokens.reasons import Refusal
 
 from ..clawproxy.standin_process import Provider
 from .bed import CONTRACT, Bed, chat_body, running_bed
@@ -149,6 +151,7 @@ REFUSALS: list[tuple[str, str, dict[str, Any], dict[str, Any], int, str, str]] =
     ("denied tool", CHAT, {}, _declares("Bash"), 403, "POLICY_TOOL_DENIED", "decide"),
     ("other tool", CHAT, {}, _declares("mail"), 403, "POLICY_TOOL_NOT_ALLOWED", "decide"),
     ("bad run id", CHAT, {"x-run-id": "!!", "x-event-hash": "a"}, {}, 400, "INVALID_REQUEST", "reserve"),
+    ("our run id", CHAT, {"x-run-id": "run_0::0001", "x-event-hash": "A" * 43}, {}, 400, "INVALID_REQUEST", "reserve"),
 ]  # fmt: skip
 
 
@@ -224,6 +227,31 @@ async def test_an_idempotency_key_counts_once_per_job(tmp_path: Path, provider: 
         headers = bed.headers(x_idempotency_key="once")
         assert (await bed.post(CHAT, chat_body(), headers)).status == 200
         assert (await bed.post(CHAT, chat_body(), headers)).refusal["reason"] == "IDEMPOTENCY_KEY_IN_USE"
+
+
+async def test_the_idempotency_key_of_a_call_that_did_not_leave_may_be_used_again(
+    tmp_path: Path, provider: Provider
+) -> None:
+    """A refusal after the key was taken gives it back; a refusal because it is taken does not."""
+    refusals = [Refusal("CREDENTIAL_MISSING", "for this test")] * 2
+
+    class Refusing:
+        def __init__(self, real: Any) -> None:
+            self._real = real
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._real, name)
+
+        async def intend(self, call: Call) -> Any:
+            return refusals.pop() if refusals else await self._real.intend(call)
+
+    async with running_bed(tmp_path / "s", provider, wrap_steps=Refusing) as bed:
+        headers = bed.headers(x_idempotency_key="once")
+        reasons = [(await bed.post(CHAT, chat_body(), headers)).refusal["reason"] for _ in range(2)]
+        assert reasons == ["CREDENTIAL_MISSING"] * 2
+        assert (await bed.post(CHAT, chat_body(), headers)).status == 200
+        for _ in range(2):
+            assert (await bed.post(CHAT, chat_body(), headers)).refusal["reason"] == "IDEMPOTENCY_KEY_IN_USE"
 
 
 async def test_a_contract_that_demands_more_than_can_be_enforced_is_refused_at_pin(

@@ -160,6 +160,16 @@ async def test_a_job_has_so_many_calls_open_and_no_more(tmp_path: Path) -> None:
     await shop.end()
 
 
+async def test_a_nonce_is_free_again_after_a_refusal_and_never_after_an_intent(job: Job, grant: Grant) -> None:
+    assert job.reserve("once") is None
+    job.release("once")
+    assert job.reserve("once") is None
+    await job.intend(make_start(grant, nonce="once"))
+    job.release("once")
+    assert reason(job.reserve("once")) == "IDEMPOTENCY_KEY_IN_USE"
+    job.release("never taken")
+
+
 async def test_a_caller_cancelled_while_the_intent_is_written_leaves_one_receipt_that_says_so(
     shop: Workshop, job: Job, grant: Grant
 ) -> None:
