@@ -82,7 +82,7 @@ class Call:
         return self.match is not None and self.match.compat
 
     def stop(self, why: str) -> None:
-        """Cut the call as soon as the event loop turns (about 2 ms, seam.md 3)."""
+        """Cut the call as soon as the event loop turns (about 2 ms, docs/engine.md 4)."""
         self.outcome, self.detail = self.outcome or Outcome.STOPPED, self.detail or why
         if self.watch is not None:
             self.watch.stop = why

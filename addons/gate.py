@@ -151,7 +151,7 @@ class Gate:
             log.error("call %s: step %s: %s", call.receipt_id, call.step, err)
             code = err.reason if err.reason in REASONS else "GATEWAY_FAULT"
             return Refusal(code, f"step {call.step}", err.message, at=call.step)
-        except BaseException as err:  # a cancelled hook would leave its flow hanging for ever (engine.md 3)
+        except BaseException as err:  # a cancelled hook would leave its flow hanging for ever (docs/engine.md 3)
             log.exception("call %s: step %s failed", call.receipt_id, call.step)
             return _fault(call, type(err).__name__)
         return None
@@ -225,7 +225,7 @@ class Gate:
         await self._abandon(self._call(flow), flow.error.msg if flow.error else "")
 
     async def client_disconnected(self, client: connection.Client) -> None:
-        """What is open a moment later will get no hook of its own (engine.md 3): it gets its record then."""
+        """What is open a moment later will get no hook of its own (docs/engine.md 3): it gets its record then."""
         self._connections.close(client)
         left = [call for call in self._open.values() if call.flow.client_conn.id == client.id]
         if left:

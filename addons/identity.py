@@ -19,7 +19,7 @@ from ..tokens.reasons import Refusal
 HANDLE_PREFIX = "cph_"
 # Where a token says of itself that it is one; anything else found here is a wrong token, not a provider's key.
 EXPLICIT_HEADERS = ("x-cst", "x-scoped-token")
-# Where a token can stand in place of the provider's key; a provider's own key found here is dropped (design 3.4).
+# Where a token can stand in place of the provider's key; a provider's own key found here is dropped.
 KEY_HEADERS = ("authorization", "x-api-key", "x-goog-api-key", "api-key")
 MAX_TOKEN_CHARS = 8192
 _MAX_PROXY_HEADER_CHARS = 2 * MAX_TOKEN_CHARS

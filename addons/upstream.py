@@ -1,4 +1,4 @@
-"""The request as it leaves: rebuilt from an allow-list, with our credential and nobody else's (step 9, design 3.4)."""
+"""The request as it leaves: rebuilt from an allow-list, with our credential and nobody else's (step 9)."""
 
 from __future__ import annotations
 

@@ -179,8 +179,8 @@ def _check_surrogates(value: Any) -> None:
 def jcs_bytes(value: Any) -> bytes:
     """RFC 8785 bytes of ``value``; raises ``ClawproxyError`` (PARSE_ERROR) for what JCS cannot express.
 
-    orjson with sorted keys gives the same bytes 50 times faster for ASCII keys, strings and safe integers
-    (evidence.md 3), so the guard picks it there; everything else goes through rfc8785.
+    orjson with sorted keys gives the same bytes some 50 times faster for ASCII keys, strings and safe integers,
+    so the guard picks it there; everything else goes through rfc8785.
     """
     try:
         if is_plain(value):

@@ -1,7 +1,7 @@
 """Ed25519 keys: did:key names, roles, PKCS#8 files.
 
 A key has one role, written in its file and in the trust file; a verifier refuses a key that appears in two roles,
-because the wire format has no domain separation (evidence.md 0.5). Touches the file system (``load_key``,
+because the wire format has no domain separation (ADR-0004). Touches the file system (``load_key``,
 ``save_key``).
 
 Sources: did:key (multicodec 0xed01 + base58btc), RFC 8410 (PKCS#8), RFC 7468 (explanatory text before a PEM block),

@@ -6,7 +6,7 @@ Two forms are read. Ours names a role for each key:
 
 The reference verifier's config (protocol.md F.5) names lists of signers; ``gateway_receipt_signer_dids`` are receipt
 keys, the other lists are kept by name, each a role of its own. In both forms one DID in two roles is refused: the wire
-format has no domain separation, so that a signature made in one role could be shown in the other (evidence.md 0.5).
+format has no domain separation, so that a signature made in one role could be shown in the other (ADR-0004).
 """
 
 from __future__ import annotations

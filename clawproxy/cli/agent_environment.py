@@ -1,6 +1,6 @@
 """What an agent's environment must hold so that its calls come to the gateway, and must not hold. Pure.
 
-Which client reads which variable: clients.md sections 2 and 3, tried with the real clients. Python SDKs, Claude Code
+Which client reads which variable was tried with the real clients: Python SDKs, Claude Code
 and Codex trust ``SSL_CERT_FILE``; Node needs ``NODE_EXTRA_CA_CERTS``; boto3, requests, curl and git have their own.
 """
 

@@ -1,6 +1,6 @@
 """What the providers answer: OpenAI chat completions and responses, Anthropic messages, as JSON and as events. Pure.
 
-Shapes: protocol documentation of the providers as summed up in clients.md section 5; the real SDKs accept them.
+Shapes: the providers' own API documentation; the real SDKs accept them.
 Identifiers and figures depend on the request alone, so that runs can be compared.
 """
 

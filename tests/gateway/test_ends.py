@@ -1,4 +1,4 @@
-"""Exactly one receipt or denial per call, however it ends (the table of engine.md 3), and what the agent may see."""
+"""Exactly one receipt or denial per call, however it ends (docs/engine.md 3), and what the agent may see."""
 
 from __future__ import annotations
 

@@ -53,7 +53,7 @@ def test_every_refusal_has_step_status_and_remedy(code: str) -> None:
 
 
 def test_a_final_decision_is_no_status_that_clients_retry() -> None:
-    """SDKs retry 408, 409, 429 and 5xx by themselves (clients.md 4)."""
+    """SDKs retry 408, 409, 429 and 5xx by themselves (docs/protocol.md D.4)."""
     for row in REASONS.values():
         if row.step in ("collect", "authenticate", "decide"):
             assert row.status in (401, 403)
