@@ -66,18 +66,18 @@ class Gateway:
         self._receipt_key = load_key(state / "keys" / "receipt.pem", Role.RECEIPT)
         self.catalogue = _catalogue(settings)
         self.revocations = Revocations()
-        self._verifier = TokenVerifier(
-            signer_dids(settings.trust.token_issuers, Role.TOKEN, state), frozenset(limits.audience), self.revocations
-        )
+        issuers = signer_dids(settings.trust.token_issuers, Role.TOKEN, state)
+        reviewers = signer_dids(settings.trust.contract_signers, Role.POLICY, state)
+        self._verifier = TokenVerifier(issuers, frozenset(limits.audience), self.revocations)
         self._source = DirectorySource([state / entry for entry in settings.contracts.sources])
-        self._pinner = Pinner(self._source, signer_dids(settings.trust.contract_signers, Role.POLICY, state))
+        self._pinner = Pinner(self._source, reviewers)
         self._leases = Leases()
         self._connections = Connections()
 
         self._journal = Journal()
         self.jobs = JobBook(
             state / "jobs", self._journal, self._receipt_key, limits.gateway_id, state / "keys" / "jobs", clock_ms,
-            JobLimits(open_calls=limits.max_open_calls_per_job),
+            JobLimits(open_calls=limits.max_open_calls_per_job), reserved_dids=issuers | reviewers,
         )  # fmt: skip
         self._refusal_log = RefusalLog(state / "gateway", self._journal, self._receipt_key, limits.gateway_id, clock_ms)
         ending = Ending(

@@ -54,7 +54,7 @@ def create_job(
 
     ``token_template`` are the claims that tokens of this job will bear (``aud``, ``scope``, …), as far as they are
     known; ``sub``, ``mission_id`` and the contract are filled in. Blocks on the disk; durable on return. Raises
-    ``ClawproxyError`` (JOB_EXISTS, JOB_LOCKED, EVIDENCE_UNAVAILABLE, POLICY_HASH_MISMATCH).
+    ``ClawproxyError`` (JOB_EXISTS, JOB_LOCKED, EVIDENCE_UNAVAILABLE, POLICY_HASH_MISMATCH, KEY_IN_TWO_ROLES).
     """
     disk = disk or OsDisk()
     paths = JobPaths(jobs_dir, job_id or f"job-{uuid.uuid4()}")
@@ -79,6 +79,13 @@ def create_job(
                     remedy="choose another --job",
                 )
             key = ensure_job_key(job_keys_dir, paths.job_id)
+            if key.did in (receipt_key.did, contract_envelope.get("signer_did")):
+                raise ClawproxyError(
+                    "KEY_IN_TWO_ROLES",
+                    "the job's key is the gateway's receipt key or the contract signer's",
+                    where=str(job_key_path(job_keys_dir, paths.job_id)),
+                    remedy="remove that file; a key of its own is then made for the job",
+                )
             token: JsonObject = {
                 **(token_template or {}),
                 "mission_id": paths.job_id,

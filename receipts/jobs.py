@@ -45,6 +45,7 @@ class JobBook:
     """Every job of this gateway, by id.
 
     ``receipt_dids`` are receipt keys that this gateway used before the present one: records by others are damage.
+    ``reserved_dids`` are keys that the gateway knows as issuers or reviewers: no agent may be one of them.
     ``disk`` is the journal's.
     """
 
@@ -58,6 +59,7 @@ class JobBook:
         clock_ms: Callable[[], int],
         limits: JobLimits | None = None,
         receipt_dids: Iterable[str] = (),
+        reserved_dids: Iterable[str] = (),
     ) -> None:
         self._jobs_dir = jobs_dir
         self._journal = journal
@@ -68,6 +70,7 @@ class JobBook:
         self._clock_ms = clock_ms
         self._limits = limits or JobLimits()
         self._signers = frozenset({receipt_key.did, *receipt_dids})
+        self._reserved_dids = self._signers | frozenset(reserved_dids)
         self._entries: dict[str, _Entry] = {}
         self._opening: dict[str, asyncio.Task[Job]] = {}
         self._closed_jobs: dict[str, Refusal] = {}
@@ -92,12 +95,15 @@ class JobBook:
     ) -> Job | Refusal:
         """The job that ``grant`` names, opened or reopened if need be.
 
-        Refusals: TOKEN_INVALID_CLAIMS (no job id), POLICY_HASH_MISMATCH (the job has another contract or agent),
-        PRESENTER_MISMATCH, JOB_SEALED, JOB_DAMAGED, EVIDENCE_UNAVAILABLE.
+        Refusals: TOKEN_INVALID_CLAIMS (no job id, or an agent whose key has another role), POLICY_HASH_MISMATCH (the
+        job has another contract or agent), PRESENTER_MISMATCH, JOB_SEALED, JOB_DAMAGED, EVIDENCE_UNAVAILABLE.
         """
         job_id = grant.job_id
         if not is_job_id(job_id):
             return Refusal("TOKEN_INVALID_CLAIMS", "mission_id", "not a job id")
+        if grant.sub in self._reserved_dids or grant.sub in (grant.issuer_did, contract_envelope.get("signer_did")):
+            # a key in two roles: no verifier would accept the bundle
+            return Refusal("TOKEN_INVALID_CLAIMS", "sub", "the agent's key is one that issues, reviews or attests")
         if (closed := _SEALED if job_id in self._sealed_jobs else self._closed_jobs.get(job_id)) is not None:
             return closed
         if (entry := self._entries.get(job_id)) is not None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import errno
 import os
 import shutil
@@ -12,18 +13,23 @@ from pathlib import Path
 
 import pytest
 from clawproxy.receipts.job import Job, JobLimits
+from clawproxy.receipts.jobs import JobBook
 from clawproxy.receipts.report import Verdict
 from clawproxy.tokens.canonical import jcs_bytes
 from clawproxy.tokens.errors import ClawproxyError
-from clawproxy.tokens.keys import Role, load_key
+from clawproxy.tokens.keys import Role, SigningKey, load_key, save_key
 from clawproxy.tokens.reasons import Refusal
 
 from .faulty_disk import FaultyDisk, failing, full
 from .workshop import (
     CONTRACT,
+    GATEWAY_ID,
+    ISSUER,
     OTHER_HASH,
     POLICY_HASH,
+    POLICY_KEY,
     PRESENTER,
+    RECEIPT_KEY,
     Workshop,
     call,
     make_denied,
@@ -114,6 +120,37 @@ async def test_another_contract_or_agent_is_refused_also_after_a_restart(shop: W
         assert refusal(await shop.ask(other)).reason == "POLICY_HASH_MISMATCH"
         assert refusal(await shop.ask(make_grant("job-1"))).rule == "sub"
         await shop.reopen()
+
+
+@pytest.mark.parametrize("key", [RECEIPT_KEY, POLICY_KEY, ISSUER], ids=["receipt", "policy", "token"])
+async def test_an_agent_whose_key_has_another_role_opens_nothing(shop: Workshop, key: SigningKey) -> None:
+    """A verifier refuses a bundle with one key in two roles, so there must be none."""
+    found = refusal(await shop.ask(make_grant(sub=key.did)))
+    assert (found.reason, found.rule) == ("TOKEN_INVALID_CLAIMS", "sub")
+    assert not (shop.jobs_dir / "job-1").exists()
+
+
+async def test_an_agent_may_be_none_of_the_keys_that_the_gateway_was_told_of(tmp_path: Path) -> None:
+    shop = Workshop(tmp_path)
+    book = JobBook(
+        shop.jobs_dir, shop.journal, RECEIPT_KEY, GATEWAY_ID, shop.keys_dir, shop.clock, shop.limits,
+        receipt_dids=["did:key:zEarlier"], reserved_dids=["did:key:zAnotherReviewer"],
+    )  # fmt: skip
+    for sub in ("did:key:zEarlier", "did:key:zAnotherReviewer"):
+        found = await book.job_for(make_grant(sub=sub), POLICY_HASH, CONTRACT, PRESENTER, "reverse")
+        assert refusal(found).reason == "TOKEN_INVALID_CLAIMS"
+    await book.close()
+    await shop.end()
+
+
+@pytest.mark.parametrize("key", [RECEIPT_KEY, POLICY_KEY], ids=["receipt", "policy"])
+async def test_a_job_key_that_is_another_key_makes_no_job(shop: Workshop, key: SigningKey) -> None:
+    shop.keys_dir.mkdir()
+    save_key(dataclasses.replace(key, role=Role.JOB), shop.keys_dir / "job-1.pem")
+    with pytest.raises(ClawproxyError) as caught:
+        shop.create()
+    assert caught.value.reason == "KEY_IN_TWO_ROLES"
+    assert not (shop.jobs_dir / "job-1").exists()
 
 
 async def test_a_contract_that_is_not_the_pinned_one_opens_nothing(shop: Workshop) -> None:
