@@ -111,7 +111,8 @@ async def call_admin(path: Path, op: str, **arguments: Any) -> JsonObject:
         )
     answer: JsonObject = orjson.loads(line)
     if not answer.pop("ok"):
-        raise ClawproxyError(str(answer.get("reason")), str(answer.get("error")))
+        reason = str(answer.get("reason"))
+        raise ClawproxyError(reason, str(answer.get("error")).removesuffix(f" [{reason}]"))
     return answer
 
 

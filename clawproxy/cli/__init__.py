@@ -10,8 +10,10 @@ from __future__ import annotations
 import difflib
 import importlib
 import os
+import re
+import shlex
 import sys
-from typing import TYPE_CHECKING, NoReturn, cast
+from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 from .. import __version__
 from ..tokens.errors import ClawproxyError, clip
@@ -34,6 +36,10 @@ COMMANDS = {
 """Every command and what it is for, in the order of ``clawproxy --help``."""
 
 FAILED, USAGE, INCOMPLETE, FAULT, INTERRUPTED = 1, 2, 3, 70, 130
+
+_HYPHEN_HASH = re.compile(r"-[A-Za-z0-9_-]{42}", re.ASCII)
+_STATE_GIVEN = re.compile(r"\0--state[=\0]([^\0]+)\0")
+_KEYS_COMMAND = re.compile(r"clawproxy keys new(?: [a-z]+\b)+")
 
 _HEAD = """\
 usage: clawproxy [--debug] COMMAND …
@@ -90,7 +96,7 @@ def dispatch(arguments: list[str]) -> int:
     try:
         return _call(name, arguments[1:])
     except ClawproxyError as err:
-        return _say(err.one_line(), USAGE)
+        return _say(_with_state(err, arguments).one_line(), USAGE)
     except KeyboardInterrupt:
         return _say("interrupted", INTERRUPTED)
     except BrokenPipeError:
@@ -111,6 +117,7 @@ def _call(name: str, arguments: list[str]) -> int:
     # typer ships its own click and exports only leaves of its exceptions
     base = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
     click_error = cast("type[typer.BadParameter]", base)
+    arguments = _hashes_last(command, arguments)
     try:
         code = command.main(args=arguments, prog_name=f"clawproxy {name}", standalone_mode=False)
     except typer.Abort:
@@ -124,6 +131,32 @@ def _call(name: str, arguments: list[str]) -> int:
         message = " ".join(err.format_message().split()).rstrip(".")
         return _say(f"{message[:1].lower()}{message[1:]}; see: {place} --help", USAGE)
     return code if isinstance(code, int) else 0
+
+
+def _hashes_last(command: Any, arguments: list[str]) -> list[str]:
+    """``arguments`` with a hash that begins with a hyphen, which would be read as an option, behind a ``--``.
+
+    One hash in 64 does. The value of an option stays with its option.
+    """
+    options: set[str] = set()
+    before = arguments[: arguments.index("--")] if "--" in arguments else arguments
+    kept: list[str] = []
+    hashes: list[str] = []
+    for word in before:
+        command = getattr(command, "commands", {}).get(word, command)
+        options |= {name for each in command.params if not getattr(each, "is_flag", True) for name in each.opts}
+        is_value = bool(kept) and kept[-1] in options
+        (hashes if _HYPHEN_HASH.fullmatch(word) and not is_value else kept).append(word)
+    rest = arguments[len(before) + 1 :]
+    return [*kept, "--", *hashes, *rest] if hashes else arguments
+
+
+def _with_state(err: ClawproxyError, arguments: list[str]) -> ClawproxyError:
+    """The same error, its command that makes keys as it must be typed for the state directory that was given."""
+    given = _STATE_GIVEN.search("\0".join(["", *arguments, ""]))
+    if given and " --state " not in err.remedy:
+        err.remedy = _KEYS_COMMAND.sub(lambda found: f"{found[0]} --state {shlex.quote(given[1])}", err.remedy)
+    return err
 
 
 def _say(line: str, code: int) -> int:

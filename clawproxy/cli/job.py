@@ -64,6 +64,13 @@ def open_(
 def list_(state: StateOption = DEFAULT_STATE, json_: JsonFlag = False) -> None:
     """List the jobs of the state directory."""
     folder = StateDir(state)
+    if not state.is_dir():
+        raise ClawproxyError(
+            "STATE_NOT_FOUND",
+            "no state directory here",
+            where=str(state),
+            remedy="go to where it is, or name it with --state (CLAWPROXY_STATE)",
+        )
     names = sorted(path.name for path in folder.jobs.glob("[!.]*") if path.is_dir())
     rows = [_list_row(folder, name) for name in names]
     if json_:

@@ -13,7 +13,7 @@ from ..tokens.errors import ClawproxyError
 from ..tokens.keys import Role, SigningKey, load_key, save_key
 from ..tokens.trust import TrustedKey, build_trust
 from .screen import JsonFlag, new_app, note, print_json, print_table
-from .state import DEFAULT_STATE, StateDir, StateOption
+from .state import DEFAULT_STATE, GATEWAY_ROLES, StateDir, StateOption, keys_command
 
 app = new_app("Signing keys: one role per key, private parts in the state directory, mode 0600.")
 
@@ -60,13 +60,14 @@ def list_(state: StateOption = DEFAULT_STATE, json_: JsonFlag = False) -> None:
     elif rows:
         print_table(("role", "did", "file"), [(r["role"], r["did"] or r["problem"], r["file"]) for r in rows])
     else:
-        note(f"no keys in {state}; make some with: clawproxy keys new receipt token policy")
+        note(f"no keys in {state}; make some with: {keys_command(state, *GATEWAY_ROLES)}")
 
 
 @app.command("trust")
 def trust(
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Write here instead of stdout.")] = None,
     name: Annotated[str, typer.Option("--name", help="What people call this gateway.")] = "",
+    force: Annotated[bool, typer.Option("--force", help="Write over a file that is there.")] = False,
     state: StateOption = DEFAULT_STATE,
 ) -> None:
     """Write the trust file of the local keys: public names and roles, to hand to whoever verifies bundles."""
@@ -77,14 +78,30 @@ def trust(
             keys.append(TrustedKey(load_key(path, role).did, role, name or path.stem))
     if not keys:
         raise ClawproxyError(
-            "TRUST_EMPTY", "no keys here", where=str(state), remedy="make some with: clawproxy keys new receipt policy"
+            "TRUST_EMPTY",
+            "no keys here",
+            where=str(state),
+            remedy=f"make some with: {keys_command(state, *GATEWAY_ROLES)}",
         )
     document = jcs_bytes(build_trust(keys).document())
     if out is None:
         print(document.decode())
     else:
-        out.write_bytes(document + b"\n")
+        _write_trust(out, document + b"\n", over=force)
         note(f"wrote {len(keys)} keys to {out}")
+
+
+def _write_trust(out: Path, content: bytes, *, over: bool) -> None:
+    try:
+        with out.open("wb" if over else "xb") as file:
+            file.write(content)
+    except FileExistsError:
+        raise ClawproxyError(
+            "FILE_EXISTS",
+            "a file is already there, and it may name other keys",
+            where=str(out),
+            remedy="write it elsewhere, or over it with --force",
+        ) from None
 
 
 def _key_files(folder: StateDir) -> list[Path]:

@@ -5,6 +5,9 @@ keys/<role>.pem  keys/jobs/<job>.pem  contracts/  jobs/  gateway/  ca/  trust.js
 
 from __future__ import annotations
 
+import contextlib
+import os
+import shlex
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,6 +76,7 @@ class StateDir:
         """Make the directories that are absent, for their owner alone."""
         for folder in (self.root, self.keys, self.job_keys, self.contracts, self.jobs):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        keep_from_git(self.root)
 
     def ensure_keys(self) -> list[Role]:
         """Make the gateway keys that are absent; returns their roles."""
@@ -85,6 +89,33 @@ class StateDir:
     def load_key(self, role: Role) -> SigningKey:
         """The key of ``role``; raises ``ClawproxyError`` as ``tokens.keys.load_key``."""
         return load_key(self.key_file(role), role)
+
+
+def keep_from_git(folder: Path) -> None:
+    """A ``.gitignore`` over everything in ``folder``, unless it has one or is a work tree itself."""
+    ignore = folder / ".gitignore"
+    if not (folder / ".git").exists():
+        with contextlib.suppress(FileExistsError), ignore.open("x") as file:
+            file.write("*\n")
+
+
+def keys_command(root: Path, *roles: Role) -> str:
+    """The command that makes keys, as it must be typed for this state directory."""
+    known = root == Path(os.environ.get("CLAWPROXY_STATE") or DEFAULT_STATE)
+    return f"clawproxy keys new {' '.join(roles)}" + ("" if known else f" --state {shlex.quote(str(root))}")
+
+
+def write_private(path: Path, content: bytes) -> None:
+    """Write a file of mode 0600 whole, in place of what was there."""
+    staged = path.with_name(f".{path.name}.{os.getpid()}")
+    fd = os.open(staged, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        with os.fdopen(fd, "wb") as file:
+            file.write(content)
+        staged.replace(path)
+    except BaseException:
+        staged.unlink(missing_ok=True)
+        raise
 
 
 def read_file(path: Path, *, max_bytes: int = _MAX_FILE_BYTES) -> bytes:

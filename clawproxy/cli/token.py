@@ -21,8 +21,8 @@ from ..tokens.reasons import Refusal
 from ..tokens.revocation import Revocations
 from ..tokens.verify import TokenVerifier, UnverifiedToken, parse_token, token_hash
 from .contract_files import find_signed
-from .screen import JsonFlag, new_app, print_json, print_pairs
-from .state import DEFAULT_STATE, ConfigOption, StateDir, StateOption, read_file
+from .screen import JsonFlag, new_app, note, print_json, print_pairs
+from .state import DEFAULT_STATE, ConfigOption, StateDir, StateOption, read_file, write_private
 
 app = new_app("Scoped tokens (CST): one token, one job, one contract, one audience.")
 
@@ -54,6 +54,9 @@ def mint_(
         str, typer.Option("--contract", help="For a job that is not opened here: a signed contract, file or hash.")
     ] = "",
     sub: Annotated[str, typer.Option("--sub", help="For a job that is not opened here: the agent's DID.")] = "",
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Write here (mode 0600) instead of stdout, over what is there.")
+    ] = None,
     config: ConfigOption = None,
     state: StateOption = DEFAULT_STATE,
     json_: JsonFlag = False,
@@ -75,10 +78,14 @@ def mint_(
         now_s=now_s,
         ttl_s=life_s,
     )
+    if out is not None:
+        write_private(out, token.encode() + b"\n")
+        note(f"wrote {out}, which others cannot read; it expires in {life_s} s")
     if json_:
         bound = {"job": job, "policy_hash_b64u": policy_hash, "sub": agent_did}
-        print_json({"token": token, "token_hash": token_hash(token), "exp": now_s + life_s, **bound})
-    else:
+        shown = {"token": token} if out is None else {"file": str(out)}
+        print_json({**shown, "token_hash": token_hash(token), "exp": now_s + life_s, **bound})
+    elif out is None:
         print(token)
 
 
@@ -106,6 +113,13 @@ def _job_binding(folder: StateDir, job: str, contract: str, sub: str) -> tuple[s
                 remedy="open it with: clawproxy job open --contract FILE --job ID (or give --contract and --sub)",
             )
         return sub, find_signed(contract, folder)
+    if JobPaths(folder.jobs, job).seal.exists():
+        raise ClawproxyError(
+            "JOB_SEALED",
+            "the job is sealed, so its tokens would be refused",
+            where=job,
+            remedy="open a new one: clawproxy job open",
+        )
     if sub and sub != facts.agent_did:
         raise ClawproxyError("USAGE", "the job is another agent's", where="--sub", got=sub, expected=facts.agent_did)
     if contract and find_signed(contract, folder)["payload_hash_b64u"] != facts.policy_hash_b64u:
