@@ -79,4 +79,11 @@ PRINTS: dict[str, str] = {
     "proxy/server.py:ConnectionHandler.open_connection": "dcb83cd89193d045",
     "proxy/server.py:ConnectionHandler.server_event": "5273a6b6b39cdc5a",
     "proxy/server.py:ConnectionHandler.wakeup": "5e50177736bb535f",
+    "proxy/layers/http/_http1.py:make_body_reader": "769e6c06551eef81",
+    "net/http/validate.py:parse_transfer_encoding": "73cd197820f04c13",
+    "proxy/layers/tls.py:ClientTLSLayer.receive_handshake_data": "436346a75c294cca",
+    "proxy/tunnel.py:TunnelLayer._handle_event": "f324a453976d3d31",
+    "proxy/layers/http/_http1.py:make_error_response": "524908ac2c58d12d",
+    "net/http/http1/read.py:connection_close": "59d78b437ea3dd3f",
+    "proxy/server.py:ConnectionHandler.on_timeout": "add0d3027ab43b4e",
 }

@@ -1,11 +1,14 @@
 """Gaps in mitmproxy's HTTP layers, closed: each would leave a call hanging, or cost memory or time without bound.
 
 * A crash inside the HTTP layers is logged by mitmproxy and the call hangs: here the client's connection is closed.
-* HTTP/1 trailers raise ``NotImplementedError`` there: here they are a protocol error, in both directions.
+* Chunked bodies have bounds in nothing but their decoded length there, and trailers crash: here they are read by
+  ``http1_chunks.py``, and what it refuses is a protocol error, in both directions.
 * The head of an HTTP/1 message has no bound there, and folded lines (RFC 9112 section 5.2) cost time that grows with
   their square: here a head has at most ``head_cap_bytes`` and no folded line, before anything reads it.
 * What a client sends behind a running call has no bound there: here the client is dropped beyond
   ``head_cap_bytes + BEHIND_BYTES``.
+* A connection that is closed by command while its next event waits for the one before stays open there, unread, for
+  ever: here it is closed.
 
 In each case mitmproxy's own ``error`` hook follows wherever there is a flow.
 """
@@ -15,16 +18,22 @@ from __future__ import annotations
 import logging
 
 from h11._receivebuffer import ReceiveBuffer
-from mitmproxy.proxy import commands, events
+from mitmproxy.connection import Connection, ConnectionState
+from mitmproxy.proxy import commands, events, server
 from mitmproxy.proxy.layer import CommandGenerator
 from mitmproxy.proxy.layers.http import HttpLayer, _http1
 from mitmproxy.proxy.layers.http._base import ReceiveHttp
 from mitmproxy.proxy.layers.http._events import ErrorCode
 
+from .http1_chunks import BodyRefusedError, ChunkReader
+
 log = logging.getLogger("clawproxy.seam")
 
+_STOCK_HANDLE_CONNECTION = server.ConnectionHandler.handle_connection
 _STOCK_LAYER_EVENT = HttpLayer._handle_event
 _STOCK_READ_BODY = _http1.Http1Connection.read_body
+_STOCK_BODY_READER = _http1.make_body_reader
+_STOCK_BODY_READER = _http1.make_body_reader
 _STOCK_WAIT = _http1.Http1Connection.wait
 _STOCK_SERVER_HEAD = _http1.Http1Server.read_headers
 _STOCK_CLIENT_HEAD = _http1.Http1Client.read_headers
@@ -44,6 +53,20 @@ def where(err: BaseException) -> str:
     return type(err).__name__ + (f" at {frame.tb_frame.f_code.co_qualname}:{frame.tb_lineno}" if frame else "")
 
 
+async def _handle_connection(self: server.ConnectionHandler, connection: Connection) -> None:
+    try:
+        await _STOCK_HANDLE_CONNECTION(self, connection)
+    finally:
+        if connection in self.transports:  # cancelled where mitmproxy does not expect it: before the lock of its events
+            connection.state = ConnectionState.CLOSED
+            try:
+                await self.server_event(events.ConnectionClosed(connection))
+            finally:
+                transport = self.transports.pop(connection, None)
+                if transport is not None and transport.writer is not None:
+                    transport.writer.close()
+
+
 def _layer_event(self: HttpLayer, event: events.Event) -> CommandGenerator[None]:
     try:
         yield from _STOCK_LAYER_EVENT(self, event)
@@ -53,10 +76,18 @@ def _layer_event(self: HttpLayer, event: events.Event) -> CommandGenerator[None]
 
 
 def _read_body(self: _http1.Http1Connection, event: events.Event) -> CommandGenerator[None]:
+    reader: object = self.body_reader
     try:
         yield from _STOCK_READ_BODY(self, event)
-    except NotImplementedError:
-        yield from _refuse(self, "trailers are not accepted", 400)
+        is_wasteful = isinstance(self, _http1.Http1Server) and isinstance(reader, ChunkReader) and reader.is_wasteful
+        if is_wasteful and self.state == self.read_body:
+            raise BodyRefusedError("the body comes in too many too small chunks")
+    except BodyRefusedError as err:
+        yield from _refuse(self, str(err), 400)
+
+
+def _body_reader(expected_size: int | None) -> object:
+    return ChunkReader() if expected_size is None else _STOCK_BODY_READER(expected_size)
 
 
 def _read_server_head(self: _http1.Http1Server, event: events.ConnectionEvent) -> CommandGenerator[None]:
@@ -123,8 +154,11 @@ def install(head_cap_bytes: int) -> None:
     """Close the gaps, for the whole process."""
     global _head_cap_bytes
     _head_cap_bytes = head_cap_bytes
+    server.ConnectionHandler.handle_connection = _handle_connection  # type: ignore[method-assign]
     HttpLayer._handle_event = _layer_event  # type: ignore[method-assign]
     _http1.Http1Connection.read_body = _read_body  # type: ignore[method-assign]
+    _http1.make_body_reader = _body_reader  # type: ignore[assignment]
+    _http1.make_body_reader = _body_reader  # type: ignore[assignment]
     _http1.Http1Connection.wait = _wait  # type: ignore[method-assign]
     _http1.Http1Server.read_headers = _read_server_head  # type: ignore[method-assign]
     _http1.Http1Client.read_headers = _read_client_head  # type: ignore[method-assign]
@@ -132,8 +166,11 @@ def install(head_cap_bytes: int) -> None:
 
 def uninstall() -> None:
     """mitmproxy as it comes."""
+    server.ConnectionHandler.handle_connection = _STOCK_HANDLE_CONNECTION  # type: ignore[method-assign]
     HttpLayer._handle_event = _STOCK_LAYER_EVENT  # type: ignore[method-assign]
     _http1.Http1Connection.read_body = _STOCK_READ_BODY  # type: ignore[method-assign]
+    _http1.make_body_reader = _STOCK_BODY_READER
+    _http1.make_body_reader = _STOCK_BODY_READER
     _http1.Http1Connection.wait = _STOCK_WAIT  # type: ignore[method-assign]
     _http1.Http1Server.read_headers = _STOCK_SERVER_HEAD  # type: ignore[method-assign]
     _http1.Http1Client.read_headers = _STOCK_CLIENT_HEAD  # type: ignore[method-assign]

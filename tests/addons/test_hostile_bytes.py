@@ -12,11 +12,12 @@ from typing import Any
 
 import pytest
 from clawproxy.addons.http1_guards import head_fault
+from clawproxy.addons.http_stream import Hold
 from h11._receivebuffer import ReceiveBuffer
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from .engine_rig import DONE, EVENT, Client, json_answer, rig, sse
+from .engine_rig import DONE, EVENT, Client, DoneTap, json_answer, rig, sse
 
 HEAD = b"POST /v1/x HTTP/1.1\r\nHost: api.test\r\n"
 EMPTY_CALL = HEAD + b"Content-Length: 0\r\n\r\n"
@@ -167,3 +168,77 @@ async def test_small_requests_behind_a_running_call_wait_for_their_turn(tmp_path
         for _ in range(4):
             assert (await client.chunked()).endswith(DONE + b"\r\n0\r\n\r\n")
         client.close()
+
+
+# -- chunked bodies ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("start", [b"1;", b"0\r\n", b"2"], ids=["extension", "trailers", "size"])
+async def test_chunk_line_or_trailers_without_end_are_refused_and_not_gathered(tmp_path: Path, start: bytes) -> None:
+    async with rig(tmp_path, json_answer) as r:
+        client = await r.client()
+        assert await flood(client, CHUNKED + start, *[b"2" * 65536] * 128) < 8 << 20
+        assert buffered(r) < 256 * 1024
+        await r.settled()
+        assert len(r.gate.errors) == 1
+        assert r.upstream.connections == 0
+
+
+async def test_refused_chunk_line_is_a_400(tmp_path: Path) -> None:
+    async with rig(tmp_path, json_answer) as r:
+        client = await r.client()
+        client.writer.write(CHUNKED + b"1;" + b"a" * 5000)
+        assert (await client.rest()).startswith(b"HTTP/1.1 400")
+
+
+async def test_spaces_in_a_chunk_line_do_not_block_the_loop(tmp_path: Path) -> None:
+    async with rig(tmp_path, json_answer) as r, lag() as measured:
+        client = await r.client()
+        await flood(client, CHUNKED, b"1;" + b" " * 60_000, b"\nx\r\n")
+        await client.rest()
+    assert measured.worst_s < 0.3
+
+
+async def test_request_in_tiny_chunks_is_refused_before_it_costs_time(tmp_path: Path) -> None:
+    async with rig(tmp_path, json_answer) as r:
+        client = await r.client()
+        started = time.process_time()
+        await flood(client, CHUNKED, *[b"1\r\na\r\n" * 10_000] * 20)
+        assert (await client.rest()).startswith(b"HTTP/1.1 400") or r.gate.errors
+        assert time.process_time() - started < 0.5
+        await r.settled()
+        assert len(r.gate.errors) == 1
+        assert r.upstream.connections == 0
+
+
+async def test_provider_whose_chunk_line_never_ends_is_cut(tmp_path: Path) -> None:
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, head: bytes) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n1;")
+        for _ in range(128):
+            writer.write(b"a" * 65536)
+            await writer.drain()
+
+    async with rig(tmp_path, script) as r:
+        client = await r.client()
+        await client.post()
+        await client.rest()
+        assert len(r.gate.errors) == 1
+        await asyncio.wait_for(r.upstream.lost.wait(), 2)
+
+
+async def test_chunks_of_one_read_reach_the_tap_as_one_piece(tmp_path: Path) -> None:
+    pieces: list[bytes] = []
+
+    class Counting(DoneTap):
+        def feed(self, data: bytes) -> bytes | Hold:
+            pieces.append(data)
+            return super().feed(data)
+
+    async with rig(tmp_path, sse(*[EVENT] * 200, DONE)) as r:
+        r.gate.tap = Counting
+        client = await r.client()
+        await client.post()
+        assert (await client.chunked()).count(EVENT) == 200
+        client.close()
+    assert b"".join(pieces) == EVENT * 200 + DONE
+    assert len(pieces) < 50

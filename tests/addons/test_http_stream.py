@@ -188,7 +188,9 @@ def test_bytes_behind_the_terminal_event_reach_the_tap_and_join_the_held() -> No
 
 def test_part_is_released_replaced_and_the_backlog_follows_in_order() -> None:
     play = part_held()
-    play.upstream_sends(chunk(b"two") + chunk(b"PART three") + chunk(b"four") + chunk(DONE) + END)
+    for piece in (b"two", b"PART three", b"four", DONE):  # a read each: chunks of one read are one piece
+        play.upstream_sends(chunk(piece))
+    play.upstream_sends(END)
     assert play.to_client.endswith(chunk(EVENT))
     play.release(b"replaced")
     assert play.to_client.endswith(chunk(b"replaced") + chunk(b"two"))
