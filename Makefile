@@ -23,7 +23,7 @@ lint: .tools/synced ## ruff, rules and format
 type: .tools/synced ## mypy, strict
 	$(BIN)/mypy
 
-test: .tools/synced ## the tests but the slow ones
+test: .tools/synced ## the tests but the slow ones, about 3 minutes on 2 cores
 	$(BIN)/pytest -m "not slow"
 
 e2e: .tools/synced ## the slow tests: end to end, kill -9, exhaustive tampering
