@@ -122,7 +122,10 @@ class Gateway:
             self.addresses["admin"] = str(self._admin.path)
         modes, options = _engine_options(self.settings)
         self._master = GatewayMaster.build(options, self._addons)
-        await self._master.start()
+        try:
+            await self._master.start()
+        except ClawproxyError as err:
+            raise _as_configured(err) from None
         for name, (host, port) in zip(modes, self._master.addresses(), strict=True):
             self.addresses[name] = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
         log.info("listening on %s", self.addresses)
@@ -282,6 +285,14 @@ def _engine_options(settings: Settings) -> tuple[list[str], EngineOptions]:
         end_deadline_s=2 * step_s,
         idle_timeout_s=settings.gateway.idle_timeout_s,
     )
+
+
+def _as_configured(err: ClawproxyError) -> ClawproxyError:
+    """An error about a listener names it as the configuration does, not as a mode of the engine."""
+    kind, at, address = err.where.partition("@")
+    if at and kind.startswith(("reverse", "regular")):
+        err.where = f"listen.{kind.partition(':')[0]}: {address}"
+    return err
 
 
 def _bracketed(host: str) -> str:

@@ -112,10 +112,10 @@ def parse_settings(document: dict[str, Any], *, where: str) -> Settings:
         unknown = first["type"] == "extra_forbidden"
         raise ClawproxyError(
             "CONFIG_INVALID",
-            "unknown key" if unknown else first["msg"].lower(),
+            "unknown key" if unknown else first["msg"].removeprefix("Value error, ").lower(),
             where=f"{where}: {key}",
             got=None if unknown else type(first["input"]).__name__,
-            remedy="see configs/clawproxy.example.toml for the keys",
+            remedy="every key is in: clawproxy doctor --example-config",
         ) from None
     for name in ("reverse", "regular"):
         address = getattr(settings.listen, name)
@@ -204,11 +204,13 @@ def read_secret(reference: str, *, where: str) -> str:
         value = ""
     value = value.strip()
     if not value or not value.isascii() or not value.isprintable():
+        # of a command only its name is told: its arguments may hold a secret
         raise ClawproxyError(
             "SECRET_UNREADABLE",
-            "the secret is missing or empty",
+            "the secret is missing, empty or not one line",
             where=where,
-            got=f"{kind}:{name}" if kind == "env" else kind,
+            got=f"exec:{(name.split() or [''])[0]}" if kind == "exec" else reference,
+            remedy=f"put the key there, or remove [{where.rpartition('.')[0]}]",
         )
     return value
 

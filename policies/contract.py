@@ -8,7 +8,7 @@ would not cover it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Callable, Collection, Container, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -211,8 +211,13 @@ class Note:
         return f"{self.where}: {self.message}" + (f"; {self.remedy}" if self.remedy else "")
 
 
-def check_contract(contract: Contract, tool_classes: ToolClasses) -> list[Note]:
-    """What a well-formed contract does not do, or would not let through; the empty list for one without surprises."""
+def check_contract(
+    contract: Contract, tool_classes: ToolClasses, providers: Collection[str] | None = None
+) -> list[Note]:
+    """What a well-formed contract does not do, or would not let through; the empty list for one without surprises.
+
+    ``providers`` are the names that the catalogue knows; without them, provider names are not judged.
+    """
     policy, notes = contract.policy, []
     if contract.has_placeholder:
         notes.append(
@@ -223,6 +228,12 @@ def check_contract(contract: Contract, tool_classes: ToolClasses) -> list[Note]:
         for demand in policy.demands
     ]
     notes += _model_notes(policy)
+    if providers is not None:
+        notes += [
+            Note(Weight.PROBLEM, f'allowed_providers["{name}"]', f"no such provider; known: {', '.join(providers)}")
+            for name in policy.providers or ()
+            if name not in providers
+        ]
     if policy.shape is Shape.CLAW:
         notes += _tool_notes(contract.document, tool_classes)
     return notes

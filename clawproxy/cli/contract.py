@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.resources
 import json
 import time
 from pathlib import Path
@@ -21,23 +20,18 @@ from ..policies.contract import (
     parse_contract,
     sign_contract,
 )
-from ..policies.tool_classes import ToolClasses, load_tool_classes
+from ..policies.packaged import packaged_catalogue, packaged_tool_classes
 from ..tokens.canonical import JsonObject
 from ..tokens.envelope import timestamp
 from ..tokens.errors import ClawproxyError
 from ..tokens.keys import Role, load_key
-from .contract_files import Starter, find_signed, read_document, starter_document, store_signed
-from .screen import JsonFlag, new_app, note, print_json, print_pairs
+from .contract_files import Starter, find_signed, read_document, signed_with_hash, starter_document, store_signed
+from .screen import JsonFlag, counted, new_app, note, print_json, print_pairs
 from .state import DEFAULT_STATE, StateDir, StateOption, read_json_file
 
 app = new_app("Contracts: what a job may do, signed by a reviewer and named by its hash.")
 
 FileArgument = Annotated[Path, typer.Argument(help="A contract document, or its signed envelope; - reads stdin.")]
-
-
-def known_tool_classes() -> ToolClasses:
-    """configs/tool_classes.toml."""
-    return load_tool_classes((importlib.resources.files("clawproxy.configs") / "tool_classes.toml").read_bytes())
 
 
 @app.command("new")
@@ -58,8 +52,13 @@ def new(
     if out is None:
         print(text)
         return
-    with out.open("x") as file:
-        file.write(text + "\n")
+    try:
+        with out.open("x") as file:
+            file.write(text + "\n")
+    except FileExistsError:
+        raise ClawproxyError(
+            "FILE_EXISTS", "a file is already there", where=str(out), remedy="choose another -o, or move the file away"
+        ) from None
     note(f"wrote {out}; read it, then: clawproxy contract sign {out}")
 
 
@@ -84,7 +83,7 @@ def check(
         else:
             note(f"clawproxy: {line.one_line()}")
         raise typer.Exit(1) from None
-    notes = check_contract(contract, known_tool_classes())
+    notes = check_contract(contract, packaged_tool_classes(), packaged_catalogue().providers)
     problems = sum(n.weight is Weight.PROBLEM for n in notes)
     ok = not (strict and problems)
     if json_:
@@ -94,7 +93,7 @@ def check(
         print(f"{file}: a {contract.policy.shape} contract, hash {contract.policy_hash_b64u}")
         for found in notes:
             print(f"  {found.weight}: {found}")
-        print(f"{problems} problems" if problems else "no problems")
+        print(counted(problems, "problem") if problems else "no problems")
     raise typer.Exit(0 if ok else 1)
 
 
@@ -134,34 +133,42 @@ def sign(
 
 @app.command("show")
 def show(
-    contract: Annotated[str, typer.Argument(help="A contract file, or the hash of one in contracts/.")],
+    contract: Annotated[str, typer.Argument(help="A contract file, the hash of one in contracts/, or a starter.")],
     state: StateOption = DEFAULT_STATE,
     json_: JsonFlag = False,
 ) -> None:
     """Show what a contract allows and denies, and who signed it."""
-    path = Path(contract)
-    value = read_json_file(path) if path.exists() or contract == "-" else find_signed(contract, StateDir(state))
-    signer = None
+    signer, signed_in = None, None
     try:
+        value = _meant(contract, StateDir(state))
+        read = parse_contract(document_in(value))
+        if value.get("envelope_type") != ENVELOPE_TYPE:
+            signed_in, value = signed_with_hash(read.policy_hash_b64u, StateDir(state)) or (None, value)
         if value.get("envelope_type") == ENVELOPE_TYPE:
             signer = str(value.get("signer_did"))
             open_contract(value, {signer})  # raises when the signature does not hold
-        read = parse_contract(document_in(value))
     except ClawproxyError as err:
-        raise err.at(contract) from None
+        raise err if err.where.startswith(contract) else err.at(str(signed_in or contract)) from None
     if json_:
         print_json({"policy_hash_b64u": read.policy_hash_b64u, "signer_did": signer, "contract": read.document})
     else:
-        print_pairs(_summary(read, signer))
+        print_pairs(_summary(read, f"{signer or 'nobody'}" + (f", in {signed_in}" if signed_in else "")))
 
 
-def _summary(contract: Contract, signer: str | None) -> list[tuple[str, str]]:
+def _meant(reference: str, folder: StateDir) -> JsonObject:
+    path = Path(reference)
+    if path.exists() or reference == "-":
+        return read_json_file(path)
+    return starter_document(Starter(reference)) if reference in set(Starter) else find_signed(reference, folder)
+
+
+def _summary(contract: Contract, signer: str) -> list[tuple[str, str]]:
     policy, document = contract.policy, contract.document
     rows = [
         ("name", policy.name),
         ("shape", str(policy.shape)),
         ("hash", contract.policy_hash_b64u),
-        ("signed by", signer or "nobody"),
+        ("signed by", signer),
         ("providers", "any of the catalogue" if policy.providers is None else ", ".join(policy.providers) or "none"),
         ("models", "as its statements say" if policy.models is None else ", ".join(policy.models.patterns) or "none"),
         ("token life", f"at most {policy.max_ttl_s} s"),

@@ -66,7 +66,7 @@ def find_signed(reference: str, state: StateDir) -> JsonObject:
     """
     envelope = _read_reference(reference, state)
     if envelope.get("envelope_type") != ENVELOPE_TYPE:
-        envelope = _by_hash(hash_contract(envelope), state) or {}
+        _, envelope = signed_with_hash(hash_contract(envelope), state) or (None, {})
     if not envelope:
         raise ClawproxyError(
             "WPC_UNSIGNED",
@@ -83,14 +83,27 @@ def find_signed(reference: str, state: StateDir) -> JsonObject:
 
 def _read_reference(reference: str, state: StateDir) -> JsonObject:
     if is_sha256_b64u(reference) and not Path(reference).exists():
-        found = _by_hash(reference, state)
+        found = signed_with_hash(reference, state)
         if found is None:
             raise ClawproxyError(
-                "WPC_NOT_FOUND", "no contract with this hash", where=str(state.contracts), got=reference
+                "WPC_NOT_FOUND",
+                "no signed contract with this hash",
+                where=str(state.contracts),
+                got=reference,
+                remedy="sign its file: clawproxy contract sign FILE",
             )
-        return found
+        return found[1]
+    if reference in set(Starter) and not Path(reference).exists():
+        raise ClawproxyError(
+            "WPC_UNSIGNED",
+            "a starter is not signed",
+            where=reference,
+            remedy=f"clawproxy contract new {reference} -o contract.json, read it, "
+            "then clawproxy contract sign contract.json",
+        )
     return read_json_file(Path(reference))
 
 
-def _by_hash(policy_hash: str, state: StateDir) -> JsonObject | None:
-    return next((e for _, e in signed_files(state) if e.get("payload_hash_b64u") == policy_hash), None)
+def signed_with_hash(policy_hash: str, state: StateDir) -> tuple[Path, JsonObject] | None:
+    """The signed contract of ``contracts/`` that states this hash, and its file; unchecked."""
+    return next(((path, e) for path, e in signed_files(state) if e.get("payload_hash_b64u") == policy_hash), None)

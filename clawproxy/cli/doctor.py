@@ -15,16 +15,17 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from ..policies.contract import open_contract
+from ..policies.packaged import packaged_file
 from ..tokens.errors import ClawproxyError
 from ..tokens.keys import Role
 from .contract_files import signed_files
 from .screen import JsonFlag, new_app, print_json, print_table
-from .state import DEFAULT_STATE, GATEWAY_ROLES, ConfigOption, StateDir, StateOption
+from .state import DEFAULT_STATE, GATEWAY_ROLES, ConfigOption, StateDir, StateOption, keys_command, set_credential
 
 if TYPE_CHECKING:
     from ..addons.settings import Settings
@@ -36,9 +37,6 @@ _MIN_FREE_BYTES = 256 * 1024 * 1024
 _SLOW_SYNC_MS = 20
 _EARLIEST_CLOCK_S = 1_735_689_600
 _SYNCS = 5
-_MAKE_KEYS = "make it with: clawproxy keys new receipt token policy"
-_MAKE_CONTRACT = "clawproxy contract new sdk, then clawproxy contract sign"
-_SET_CREDENTIAL = 'set providers.openai.credential = "env:OPENAI_API_KEY"'
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +50,18 @@ class Symptom:
 
 
 @app.command()
-def doctor(config: ConfigOption = None, state: StateOption = DEFAULT_STATE, json_: JsonFlag = False) -> None:
+def doctor(
+    example_config: Annotated[
+        bool, typer.Option("--example-config", help="Print a configuration with every key and its comment, instead.")
+    ] = False,
+    config: ConfigOption = None,
+    state: StateOption = DEFAULT_STATE,
+    json_: JsonFlag = False,
+) -> None:
     """Look at this machine and the state directory; changes nothing. Ends with 1 when the gateway would not start."""
+    if example_config:
+        sys.stdout.write(packaged_file("clawproxy.example.toml").decode())
+        return
     found = list(examine(StateDir(state), config))
     if json_:
         print_json([asdict(symptom) for symptom in found])
@@ -82,7 +90,8 @@ def examine(folder: StateDir, config: Path | None) -> Iterator[Symptom]:
     if settings is None:
         return
     yield from _contracts(folder, settings)
-    yield from _providers(settings)
+    yield from _providers(settings, set_credential(config, folder.root))
+    yield _ca(folder.root)
     yield from _listeners(folder, settings)
 
 
@@ -117,9 +126,8 @@ def _state(folder: StateDir) -> Iterator[Symptom]:
     try:
         mode = stat.S_IMODE(folder.root.stat().st_mode)
     except OSError:
-        yield Symptom(
-            "fail", "state directory", f"no {folder.root}", "make it with: clawproxy keys new receipt token policy"
-        )
+        made_with = f"make it with: {keys_command(folder.root, *GATEWAY_ROLES)}"
+        yield Symptom("fail", "state directory", f"no {folder.root}", made_with)
         return
     if mode & 0o077:
         yield Symptom("warn", "state directory", f"{folder.root}, mode {mode:o}", f"chmod 700 {folder.root}")
@@ -133,7 +141,13 @@ def _keys(folder: StateDir) -> Iterator[Symptom]:
             yield Symptom("ok", f"{role} key", folder.load_key(role).did)
         except ClawproxyError as err:
             # without its own receipt key a gateway cannot start; the other two may live with someone else
-            yield Symptom("fail" if role is Role.RECEIPT else "warn", f"{role} key", err.message, err.remedy)
+            yield Symptom(
+                "fail" if role is Role.RECEIPT else "warn", f"{role} key", err.message, _remedy(err, folder, role)
+            )
+
+
+def _remedy(err: ClawproxyError, folder: StateDir, role: Role) -> str:
+    return err.remedy.replace(f"clawproxy keys new {role}", keys_command(folder.root, role))
 
 
 def _disk(root: Path) -> Iterator[Symptom]:
@@ -200,23 +214,29 @@ def _contracts(folder: StateDir, settings: Settings) -> Iterator[Symptom]:
             yield Symptom("ok", "contract", f"{contract.policy.name}, {contract.policy_hash_b64u}")
 
 
-def _providers(settings: Settings) -> Iterator[Symptom]:
+def _ca(root: Path) -> Symptom:
+    from ..addons.ca import CERT_FILE
+
+    path = (root / "ca" / CERT_FILE).absolute()
+    if not path.is_file():
+        return Symptom("ok", "CA", "not made yet", "clawproxy serve makes it; only clients of the proxy port need it")
+    names = "=, ".join(("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "NODE_EXTRA_CA_CERTS"))
+    return Symptom("ok", "CA", str(path), f"for clients of the proxy port: {names}= this file")
+
+
+def _providers(settings: Settings, set_one: str) -> Iterator[Symptom]:
     from ..addons.settings import read_secret
 
     if settings.upstream_ca and not Path(settings.upstream_ca).is_file():
         yield Symptom("fail", "upstream_ca", f"no file {settings.upstream_ca}", "correct the path, or take the key out")
     credentials = {name: section.credential for name, section in settings.providers.items() if section.credential}
     if not credentials:
-        yield Symptom(
-            "warn", "providers", "no credential is set", 'set providers.openai.credential = "env:OPENAI_API_KEY"'
-        )
+        yield Symptom("warn", "providers", "no credential is set", set_one)
     for name, reference in credentials.items():
         try:
             read_secret(reference, where=f"providers.{name}.credential")
         except ClawproxyError as err:
-            yield Symptom(
-                "fail", f"provider {name}", err.message, f"provide {reference.partition(':')[0]} secret, or unset it"
-            )
+            yield Symptom("fail", f"provider {name}", f"{err.message}: {err.got or 'no reference'}", err.remedy)
         else:
             yield Symptom("ok", f"provider {name}", "credential present")
 

@@ -24,6 +24,7 @@ from ..policies.contract import sign_contract
 from ..receipts.report import Report
 from ..receipts.verify import verify_path
 from ..tokens.canonical import JsonObject
+from ..tokens.digests import is_sha256_b64u
 from ..tokens.envelope import timestamp
 from ..tokens.errors import ClawproxyError
 from ..tokens.keys import Role
@@ -78,6 +79,14 @@ def _choose_contract(reference: str, program: str, folder: StateDir) -> str:
     """The hash of the contract to run under; a starter is signed with the local policy key, which is said."""
     word = reference or starter_for(program)
     if reference and reference not in set(Starter):
+        if not Path(reference).exists() and not is_sha256_b64u(reference):
+            raise ClawproxyError(
+                "WPC_NOT_FOUND",
+                "neither a file, nor a hash, nor a starter",
+                where="--contract",
+                got=reference,
+                expected=f"a starter is one of {', '.join(Starter)}",
+            )
         return str(find_signed(reference, folder)["payload_hash_b64u"])
     envelope = sign_contract(starter_document(Starter(word)), folder.load_key(Role.POLICY), timestamp(_now_ms()))
     store_signed(envelope, folder)

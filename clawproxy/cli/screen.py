@@ -31,6 +31,11 @@ def print_json(value: Any) -> None:
     sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
+def counted(number: int, what: str) -> str:
+    """``1 denial``, ``2 denials``, ``2 gateway refusals``: ``what`` is one of them."""
+    return f"{number} {what}" + ("" if number == 1 else "s")
+
+
 def note(line: str) -> None:
     """A line for the person at the terminal, on stderr, so that stdout stays for programs."""
     sys.stderr.write(f"{line}\n")

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .screen import new_app
-from .state import DEFAULT_STATE, ConfigOption, StateOption
+from .screen import new_app, note
+from .state import DEFAULT_STATE, ConfigOption, StateOption, set_credential
 
 if TYPE_CHECKING:
     from ..addons.settings import Settings
@@ -34,7 +34,10 @@ def serve(
     from ..addons.settings import load_settings
 
     start_logging(verbose)
-    asyncio.run(_serve(load_settings(config, state), drain, json_))
+    settings = load_settings(config, state)
+    if not any(section.credential for section in settings.providers.values()):
+        note(f"no provider has a credential, so every call will be refused; {set_credential(config, state)}")
+    asyncio.run(_serve(settings, drain, json_))
 
 
 def start_logging(verbose: bool) -> None:

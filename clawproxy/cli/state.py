@@ -105,6 +105,11 @@ def keys_command(root: Path, *roles: Role) -> str:
     return f"clawproxy keys new {' '.join(roles)}" + ("" if known else f" --state {shlex.quote(str(root))}")
 
 
+def set_credential(config: Path | None, root: Path) -> str:
+    """What to write where, so that a provider gets calls."""
+    return f'in {config or StateDir(root).config}: [providers.openai] credential = "env:OPENAI_API_KEY"'
+
+
 def write_private(path: Path, content: bytes) -> None:
     """Write a file of mode 0600 whole, in place of what was there."""
     staged = path.with_name(f".{path.name}.{os.getpid()}")

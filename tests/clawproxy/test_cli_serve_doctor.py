@@ -1,0 +1,109 @@
+"""serve and doctor: what a person reads before the first call."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from .command_line import one_line, run_cli
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> Path:
+    """A state directory with the three keys of a gateway, which listens where it can."""
+    root = tmp_path / "state"
+    assert run_cli("keys", "new", "receipt", "token", "policy", state=root).code == 0
+    (root / "clawproxy.toml").write_text('[listen]\nreverse = "127.0.0.1:0"\nregular = ""\n')
+    return root
+
+
+def rows(state: Path) -> dict[str, dict[str, str]]:
+    return {row["what"]: row for row in json.loads(run_cli("doctor", "--json", state=state).out)}
+
+
+def test_doctor_names_the_ca_and_the_variables_that_clients_need(state: Path) -> None:
+    assert "clawproxy serve" in rows(state)["CA"]["remedy"]
+    with Serving(state):
+        pass
+    row = rows(state)["CA"]
+    assert row["state"] == "ok"
+    assert row["found"].endswith("mitmproxy-ca-cert.pem")
+    assert Path(row["found"]).is_file()
+    assert "SSL_CERT_FILE" in row["remedy"]
+    assert "NODE_EXTRA_CA_CERTS" in row["remedy"]
+
+
+def test_doctor_names_the_file_in_which_a_credential_is_set(state: Path) -> None:
+    row = rows(state)["providers"]
+    assert str(state / "clawproxy.toml") in row["remedy"]
+    assert "providers.openai" in row["remedy"]
+
+
+def test_the_example_configuration_can_be_printed_and_is_one(tmp_path: Path) -> None:
+    done = run_cli("doctor", "--example-config", state=tmp_path / "none")
+    assert done.code == 0
+    assert tomllib.loads(done.out)["gateway"]["audience"] == ["clawproxy.local"]
+
+
+def test_a_faulty_configuration_points_to_the_example_that_everybody_has(state: Path) -> None:
+    (state / "clawproxy.toml").write_text("[gateway]\nnonsense = 1\n")
+    assert "clawproxy doctor --example-config" in one_line(run_cli("serve", state=state))
+
+
+def test_a_secret_that_cannot_be_read_names_its_file_and_no_value(state: Path, tmp_path: Path) -> None:
+    absent = tmp_path / "absent-key"
+    (state / "clawproxy.toml").write_text(f'[providers.anthropic]\ncredential = "file:{absent}"\n')
+    line = one_line(run_cli("serve", state=state))
+    assert f"file:{absent}" in line
+    assert "[providers.anthropic]" in line
+    (state / "clawproxy.toml").write_text("[providers.openai]\ncredential = 'exec:false --key sk-secret'\n")
+    line = one_line(run_cli("serve", state=state))
+    assert "exec:" in line
+    assert "sk-secret" not in line
+
+
+def test_a_port_in_use_is_told_by_the_key_of_the_configuration(state: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        (state / "clawproxy.toml").write_text(f'[listen]\nreverse = "127.0.0.1:{port}"\nregular = ""\n')
+        done = run_cli("serve", state=state)
+    assert done.err.splitlines()[-1].startswith(
+        f"clawproxy: listen.reverse: 127.0.0.1:{port}: another program listens there;"
+    )
+    assert "127.0.0.1:9" not in done.err
+
+
+class Serving:
+    """A gateway on ``state`` until the block ends; ``err`` is what it said."""
+
+    def __init__(self, state: Path) -> None:
+        self.err = ""
+        command = [sys.executable, "-m", "clawproxy", "serve", "--state", str(state)]
+        self._process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=dict(os.environ)
+        )
+
+    def __enter__(self) -> Serving:
+        assert self._process.stdout is not None
+        self._process.stdout.readline()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.send_signal(signal.SIGTERM)
+        _, self.err = self._process.communicate(timeout=30)
+
+
+def test_serve_warns_once_when_no_provider_has_a_credential(state: Path) -> None:
+    with Serving(state) as gateway:
+        pass
+    assert gateway.err.count("credential") == 2, gateway.err
+    assert gateway.err.count("\n") == 1
+    assert str(state / "clawproxy.toml") in gateway.err
