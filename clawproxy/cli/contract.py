@@ -57,7 +57,7 @@ def new(
             file.write(text + "\n")
     except FileExistsError:
         raise ClawproxyError(
-            "FILE_EXISTS", "a file is already there", where=str(out), remedy="choose another -o, or move the file away"
+            "FILE_EXISTS", "the file exists already", where=str(out), remedy="choose another -o, or move the file away"
         ) from None
     note(f"wrote {out}; read it, then: clawproxy contract sign {out}")
 
@@ -141,12 +141,13 @@ def show(
     signer, signed_in = None, None
     try:
         value = _meant(contract, StateDir(state))
-        read = parse_contract(document_in(value))
         if value.get("envelope_type") != ENVELOPE_TYPE:
-            signed_in, value = signed_with_hash(read.policy_hash_b64u, StateDir(state)) or (None, value)
+            policy_hash = parse_contract(value).policy_hash_b64u
+            signed_in, value = signed_with_hash(policy_hash, StateDir(state)) or (None, value)
         if value.get("envelope_type") == ENVELOPE_TYPE:
             signer = str(value.get("signer_did"))
             open_contract(value, {signer})  # raises when the signature does not hold
+        read = parse_contract(document_in(value))
     except ClawproxyError as err:
         raise err if err.where.startswith(contract) else err.at(str(signed_in or contract)) from None
     if json_:

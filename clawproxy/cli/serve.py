@@ -34,10 +34,7 @@ def serve(
     from ..addons.settings import load_settings
 
     start_logging(verbose)
-    settings = load_settings(config, state)
-    if not any(section.credential for section in settings.providers.values()):
-        note(f"no provider has a credential, so every call will be refused; {set_credential(config, state)}")
-    asyncio.run(_serve(settings, drain, json_))
+    asyncio.run(_serve(load_settings(config, state), drain, json_, set_credential(config, state)))
 
 
 def start_logging(verbose: bool) -> None:
@@ -47,7 +44,7 @@ def start_logging(verbose: bool) -> None:
         logging.getLogger("clawproxy").setLevel(logging.DEBUG)
 
 
-async def _serve(settings: Settings, drain_s: float, as_json: bool) -> None:
+async def _serve(settings: Settings, drain_s: float, as_json: bool, set_one: str) -> None:
     from ..addons.gateway import Gateway
 
     stop = asyncio.Event()
@@ -56,6 +53,8 @@ async def _serve(settings: Settings, drain_s: float, as_json: bool) -> None:
         loop.add_signal_handler(number, stop.set)
     gateway = Gateway(settings)
     await gateway.start()
+    if not any(section.credential for section in settings.providers.values()):
+        note(f"no provider has a credential, so every call will be refused; {set_one}")
     try:
         ready = {"ready": True, **gateway.addresses, "ca": str(gateway.ca_file)}
         if as_json:

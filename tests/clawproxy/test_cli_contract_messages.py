@@ -72,7 +72,7 @@ def test_a_damaged_envelope_in_contracts_does_not_vouch_for_a_document(state: Pa
 
 def test_new_says_what_to_do_about_a_file_that_is_there(document: Path) -> None:
     line = one_line(run_cli("contract", "new", "sdk", "-o", document))
-    assert "already there" in line
+    assert "exists already" in line
     assert "another -o" in line
 
 

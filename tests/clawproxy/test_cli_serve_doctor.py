@@ -98,7 +98,7 @@ class Serving:
 
     def __exit__(self, *_: object) -> None:
         self._process.send_signal(signal.SIGTERM)
-        _, self.err = self._process.communicate(timeout=30)
+        self.err = self._process.communicate(timeout=30)[1]
 
 
 def test_serve_warns_once_when_no_provider_has_a_credential(state: Path) -> None:
