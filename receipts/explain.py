@@ -10,7 +10,7 @@ again, and a denial keeps no list of tools; long lists of tools are clipped by t
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,7 +24,7 @@ from ..tokens.errors import ClawproxyError
 from ..tokens.grant import Grant
 from ..tokens.reasons import REASONS, Refusal
 from ..tokens.trust import Trust
-from .report import Report
+from .report import Finding, Report, Verdict
 from .verify_job import CONTRACT_FILE, examine_job
 from .verify_journal import Entry
 
@@ -84,13 +84,13 @@ class Explanation:
 _SECTIONS = ("decision", "call", "contract", "token", "outcome", "place")
 
 
-def explain(files: Mapping[str, bytes], receipt_id: str, trust: Trust) -> Explanation:
-    """Explain one call of a job bundle.
+def explain(files: Mapping[str, bytes], receipt_id: str, trust: Trust, refused: Sequence[Finding] = ()) -> Explanation:
+    """Explain one call of a job bundle. ``refused`` is what the reader of its files did not take.
 
     Raises ``ClawproxyError``: RECEIPT_NOT_FOUND, or, with the reason of the first finding, when the bundle's journal or
     contract cannot be read at all.
     """
-    bundle = examine_job(files, trust)
+    bundle = examine_job(files, trust, None, refused)
     if bundle.facts is None or not bundle.entries:
         first = bundle.report.findings[0] if bundle.report.findings else None
         raise ClawproxyError(
@@ -134,6 +134,13 @@ class _Story:
                 denial, token = entry, tokens.get(str(payload["token_hash_hex"]), {})
         if denial is not None:
             return self._refused(receipt_id, denial, token)
+        if start is None and self.report.verdict is Verdict.FAILED:
+            raise ClawproxyError(
+                self.report.reason,
+                "the journal is not whole, and as far as it holds it has no such call",
+                got=receipt_id,
+                remedy="see: clawproxy verify",
+            )
         if start is None:
             raise ClawproxyError(
                 "RECEIPT_NOT_FOUND",

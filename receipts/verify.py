@@ -9,7 +9,7 @@ from ..tokens.canonical import parse_json_object
 from ..tokens.errors import ClawproxyError
 from ..tokens.trust import Trust
 from .reader import Loaded, load_directory, load_zip, read_wire_file
-from .report import Finding, Findings, Report, Verdict, build_report
+from .report import Finding, Findings, Report, build_report
 from .verify_job import verify_job
 from .verify_wire import verify_wire_file
 
@@ -24,8 +24,7 @@ def verify_path(path: Path, trust: Trust, contract: bytes | None = None) -> Repo
     """
     if path.is_dir() or path.suffix.lower() == ".zip":
         loaded = load_bundle(path)
-        report = verify_job(loaded.files, trust, contract)
-        return _with_reader_findings(report, loaded.findings)
+        return verify_job(loaded.files, trust, contract, loaded.findings)
     try:
         document = parse_json_object(read_wire_file(path))
     except ClawproxyError as err:
@@ -39,17 +38,3 @@ def verify_path(path: Path, trust: Trust, contract: bytes | None = None) -> Repo
 def load_bundle(path: Path) -> Loaded:
     """The files of a job directory or of a .zip of one, within the bounds of ``reader``."""
     return load_directory(path) if path.is_dir() else load_zip(path)
-
-
-def _with_reader_findings(report: Report, found: list[Finding]) -> Report:
-    if not found:
-        return report
-    return Report(
-        Verdict.FAILED,
-        report.kind,
-        found[0].reason,
-        (*found, *report.findings),
-        report.job,
-        report.counts,
-        report.facts,
-    )

@@ -30,8 +30,8 @@ that. The name of the directory is not checked: bundles travel under other names
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ..policies.contract import document_in, hash_contract
@@ -41,7 +41,7 @@ from ..tokens.errors import ClawproxyError
 from ..tokens.keys import Role, public_key_from_did
 from ..tokens.trust import Trust, TrustedKey, build_trust
 from .job_shapes import JOB_FACTS, TORN_PATH
-from .report import Fault, Findings, Report, Verdict, build_report
+from .report import Fault, Finding, Findings, Report, Verdict, build_report
 from .verify_calls import JobSeen, check_end
 from .verify_journal import JOURNAL, Entry, Place, check_signed, parse_canonical, read_journal
 from .verify_seal import MANIFEST_FILE, SEAL_FILE, check_manifest, check_seal, check_sealed_counts, check_sealed_job
@@ -64,19 +64,32 @@ class JobBundle:
     entries: tuple[Entry, ...]
 
 
-def verify_job(files: Mapping[str, bytes], trust: Trust, contract: bytes | None = None) -> Report:
-    """Verify the files of one job. ``contract`` is the contract that the auditor expects, document or envelope."""
-    return examine_job(files, trust, contract).report
+def verify_job(
+    files: Mapping[str, bytes], trust: Trust, contract: bytes | None = None, refused: Sequence[Finding] = ()
+) -> Report:
+    """Verify the files of one job. ``contract`` is the contract that the auditor expects, document or envelope.
+
+    ``refused`` is what the reader of the files did not take: with any of it, the job fails.
+    """
+    return examine_job(files, trust, contract, refused).report
 
 
-def examine_job(files: Mapping[str, bytes], trust: Trust, contract: bytes | None = None) -> JobBundle:
+def examine_job(
+    files: Mapping[str, bytes], trust: Trust, contract: bytes | None = None, refused: Sequence[Finding] = ()
+) -> JobBundle:
     """``verify_job``, with the records that were read."""
     examination = _Examination(files, trust, contract)
     try:
         examination.run()
     except Fault as fault:
         examination.findings.add(fault.finding())
-    return examination.result()
+    bundle = examination.result()
+    return replace(bundle, report=_with_refused(bundle.report, refused)) if refused else bundle
+
+
+def _with_refused(report: Report, refused: Sequence[Finding]) -> Report:
+    findings = Findings((*refused, *report.findings)).all()
+    return replace(report, verdict=Verdict.FAILED, reason=refused[0].reason, findings=findings)
 
 
 class _Examination:
@@ -103,14 +116,11 @@ class _Examination:
             return  # the place is told; only a journal that differs is read on, for the line
         if seal is not None:
             check_sealed_job(seal, job)
-        head = sha256_b64u(self.files[JOB_FILE])
-        self.entries = read_journal(self.files[JOURNAL], head, ended=sealed, findings=self.findings)
-        if not self.entries:
-            raise Fault("J32", "EVENT_OUT_OF_PLACE", JOURNAL, "no record: a job's directory appears with its first one")
+        seen = JobSeen(job, self.trust.signers(Role.TOKEN))
+        self._read_records(job, seen, signers, ended=sealed)
         if self.findings.failed:
             return  # a file differs, and its lines do not say where: what they mean is beside the point
-        self._check_contract(job)
-        seen = self.seen = self._check_records(job, signers)
+        self.seen = seen
         check_end(seen, self.files, self.findings)
         if seal is None:
             self.findings.gap("J08", "NOT_SEALED", SEAL_FILE, "the job is not sealed: more may follow, or be cut off")
@@ -218,22 +228,43 @@ class _Examination:
         except ClawproxyError as err:
             raise Fault.of(err, "J05", "the contract given") from None
 
-    def _check_records(self, job: JsonObject, signers: frozenset[str] | None) -> JobSeen:
-        seen = JobSeen(job, self.trust.signers(Role.TOKEN))
-        if self.entries and self.entries[0].envelope.get("signer_did") != job["gateway_did"]:
-            where = join(self.entries[0].path, "body.signer_did")
-            raise Fault("J03", "EVIDENCE_MISMATCH", where, "not the gateway_did of job.json")
+    def _read_records(self, job: JsonObject, seen: JobSeen, signers: frozenset[str] | None, *, ended: bool) -> None:
+        """The contract, then the journal. What of the journal holds is kept also if the contract does not."""
+        unfit: Fault | None = None
+        try:
+            self._check_contract(job)
+        except Fault as fault:
+            unfit = fault
+        head = sha256_b64u(self.files[JOB_FILE])
+        check = self._record_check(job, seen, signers)
+        try:
+            read_journal(
+                self.files[JOURNAL], head, ended=ended, findings=self.findings, entries=self.entries, check=check
+            )
+            if not self.entries:
+                detail = "no record: a job's directory appears with its first one"
+                raise Fault("J32", "EVENT_OUT_OF_PLACE", JOURNAL, detail)
+        except Fault as fault:
+            raise (unfit or fault) from None
+        if unfit:
+            raise unfit
+
+    def _record_check(self, job: JsonObject, seen: JobSeen, signers: frozenset[str] | None) -> Callable[[Entry], None]:
+        """J03 and J25 to J40 of each record, as it is read."""
         place = Place(job["job_id"], job["incarnation"], signers)
         others = {job["job_did"], job["agent_did"]}
-        last_timestamp = ""
-        for entry in self.entries:
+
+        def check(entry: Entry) -> None:
+            where = join(entry.path, "body.signer_did")
+            if not self.entries and entry.envelope.get("signer_did") != job["gateway_did"]:
+                raise Fault("J03", "EVIDENCE_MISMATCH", where, "not the gateway_did of job.json")
+            last_timestamp = self.entries[-1].payload["timestamp"] if self.entries else ""
             check_signed(entry, place, last_timestamp, self.signatures)
             if entry.envelope["signer_did"] in others:
-                where = join(entry.path, "body.signer_did")
                 raise Fault("J03", "KEY_IN_TWO_ROLES", where, "the job's or agent's key signs as a receipt key")
             seen.take(entry)
-            last_timestamp = entry.payload["timestamp"]
-        return seen
+
+        return check
 
     def _check_bundles(self, seen: JobSeen, *, all_due: bool) -> None:
         """Against the receipt keys that count: the trusted ones, or, while nobody named any, those of the journal."""

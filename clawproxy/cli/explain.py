@@ -25,7 +25,7 @@ def explain_(
 ) -> None:
     """Show the contract's rule, the token and the outcome of one call; ends as verify would for the bundle."""
     loaded = load_bundle(bundle)
-    explained = explain(loaded.files, receipt_id, load_trust(trust) if trust else Trust())
+    explained = explain(loaded.files, receipt_id, load_trust(trust) if trust else Trust(), loaded.findings)
     if json_:
         print_json(explained.to_json())
     else:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from clawproxy.receipts.explain import Explanation, explain
-from clawproxy.receipts.report import Verdict
+from clawproxy.receipts.report import Finding, Verdict
 from clawproxy.tokens.errors import ClawproxyError
 from clawproxy.tokens.trust import Trust
 
@@ -134,16 +134,17 @@ def test_an_explanation_of_a_bundle_that_fails_says_so() -> None:
     assert found.to_json()["bundle"] == {"verdict": "FAILED", "reason_code": "EVIDENCE_MISMATCH"}
 
 
-def test_a_record_that_is_no_record_gives_our_error() -> None:
+def test_a_journal_explains_only_what_comes_before_a_record_that_does_not_hold() -> None:
     forge = plain_job()
 
     def spoil(n: int, envelope: dict[str, Any]) -> None:
-        if n == 8:
-            envelope["payload"].pop("detail")
+        if n == 5:
+            envelope["hash_algorithm"] = "BLAKE3"
 
     forge.meddle["envelope"] = spoil
+    assert explained(forge).report.verdict is Verdict.FAILED
     with pytest.raises(ClawproxyError) as caught:
-        explained(forge)
+        explained(forge, 2)
     assert caught.value.reason == "SCHEMA_VALIDATION_FAILED"
 
 
@@ -163,3 +164,10 @@ def test_the_text_is_printable_and_holds_the_same_facts() -> None:
     assert all(line.isprintable() for line in lines)
     assert not any(line.startswith("INJECTED") for line in lines)
     json.dumps(explained(forge).to_json())
+
+
+def test_a_bundle_that_the_reader_refused_in_part_explains_as_failed() -> None:
+    refused = [Finding("B01", "BUNDLE_NAME_REFUSED", "../evil", "a path that leads elsewhere")]
+    files = plain_job().files()
+    report = explain(files, numbered_receipt_id(0), trust(), refused).report
+    assert (report.verdict, report.reason, report.findings[0]) == (Verdict.FAILED, "BUNDLE_NAME_REFUSED", refused[0])
