@@ -16,10 +16,37 @@ from typing import Any
 
 from ...policies.facts import CallFacts
 from ...tokens.canonical import JsonObject
-from .asked import TOOL, Asked, list_of_objects, object_at, parts_of, refuse
+from .asked import Asked, list_of_objects, object_at
+from .keys import PART, TOOL, BodyKeys, refuse, refuse_type
+from .parts import Parts
 from .reader import ESCAPED_ASCII, ResponseReader, count, load_object, member, objects, text
 from .refusal_text import RefusalText
 
+# not: keys that choose who pays or another model (billing_policy, fallbacks), and those that the SDK sends as headers
+_KEYS = BodyKeys(
+    "cache_control compaction container context_management diagnostics inference_geo max_tokens mcp_servers messages"
+    " metadata model output_config output_format service_tier speed stop_sequences stream system temperature thinking"
+    " thread tool_choice tools top_k top_p"
+)
+_OF_PROVIDER_TOOLS = (
+    "advisor_tool_result bash_code_execution_tool_result code_execution_tool_result tool_search_tool_result"
+    " text_editor_code_execution_tool_result web_fetch_tool_result web_search_tool_result"
+)
+_PARTS = Parts(
+    f"{_OF_PROVIDER_TOOLS} compaction container_upload document fallback image mcp_tool_listing mcp_tool_result"
+    " mcp_tool_use redacted_thinking search_result server_tool_use text thinking tool_addition tool_reference"
+    " tool_removal tool_result tool_use",
+    loose=_OF_PROVIDER_TOOLS,
+    holders={
+        "tool_addition": "tool",
+        "tool_removal": "tool",
+        "compaction": "tool_changes",
+        "mcp_tool_listing": "tools",
+    },
+)
+_SYSTEM_PARTS = Parts("text")
+_CHANGES = frozenset({"tool_addition", "tool_removal"})
+_SOURCES = frozenset({"base64", "content", "file", "text", "url"})
 _VERSIONED = re.compile(r"([a-z][a-z0-9_]*)_\d{8}", re.ASCII)
 _OTHER_NAMES = {"text_editor": ("str_replace_editor", "str_replace_based_edit_tool")}
 _REFERENCES = frozenset({"tool_reference", "mcp_tool_reference", "mcp_toolset_reference"})
@@ -40,12 +67,9 @@ class AnthropicMessages:
     name = "anthropic_messages"
 
     def read_request(self, body: JsonObject, *, provider: str, route: str) -> CallFacts:
-        asked = Asked(body)
+        asked = Asked(body, _KEYS)
         for n, tool in enumerate(asked.objects("tools")):
             _read_tool(asked, tool, f"tools[{n}]")
-        for key in ("functions", "function_call", "input"):
-            if key in body:
-                refuse(key, "not a member of this API", expected="no such key")
         choice = body.get("tool_choice")
         if choice is not None:
             if not isinstance(choice, dict):
@@ -55,7 +79,11 @@ class AnthropicMessages:
                 asked.force(choice.get("name"), "tool_choice.name")
             elif choice.get("type") not in ("auto", "any", "none"):
                 refuse("tool_choice.type", "a choice that is not known here", expected="auto, any, none or tool")
-        for part in parts_of(asked.objects("messages", needed=True), "messages"):
+        system = body.get("system", "")
+        if not isinstance(system, str):
+            for _ in _SYSTEM_PARTS.walk(asked, list_of_objects(system, "system"), "system", content=True):
+                pass  # seen is enough
+        for part in _PARTS.walk(asked, asked.objects("messages", needed=True), "messages"):
             _read_part(asked, part)
         return asked.facts(provider, route, "max_tokens")
 
@@ -94,22 +122,31 @@ def _read_tool(asked: Asked, tool: JsonObject, where: str) -> None:
 
 
 def _read_part(asked: Asked, part: JsonObject) -> None:
-    """A block of content: references to files of the provider, and tools that come in the middle of a conversation."""
-    if part.get("file_id") is not None:
-        asked.state("file_id")
+    """A block of content: where it comes from, and tools that come in the middle of a conversation."""
+    source = part.get("source")
+    if isinstance(source, dict) and text(source.get("type")) not in _SOURCES:
+        refuse_type("messages.source", source.get("type"), "a source")
     for change in list_of_objects(part.get("tool_changes") or [], "messages.tool_changes"):
-        _read_part(asked, change)
-    if part.get("type") != "tool_addition":
-        if "definition" in part or ("tools" in part and part.get("type") != "mcp_tool_listing"):
-            refuse("messages", "tools in a block that is not known to hold any", expected="a tool_addition block")
-        return
-    tool = object_at(part, "tool", "messages.tool_addition")
-    TOOL.check(tool, "messages.tool_addition.tool")
-    if tool.get("type") == "tool_definition":
-        where = "messages.tool_addition.tool"
-        _read_tool(asked, object_at(tool, "definition", where), f"{where}.definition")
-    elif tool.get("type") not in _REFERENCES or "definition" in tool:
-        refuse("messages.tool_addition.tool", "a tool that is not known here", expected="a reference or a definition")
+        if text(change.get("type")) not in _CHANGES:
+            refuse_type("messages.tool_changes", change.get("type"), "a change of tools")
+        _read_change(asked, change)
+    kind = text(part.get("type"))
+    if kind in _CHANGES:
+        _read_change(asked, part)
+    elif kind == "mcp_tool_listing":
+        server = part.get("mcp_server_name")
+        asked.tool(f"mcp:{server}" if isinstance(server, str) else None, "messages.mcp_server_name")
+
+
+def _read_change(asked: Asked, change: JsonObject) -> None:
+    where = f"messages.{change['type']}"
+    PART.check(change, where)
+    tool = object_at(change, "tool", where)
+    TOOL.check(tool, f"{where}.tool")
+    if tool.get("type") == "tool_definition" and change["type"] == "tool_addition":
+        _read_tool(asked, object_at(tool, "definition", f"{where}.tool"), f"{where}.tool.definition")
+    elif text(tool.get("type")) not in _REFERENCES or "definition" in tool:
+        refuse(f"{where}.tool", "a tool that is not known here", expected="a reference or a definition")
 
 
 class _Reader(ResponseReader):

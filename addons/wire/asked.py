@@ -7,81 +7,26 @@ being it is refused, as are shapes that this module does not know where the poli
 
 from __future__ import annotations
 
-import re
-import unicodedata
-from collections.abc import Iterator
-from typing import Any, NoReturn
+from typing import Any
 from urllib.parse import urlsplit
 
 from ...policies.facts import CallFacts
 from ...policies.names import is_settled
 from ...tokens.canonical import MAX_SAFE_INT, JsonObject
-from ...tokens.errors import ClawproxyError
+from .keys import TOOL, BodyKeys, refuse
 
-_STATE_KEYS = (
-    "previous_response_id",
-    "conversation",
-    "prompt",
-    "container",
-    "thread",
-    "thread_id",
-    "assistant_id",
-    "preset",
-)
-_NOT_ALNUM = re.compile(r"[\W_]+")
-
-
-def refuse(where: str, message: str, got: object = None, expected: str = "") -> NoReturn:
-    """Raise INVALID_REQUEST; ``got`` is a type or a number, never text of the request."""
-    raise ClawproxyError("INVALID_REQUEST", message, where=where, got=got, expected=expected)
-
-
-def fold_key(key: str) -> str:
-    """What the most careless reader makes of a key: compatibility forms, case, underscores and the like are gone."""
-    if not key.isascii():
-        key = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", key).casefold())
-    return _NOT_ALNUM.sub("", key.lower())
-
-
-class KeyRule:
-    """The keys of one kind of object that are read, and those that are common there and mean nothing to the policy."""
-
-    def __init__(self, read: str, common: str = "") -> None:
-        self._folded = {fold_key(key): key for key in read.split()}
-        self._known = frozenset((*read.split(), *common.split()))
-
-    def check(self, obj: JsonObject, where: str) -> None:
-        """Refuse a key of ``obj`` that could be taken for one that is read."""
-        for key in obj:
-            if key not in self._known and (meant := self._folded.get(fold_key(key))) is not None:
-                refuse(where, f"a key reads like {meant!r} without being it", expected=f"{meant!r}, or no such key")
-
-
-_BODY = KeyRule(
-    "model models stream tools functions tool_choice function_call messages input max_tokens max_completion_tokens"
-    " max_output_tokens mcp_servers plugins web_search_options search_parameters fallbacks background"
-    f" {' '.join(_STATE_KEYS)}"
-)
-TOOL = KeyRule(
-    "type name function custom tools model svg server_label server_url connector_id tunnel_id mcp_server_name url"
-    " container container_id environment file_id file_ids skills definition",
-    "description parameters input_schema strict cache_control defer_loading format",
-)
-PART = KeyRule(
-    "type role name tools functions tool tool_changes definition model file file_id source content output id"
-    " mcp_servers",
-    "text tool_use_id input is_error cache_control call_id arguments status signature thinking",
-)
+_STATE_KEYS = ("previous_response_id", "conversation", "prompt", "container", "thread")
 
 
 class Asked:
     """Collects the facts of one request; ``facts`` closes it."""
 
-    def __init__(self, body: JsonObject) -> None:
-        _BODY.check(body, "body")
+    def __init__(self, body: JsonObject, keys: BodyKeys) -> None:
+        keys.check(body, "body")
         self._body = body
         self._tools: dict[str, None] = {}
         self._state: dict[str, None] = {}
+        self._urls: dict[str, None] = {}
         self._forced: str | None = None
         self._model = body.get("model")
         if "model" in body and not (isinstance(self._model, str) and is_settled(self._model)):
@@ -91,7 +36,6 @@ class Asked:
         for key in _STATE_KEYS:
             if body.get(key) is not None:
                 self.state(key)
-        self._other_models()
         self._hosted_tools()
 
     def objects(self, key: str, *, needed: bool = False) -> list[JsonObject]:
@@ -111,6 +55,13 @@ class Asked:
     def state(self, name: str) -> None:
         """A member that points at content which the provider holds."""
         self._state[name] = None
+
+    def url(self, value: object, name: str) -> None:
+        """The content at the member ``name``: in the request as a ``data:`` URL, or fetched by the provider."""
+        if not isinstance(value, str):
+            refuse(name, f"{name!r} is no URL", type(value).__name__, "a data: URL")
+        if value[:5].lower() != "data:":
+            self._urls[name] = None
 
     def mcp_server(self, label: object, address: object, where: str) -> None:
         """A server that the provider will call for the model.
@@ -137,25 +88,9 @@ class Asked:
         if value is not None and value != self._model:
             refuse(where, "a second model, which would not be judged", expected="no such key, or the model of the call")
 
-    def _other_models(self) -> None:
-        for key in ("models", "fallbacks"):
-            listed = self._body.get(key, [])
-            if not isinstance(listed, list):
-                refuse(key, "not a list", type(listed).__name__, "no such key")
-            for item in listed:
-                if isinstance(item, dict):
-                    PART.check(item, key)
-                named = item.get("model") if isinstance(item, dict) else item
-                self.same_model(named or "", key)
-
     def _hosted_tools(self) -> None:
-        for key in ("web_search_options", "search_parameters"):
-            if self._body.get(key) is not None:
-                self.tool("web_search", key)
-        for n, plugin in enumerate(self.objects("plugins")):
-            TOOL.check(plugin, f"plugins[{n}]")
-            plugin_id = plugin.get("id")
-            self.tool(f"plugin:{plugin_id}" if isinstance(plugin_id, str) else None, f"plugins[{n}].id")
+        if self._body.get("web_search_options") is not None:
+            self.tool("web_search", "web_search_options")
         for n, server in enumerate(self.objects("mcp_servers")):
             TOOL.check(server, f"mcp_servers[{n}]")
             self.mcp_server(server.get("name"), server.get("url"), f"mcp_servers[{n}]")
@@ -179,6 +114,7 @@ class Asked:
             tool_choice=self._forced,
             provider_state=tuple(self._state),
             max_output_tokens=max(bounds, default=None),
+            remote_urls=tuple(self._urls),
         )
 
 
@@ -204,16 +140,3 @@ def object_at(obj: JsonObject, key: str, where: str) -> JsonObject:
     if not isinstance(value, dict):
         refuse(f"{where}.{key}", "not an object", type(value).__name__, "an object")
     return value
-
-
-def parts_of(value: Any, where: str) -> Iterator[JsonObject]:
-    """Every object in the content of messages or items, checked for folded keys; not what stands in tool arguments."""
-    left = [value]
-    while left:
-        item = left.pop()
-        if isinstance(item, list):
-            left.extend(reversed(item))
-        elif isinstance(item, dict):
-            PART.check(item, where)
-            yield item
-            left.extend(item[key] for key in ("output", "file", "source", "content", "audio") if key in item)

@@ -4,8 +4,7 @@ Request: flat ``tools[]``; ``namespace`` tools, whose members are named ``namesp
 their type; tools that stand in ``input`` (``additional_tools``, as Codex sends them, and ``tool_search_output``).
 Answer: one object with ``output[]``, or named events ended by ``response.completed``, ``.failed``, ``.incomplete`` or
 ``error``. A background response is refused: it would go on, and could be fetched, outside of the gateway.
-
-Limits: an item of ``input`` of a type that is not known here passes if it holds no member that the policy reads.
+An item or a part of a type that is not known here is refused.
 """
 
 from __future__ import annotations
@@ -15,10 +14,20 @@ from typing import Any
 
 from ...policies.facts import CallFacts
 from ...tokens.canonical import JsonObject
-from .asked import TOOL, Asked, list_of_objects, parts_of, refuse
+from .asked import Asked, list_of_objects
+from .keys import TOOL, BodyKeys, ClosedKeys, refuse, refuse_type
+from .parts import Parts
 from .reader import ESCAPED_ASCII, ResponseReader, count, load_object, member, objects, text
 from .refusal_text import RefusalText, openai_error
 
+_KEYS = BodyKeys(
+    "access_programs background background_options context_management conversation image include input instructions"
+    " max_output_tokens max_tool_calls metadata model moderation parallel_tool_calls previous_response_id prompt"
+    " prompt_cache_key prompt_cache_options prompt_cache_retention reasoning safety_identifier service_tier store"
+    " stream stream_options temperature text tool_choice tools top_logprobs top_p truncation user"
+    # as Codex sends
+    " client_metadata"
+)
 _PROVIDER_RUN = frozenset(
     {
         "apply_patch",
@@ -40,6 +49,24 @@ _PROVIDER_RUN = frozenset(
 _VERSION = re.compile(r"(_preview)?(_\d{4}_\d{2}_\d{2})?$")
 _CHOICE_WORDS = frozenset({"none", "auto", "required"})
 _TOOL_ITEMS = frozenset({"additional_tools", "tool_search_output"})
+_OF_PROVIDER_TOOLS = (
+    "apply_patch_call apply_patch_call_output code_interpreter_call computer_call file_search_call"
+    " image_generation_call local_shell_call local_shell_call_output mcp_call program program_output shell_call"
+    " shell_call_output tool_search_call web_search_call"
+)
+_ITEMS = frozenset(
+    f"{_OF_PROVIDER_TOOLS} additional_tools compaction compaction_trigger computer_call_output configuration_update"
+    " custom_tool_call custom_tool_call_output function_call function_call_output item_reference mcp_approval_request"
+    " mcp_approval_response mcp_list_tools message reasoning tool_search_output".split()
+)
+_PARTS = Parts(
+    "input_text input_image input_file input_audio output_text refusal text reasoning_text summary_text"
+    " computer_screenshot",
+    loose=_OF_PROVIDER_TOOLS,
+    holders={kind: "tools" for kind in (*_TOOL_ITEMS, "mcp_list_tools")},
+)
+_PLACE = ClosedKeys("type container_id file_id file_ids skills network_policy image_url memory_limit")
+_NO_NETWORK = {"type": "disabled"}
 _FAILED = frozenset({"response.failed", "error"})
 _TERMINAL = _FAILED | {"response.completed", "response.incomplete"}
 
@@ -50,25 +77,23 @@ class OpenAIResponses:
     name = "openai_responses"
 
     def read_request(self, body: JsonObject, *, provider: str, route: str) -> CallFacts:
-        asked = Asked(body)
+        asked = Asked(body, _KEYS)
         if body.get("background") not in (None, False):
             refuse(
                 "background", "a background response goes on outside of the gateway", expected="false or no such key"
             )
         for n, tool in enumerate(asked.objects("tools")):
             _read_tool(asked, tool, f"tools[{n}]")
-        for key in ("functions", "messages", "function_call"):
-            if key in body:
-                refuse(key, "not a member of this API", expected="no such key")
+        if not isinstance(said := body.get("instructions"), str | None):
+            refuse("instructions", "the instructions are not a string", type(said).__name__, "a string")
         _read_choice(asked, body.get("tool_choice"))
         asked_for = body.get("input")
         if asked_for is not None and not isinstance(asked_for, str):
             for n, item in enumerate(list_of_objects(asked_for, "input")):
                 _read_item(asked, item, f"input[{n}]")
-            for part in parts_of(asked_for, "input"):
-                if part.get("file_id") is not None:
-                    asked.state("file_id")
-        return asked.facts(provider, route, "max_output_tokens", "max_tokens")
+            for _ in _PARTS.walk(asked, asked_for, "input"):
+                pass  # seen is enough
+        return asked.facts(provider, route, "max_output_tokens")
 
     def new_reader(self) -> ResponseReader:
         return _Reader()
@@ -80,6 +105,8 @@ class OpenAIResponses:
 def _read_tool(asked: Asked, tool: JsonObject, where: str, namespace: str = "") -> None:
     TOOL.check(tool, where)
     kind = tool.get("type")
+    if "tools" in tool and kind != "namespace":
+        refuse(where, "tools in a tool that is no namespace", expected="no such key")
     if kind in ("function", "custom"):
         if "function" in tool or "custom" in tool:
             refuse(where, "a tool of the chat API", expected="the name beside the type")
@@ -114,18 +141,31 @@ def _read_provider_tool(asked: Asked, tool: JsonObject, kind: str, where: str) -
         asked.same_model(svg.get("model"), f"{where}.svg.model")
     for key in ("container", "environment", "input_image_mask"):
         held = tool.get(key)
-        if isinstance(held, str):
+        if isinstance(held, dict):
+            _read_place(asked, held, f"{where}.{key}")
+        elif held is not None and kind != "computer_use_preview":  # its environment is the name of a system
             asked.state("container")
-        elif isinstance(held, dict):
-            TOOL.check(held, f"{where}.{key}")
-            for name, state in (
-                ("container_id", "container"),
-                ("file_id", "file_id"),
-                ("file_ids", "file_id"),
-                ("skills", "skills"),
-            ):
-                if held.get(name):
-                    asked.state(state)
+
+
+def _read_place(asked: Asked, held: JsonObject, where: str) -> None:
+    """Where a tool of the provider runs, or what it works on: files of the provider, skills, and access to networks."""
+    _PLACE.check(held, where)
+    for name, state in (
+        ("container_id", "container"),
+        ("file_id", "file_id"),
+        ("file_ids", "file_id"),
+        ("skills", "skills"),
+    ):
+        if held.get(name):
+            asked.state(state)
+    if held.get("image_url") is not None:
+        asked.url(held["image_url"], "image_url")
+    if held.get("network_policy") not in (None, _NO_NETWORK):
+        refuse(
+            f"{where}.network_policy",
+            "'network_policy' lets a tool of the provider reach the network",
+            expected="no such key, or the type disabled",
+        )
 
 
 def _read_choice(asked: Asked, choice: Any) -> None:
@@ -156,18 +196,16 @@ def _chosen(tool: JsonObject, where: str) -> object:
 def _read_item(asked: Asked, item: JsonObject, where: str) -> None:
     """One item of ``input``: messages, calls and their results, and the items that change what the model may use."""
     kind = item.get("type", "message" if "role" in item else "item_reference")
-    if not isinstance(kind, str):
-        refuse(f"{where}.type", "not a type", type(kind).__name__, "a string")
+    if not (isinstance(kind, str) and kind in _ITEMS):
+        refuse_type(where, kind, "an item")
     if kind == "item_reference":
         asked.state("item_reference")
     if kind in _TOOL_ITEMS:
         for n, tool in enumerate(list_of_objects(item.get("tools"), f"{where}.tools")):
             _read_tool(asked, tool, f"{where}.tools[{n}]")
-    elif "tools" in item and kind != "mcp_list_tools":
-        refuse(f"{where}.tools", "tools in an item that is not known to hold any", expected="an additional_tools item")
-    for key in ("functions", "mcp_servers", "definition", "tool", "tool_changes"):
-        if key in item:
-            refuse(f"{where}.{key}", "not a member of this API", expected="no such key")
+    elif kind == "mcp_list_tools":
+        label = item.get("server_label")
+        asked.tool(f"mcp:{label}" if isinstance(label, str) else None, f"{where}.server_label")
     asked.same_model(item.get("model"), f"{where}.model")
 
 

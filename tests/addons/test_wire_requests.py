@@ -30,6 +30,12 @@ def refused(name: str, body: dict[str, Any]) -> str:
     return str(caught.value)
 
 
+ROUTING = [
+    *("api_base", "api_key", "base_url", "custom_llm_provider", "extra_body", "fallbacks", "models", "provider"),
+    *("route", "plugins"),
+]
+
+
 # -- models, streams, limits ---------------------------------------------------------------------------------------
 
 
@@ -62,17 +68,18 @@ def test_a_call_without_a_model_has_none(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", EVERY)
-def test_a_second_model_is_refused_and_the_same_one_is_not(name: str) -> None:
-    model = MAKERS[name]()["model"]
-    read(name, MAKERS[name](models=[model], fallbacks=[{"model": model}]))
-    others: tuple[dict[str, Any], ...] = (
-        {"models": [model, "other"]},
-        {"fallbacks": [{"model": "other"}]},
-        {"fallbacks": [{}]},
-        {"fallbacks": "default"},
-    )
-    for more in others:
-        refused(name, MAKERS[name](**more))
+@pytest.mark.parametrize("key", ROUTING)
+def test_a_key_that_would_send_the_call_elsewhere_is_refused(name: str, key: str) -> None:
+    values: tuple[Any, ...] = ("https://other.example", ["gpt-5"], {}, None)
+    for value in values:
+        assert repr(key) in refused(name, MAKERS[name](**{key: value}))
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_a_key_that_the_provider_does_not_document_is_refused_and_named(name: str) -> None:
+    assert '"future_tools": the gateway cannot judge' in refused(name, MAKERS[name](future_tools=[]))
+    for key in ("my secret is hunter2", "hunter2", "hunter2\u00e9", "x" * 41 + "hunter2", "hunter2 " * 100):
+        assert "hunter2" not in refused(name, MAKERS[name](**{key: 1}))
 
 
 def test_the_largest_output_limit_counts_and_must_be_a_number() -> None:
@@ -128,6 +135,11 @@ def test_a_lookalike_key_in_content_is_refused() -> None:
     refused("openai_responses", responses(input=[{"role": "user", "Tools": []}]))
 
 
+@pytest.mark.parametrize("key", ["_" * 5000, "\u00e9t\u00e9"])
+def test_a_key_in_content_that_no_provider_has_is_refused(key: str) -> None:
+    refused("openai_chat", chat(messages=[{"role": "user", "content": "hi", key: 1}]))
+
+
 def test_keys_inside_tool_schemas_and_arguments_are_not_ours() -> None:
     content = [{"type": "tool_use", "id": "t", "name": "n", "input": {"Model": 1, "file_id": "x", "Tools": []}}]
     facts = read(
@@ -148,9 +160,8 @@ def test_chat_tools_of_every_kind_are_named_in_order_without_repeats() -> None:
         tools=[chat_tool("b"), {"type": "custom", "custom": {"name": "c"}}, chat_tool("b")],
         functions=[{"name": "old", "parameters": {}}],
         web_search_options={},
-        plugins=[{"id": "web"}],
     )
-    assert read("openai_chat", body).tools == ("web_search", "plugin:web", "b", "c", "old")
+    assert read("openai_chat", body).tools == ("web_search", "b", "c", "old")
 
 
 def test_responses_tools_of_every_kind_are_named() -> None:
@@ -413,7 +424,8 @@ def test_a_version_does_not_hide_a_tool_of_the_provider(kind: str, names: tuple[
             ("file_id",),
         ),
         ("openai_chat", {"messages": [{"role": "assistant", "audio": {"id": "a"}}]}, ("audio",)),
-        ("openai_chat", {"preset": "p", "store": True}, ("preset",)),
+        ("anthropic_messages", {"thread": {"type": "create"}}, ("thread",)),
+        ("openai_responses", {"tools": [{"type": "computer_use_preview", "environment": "linux"}]}, ()),
         ("anthropic_messages", {"container": "c"}, ("container",)),
         (
             "anthropic_messages",
@@ -463,6 +475,173 @@ def test_references_to_content_of_the_provider_are_named(
     assert read(name, MAKERS[name](**body)).provider_state == state
 
 
+# -- tools where they are not looked for ---------------------------------------------------------------------------
+
+
+def item(**members: Any) -> dict[str, Any]:
+    return responses(input=[{"type": "message", "role": "user", "content": "hi"}, members])
+
+
+def said(**part: Any) -> dict[str, Any]:
+    return anthropic(messages=[{"role": "user", "content": [part]}])
+
+
+ADDITION = {"type": "tool_addition", "tool": {"type": "tool_definition", "definition": anthropic_tool("Bash")}}
+SEARCH = [{"type": "web_search"}]
+
+
+@pytest.mark.parametrize(
+    ("name", "body"),
+    [
+        ("openai_responses", item(type="future_item", payload={"tools": SEARCH})),
+        ("openai_responses", item(type="message", role="user", content="hi", payload={"tools": SEARCH})),
+        ("openai_responses", item(type="message", role="user", content=[{"type": "input_text", "x": [{"tool": {}}]}])),
+        ("openai_responses", item(type="reasoning", summary=[{"Tools": SEARCH}])),
+        ("openai_responses", item(role="user", content=[{"type": "future_part"}])),
+        ("openai_responses", item(role="user", content=[{"text": "hi"}])),
+        ("openai_responses", item(role="user", content=["hi"])),
+        ("openai_responses", item(type="function_call_output", call_id="c", output=[{"type": "future_part"}])),
+        ("openai_responses", item(type="shell_call", environment={"network_policy": {"type": "allowlist"}})),
+        ("openai_responses", item(type="web_search_call", action={"mcp_servers": []})),
+        ("openai_responses", responses(instructions=[{"type": "additional_tools", "tools": SEARCH}])),
+        ("openai_responses", responses(instructions={"text": "x"})),
+        ("openai_responses", responses(tools=[{**flat_tool("a"), "tools": SEARCH}])),
+        ("openai_responses", responses(tools=[{"type": "shell", "tools": SEARCH}])),
+        ("anthropic_messages", anthropic(system=[ADDITION])),
+        ("anthropic_messages", anthropic(system=[{"type": "text", "text": "x", "tools": [anthropic_tool("Bash")]}])),
+        ("anthropic_messages", anthropic(system=["x"])),
+        ("anthropic_messages", anthropic(system={"type": "text", "text": "x"})),
+        ("anthropic_messages", anthropic(system=None)),
+        ("anthropic_messages", said(type="future_block")),
+        ("anthropic_messages", said(type="tool_result", tool_use_id="t", content=[{"type": "future_block"}])),
+        ("anthropic_messages", said(type="document", source={"type": "content", "content": [{"type": "future"}]})),
+        ("anthropic_messages", said(type="document", source={"type": "future"})),
+        ("anthropic_messages", said(type="web_search_tool_result", content=[{"type": "new", "x": {"tools": []}}])),
+        ("anthropic_messages", said(type="text", text="x", later={"tool_changes": [ADDITION]})),
+        ("anthropic_messages", said(type="compaction", content="c", tool_changes=[{"type": "future"}])),
+        ("anthropic_messages", said(type="tool_removal", tool=ADDITION["tool"])),
+        ("anthropic_messages", said(type="tool_addition", tool={"type": ["tool_reference"]})),
+        ("anthropic_messages", said(type="compaction", tool_changes=[{"type": ["tool_addition"]}])),
+        ("anthropic_messages", said(type="image", source={"type": ["url"]})),
+        ("openai_chat", chat(messages=[{"role": "user", "content": "hi", "tools": [chat_tool("a")]}])),
+        ("openai_chat", chat(messages=[{"role": "user", "content": [{"type": "video_url"}]}])),
+        ("openai_chat", chat(messages=[{"role": "user", "content": "hi", "x": {"functions": []}}])),
+        ("openai_chat", chat(prediction={"type": "content", "content": [{"type": "future"}]})),
+        ("openai_chat", chat(tools=[{**chat_tool("a"), "tools": SEARCH}])),
+    ],
+)
+def test_tools_and_types_that_are_not_known_there_are_refused(name: str, body: dict[str, Any]) -> None:
+    refused(name, body)
+
+
+def test_an_unknown_type_is_named_only_if_it_is_a_word() -> None:
+    assert 'an item whose type, "future_item",' in refused("openai_responses", item(type="future_item"))
+    assert 'a part whose type, "future_block",' in refused("anthropic_messages", said(type="future_block"))
+    for kind in ("my secret is hunter2", "hunter2", ["hunter2"], {"hunter2": 1}, "hunter2\n"):
+        assert "hunter2" not in refused("openai_responses", item(type=kind))
+        assert "hunter2" not in refused("anthropic_messages", said(type=kind))
+        assert "hunter2" not in refused("anthropic_messages", said(type="image", source={"type": kind}))
+
+
+def test_a_listing_of_a_server_s_tools_is_judged_by_the_server() -> None:
+    listed = item(type="mcp_list_tools", server_label="t", tools=[{"name": "a", "input_schema": {}}])
+    assert read("openai_responses", listed).tools == ("mcp:t",)
+    listed = said(type="mcp_tool_listing", mcp_server_name="t", tools=[anthropic_tool("a")])
+    assert read("anthropic_messages", listed).tools == ("mcp:t",)
+
+
+def test_what_tools_of_the_provider_gave_is_only_history() -> None:
+    found = {"type": "web_search_result", "url": "https://a.example/", "title": "t", "encrypted_content": "e"}
+    output = {"type": "code_execution_result", "stdout": "", "content": [{"type": "code_execution_output"}]}
+    content = [
+        {"type": "server_tool_use", "id": "s", "name": "web_search", "input": {"tools": 1}},
+        {"type": "web_search_tool_result", "tool_use_id": "s", "content": [found]},
+        {"type": "code_execution_tool_result", "tool_use_id": "s", "content": output},
+        {"type": "text", "text": "x", "citations": [{"type": "char_location", "file_id": "f", "url": "https://a/"}]},
+    ]
+    facts = read("anthropic_messages", anthropic(messages=[{"role": "assistant", "content": content}]))
+    items = [
+        {"type": "web_search_call", "id": "w", "action": {"type": "open_page", "url": "https://a.example/"}},
+        {"type": "shell_call_output", "call_id": "c", "output": [{"stdout": "", "outcome": {"type": "exit"}}]},
+        {"type": "tool_search_call", "call_id": "c", "arguments": {"tools": ["a"]}},
+        {
+            "type": "file_search_call",
+            "id": "f",
+            "queries": [],
+            "results": [{"file_id": "f", "attributes": {"Tool": 1}}],
+        },
+        {"type": "reasoning", "id": "r", "summary": [{"type": "summary_text", "text": "x"}]},
+        {
+            "type": "message",
+            "role": "assistant",
+            "content": [
+                {"type": "output_text", "text": "x", "annotations": [{"type": "url_citation", "url": "https://a/"}]}
+            ],
+        },
+    ]
+    for one in (facts, read("openai_responses", responses(input=items))):
+        assert (one.tools, one.provider_state, one.remote_urls) == ((), (), ())
+
+
+# -- egress through the provider -----------------------------------------------------------------------------------
+
+PNG = "data:image/png;base64,eA"
+
+
+@pytest.mark.parametrize("url", ["https://collector.example/?q=1", "HTTP://a", "//a", "", " data:,x", "file:///x", PNG])
+@pytest.mark.parametrize(
+    ("name", "member", "place"),
+    [
+        ("openai_chat", "image_url.url", lambda url: {"type": "image_url", "image_url": {"url": url}}),
+        ("openai_chat", "image_url", lambda url: {"type": "image_url", "image_url": url}),
+        ("openai_responses", "image_url", lambda url: {"type": "input_image", "image_url": url}),
+        ("openai_responses", "file_url", lambda url: {"type": "input_file", "file_url": url}),
+        ("anthropic_messages", "source.url", lambda url: {"type": "image", "source": {"type": "url", "url": url}}),
+        ("anthropic_messages", "source.url", lambda url: {"type": "document", "source": {"type": "url", "url": url}}),
+        ("anthropic_messages", "source.url", lambda url: {"type": "document", "source": {"type": "text", "url": url}}),
+        (
+            "anthropic_messages",
+            "source.url",
+            lambda url: {"type": "tool_result", "content": [{"type": "image", "source": {"type": "url", "url": url}}]},
+        ),
+    ],
+)
+def test_a_url_that_the_provider_would_fetch_is_noted(name: str, member: str, place: Any, url: str) -> None:
+    turns = [{"role": "user", "content": [place(url)]}]
+    body = responses(input=turns) if name == "openai_responses" else MAKERS[name](messages=turns)
+    assert read(name, body).remote_urls == (() if url == PNG else (member,))
+
+
+def test_urls_in_outputs_tools_and_files_are_noted() -> None:
+    url = "https://collector.example/"
+    output = item(type="function_call_output", call_id="c", output=[{"type": "input_image", "image_url": url}])
+    screen = item(type="computer_call_output", call_id="c", output={"type": "computer_screenshot", "image_url": url})
+    mask = responses(tools=[{"type": "image_generation", "input_image_mask": {"image_url": url}}])
+    for body in (output, screen, mask):
+        assert read("openai_responses", body).remote_urls == ("image_url",)
+    for data, noted in ((url, ("file_data",)), ("data:application/pdf;base64,eA", ()), ("eA", ())):
+        turns = [{"role": "user", "content": [{"type": "file", "file": {"file_data": data, "filename": "a"}}]}]
+        assert read("openai_chat", chat(messages=turns)).remote_urls == noted
+
+
+@pytest.mark.parametrize("value", [5, True, ["https://a"], {"url": None}, {}])
+def test_a_url_that_is_none_is_refused(value: Any) -> None:
+    refused("openai_chat", chat(messages=[{"role": "user", "content": [{"type": "image_url", "image_url": value}]}]))
+
+
+@pytest.mark.parametrize(("kind", "key"), [("code_interpreter", "container"), ("shell", "environment")])
+def test_a_tool_of_the_provider_gets_no_network(kind: str, key: str) -> None:
+    def asking(**place: Any) -> dict[str, Any]:
+        return responses(tools=[{"type": kind, key: {"type": "auto", **place}}])
+
+    assert read("openai_responses", asking(network_policy={"type": "disabled"})).tools == (kind,)
+    granted = {"type": "allowlist", "allowed_domains": ["collector.example"]}
+    for policy in (granted, {"type": "disabled", "allowed_domains": ["a"]}, "all", True, {}):
+        assert "network_policy" in refused("openai_responses", asking(network_policy=policy))
+    for more in ({"networkPolicy": granted}, {"egress": "all"}):
+        refused("openai_responses", asking(**more))
+
+
 def test_a_background_response_is_refused() -> None:
     assert read("openai_responses", responses(background=False)).model
     for value in (True, 1, "yes"):
@@ -496,11 +675,15 @@ KEYS = st.sampled_from(
     [
         *("model", "models", "fallbacks", "stream", "tools", "functions", "tool_choice", "function_call", "messages"),
         *("input", "type", "name", "function", "custom", "content", "role", "source", "file", "file_id", "tool", "id"),
-        *("definition", "tool_changes", "mcp_servers", "url", "plugins", "container", "prompt"),
+        *("definition", "tool_changes", "mcp_servers", "url", "container", "prompt", "prediction", "system"),
+        *("instructions", "output", "image_url", "environment", "server_label", "network_policy"),
     ]
 )
 VALUES = st.sampled_from(
-    ["function", "custom", "namespace", "mcp", "tool_addition", "tool_definition", "auto", "x", "", None, True, 0, 1.5]
+    [
+        *("function", "custom", "namespace", "mcp", "tool_addition", "tool_definition", "auto", "x", "", None, True, 0),
+        *(1.5, "message", "text", "input_image", "mcp_list_tools", "shell", "compaction", "image_url", "document"),
+    ]
 )
 TREES = st.recursive(
     VALUES, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=4), max_leaves=12
