@@ -5,6 +5,8 @@ B02 only regular files: no symlink, device, socket, or directory besides ``torn`
 B03 within the bounds of files, bytes per file and bytes in all (BUNDLE_TOO_LARGE)
 B04 a .zip is not encrypted, unpacks to the sizes it states, and to at most ``Bounds.zip_ratio`` times its own
 B05 each file can be read (BUNDLE_UNREADABLE)
+B06 a .zip is its members, one after the other from its first byte, stored or deflated, then its directory and its end
+    record, and nothing else: so all tools see one bundle in it
 
 A broken rule is a finding, and what cannot be read safely is left out; what can, is still returned. A .zip may hold
 the files at its root or under one directory, as tools that pack a directory make it.
@@ -14,6 +16,7 @@ from __future__ import annotations
 
 import os
 import stat
+import struct
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -29,19 +32,56 @@ _FREE_RATIO_BYTES = 1024 * 1024
 _MAX_NAME_CHARS = 255
 _KNOWN_DIRECTORIES = frozenset({"torn"})
 _BLOCK_BYTES = 1024 * 1024
+_END = struct.Struct("<4s4H2LH")
+_END_SIGNATURE = b"PK\5\6"
+_LOCAL = struct.Struct("<26x2H")
+_DIRECTORY_ENTRY_BYTES = 1024
+_DESCRIPTOR_BYTES = frozenset({12, 16, 20, 24})
+_ZIP_FAULTS = (
+    OSError,
+    zipfile.BadZipFile,
+    zlib.error,
+    struct.error,
+    EOFError,
+    NotImplementedError,
+    RuntimeError,
+    ValueError,
+    OverflowError,
+    MemoryError,
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """How much is read before a bundle is refused. A job of a million records stays below."""
+    """How much is read before a bundle is refused. A writer stops well below (``job.JobLimits``)."""
 
     files: int = 4_096
     file_bytes: int = 512 * 1024 * 1024
-    total_bytes: int = 1024 * 1024 * 1024
+    total_bytes: int = 896 * 1024 * 1024
     zip_ratio: int = 200
 
 
 BOUNDS = Bounds()
+_MOST_BYTES = {
+    "job.json": 16 * 1024,
+    "contract.json": 1024 * 1024,
+    "SEAL.json": 64 * 1024,
+    "MANIFEST.json": 4 * 1024 * 1024,
+    "receipts.jsonl": BOUNDS.file_bytes,
+}
+"""By name, since each is read whole, and the small ones are parsed before anything shows who made them."""
+_MOST_BYTES_OF_A_PROOF_BUNDLE = 32 * 1024 * 1024
+_MOST_BYTES_TORN = 512 * 1024
+_MOST_BYTES_UNKNOWN = 64 * 1024
+
+
+def most_bytes(name: str) -> int:
+    """How large the file of this name may be."""
+    if name.startswith("torn/"):
+        return _MOST_BYTES_TORN
+    if name.startswith("proof_bundle"):
+        return _MOST_BYTES_OF_A_PROOF_BUNDLE
+    return _MOST_BYTES.get(name, _MOST_BYTES_UNKNOWN)
 
 
 @dataclass(slots=True)
@@ -56,8 +96,8 @@ class Loaded:
     def refuse(self, rule: str, reason: str, name: str, detail: str) -> None:
         self.findings.append(Finding(rule, reason, clip(name), detail))
 
-    def room_bytes(self) -> int:
-        return min(self.bounds.file_bytes, self.bounds.total_bytes - self.total_bytes)
+    def room_bytes(self, name: str) -> int:
+        return min(self.bounds.file_bytes, most_bytes(name), self.bounds.total_bytes - self.total_bytes)
 
     def keep(self, name: str, content: bytes) -> None:
         self.files[name] = content
@@ -104,14 +144,15 @@ def _walk(directory: Path, prefix: str, loaded: Loaded) -> Iterator[tuple[str, P
 
 
 def _read_regular(name: str, path: Path, loaded: Loaded) -> None:
+    room_bytes = loaded.room_bytes(name)
     handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
     with os.fdopen(handle, "rb") as file:
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
             loaded.refuse("B02", "BUNDLE_NAME_REFUSED", name, "not a regular file")
             return
-        content = file.read(loaded.room_bytes() + 1)
-    if len(content) > loaded.room_bytes():
-        loaded.refuse("B03", "BUNDLE_TOO_LARGE", name, f"more than {loaded.room_bytes()} bytes")
+        content = file.read(room_bytes + 1)
+    if len(content) > room_bytes:
+        loaded.refuse("B03", "BUNDLE_TOO_LARGE", name, f"more than {room_bytes} bytes")
         return
     loaded.keep(name, content)
 
@@ -120,20 +161,77 @@ def load_zip(path: Path, bounds: Bounds = BOUNDS) -> Loaded:
     """The files of a packed job directory. Raises ``ClawproxyError`` when it is no .zip at all."""
     loaded = Loaded(bounds)
     try:
-        with zipfile.ZipFile(path) as archive:
-            _load_archive(archive, path.stat().st_size, loaded)
-    except (OSError, zipfile.BadZipFile, ValueError, NotImplementedError, UnicodeError, RecursionError) as err:
+        with _open_regular(path) as file:
+            packed_bytes = os.fstat(file.fileno()).st_size
+            directory_at = _check_end(file, packed_bytes, loaded)
+            if directory_at is not None:
+                with zipfile.ZipFile(file) as archive:
+                    _load_archive(archive, file, directory_at, packed_bytes, loaded)
+    except (*_ZIP_FAULTS, UnicodeError, RecursionError) as err:
         raise ClawproxyError(
             "BUNDLE_UNREADABLE", "not a .zip that can be read", where=str(path), got=_why(err)
         ) from None
     return loaded
 
 
-def _load_archive(archive: zipfile.ZipFile, packed_bytes: int, loaded: Loaded) -> None:
+def _open_regular(path: Path) -> IO[bytes]:
+    """Open without waiting for whoever holds the other end of a FIFO."""
+    file = os.fdopen(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK), "rb")
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise ClawproxyError("BUNDLE_UNREADABLE", "not a regular file", where=str(path))
+    return file
+
+
+def _check_end(file: IO[bytes], packed_bytes: int, loaded: Loaded) -> int | None:
+    """B06, as far as the end record shows it, before the directory is read; returns where the directory begins."""
+    file.seek(max(0, packed_bytes - _END.size))
+    end = file.read(_END.size)
+    if len(end) < _END.size or not end.startswith(_END_SIGNATURE):
+        file.seek(max(0, packed_bytes - _END.size - 0xFFFF))
+        if _END_SIGNATURE not in file.read():
+            raise ClawproxyError("BUNDLE_UNREADABLE", "not a .zip that can be read", got="no end record")
+        loaded.refuse("B06", "BUNDLE_UNREADABLE", "", "something stands after the end record of the .zip")
+        return None
+    _, disk, directory_disk, here, members, directory_bytes, directory_at, comment_bytes = _END.unpack(end)
+    if disk or directory_disk or here != members or comment_bytes:
+        loaded.refuse("B06", "BUNDLE_UNREADABLE", "", "a .zip of several parts, or with a comment")
+    elif members > loaded.bounds.files or directory_bytes > _DIRECTORY_ENTRY_BYTES * loaded.bounds.files:
+        loaded.refuse("B03", "BUNDLE_TOO_LARGE", "", f"more than {loaded.bounds.files} entries")
+    elif directory_at + directory_bytes + _END.size != packed_bytes:
+        loaded.refuse("B06", "BUNDLE_UNREADABLE", "", "the directory of the .zip does not end where it should")
+    else:
+        return int(directory_at)
+    return None
+
+
+def _is_contiguous(members: list[zipfile.ZipInfo], file: IO[bytes], directory_at: int) -> bool:
+    """B06: from the first byte to the directory there is nothing but the members, one after the other."""
+    at = 0
+    for member in sorted(members, key=lambda member: member.header_offset):
+        # a member whose sizes were not known in advance has them behind it, in one of four lengths
+        behind = at - member.header_offset
+        if behind and -behind not in _DESCRIPTOR_BYTES:
+            return False
+        file.seek(member.header_offset)
+        header = file.read(_LOCAL.size)
+        if len(header) < _LOCAL.size:
+            return False
+        name_bytes, extra_bytes = _LOCAL.unpack(header)[-2:]
+        at = member.header_offset + _LOCAL.size + name_bytes + extra_bytes + member.compress_size
+    return at == directory_at or directory_at - at in _DESCRIPTOR_BYTES
+
+
+def _load_archive(
+    archive: zipfile.ZipFile, packed: IO[bytes], directory_at: int, packed_bytes: int, loaded: Loaded
+) -> None:
     members = archive.infolist()
     bounds = loaded.bounds
     if len(members) > bounds.files:
         loaded.refuse("B03", "BUNDLE_TOO_LARGE", "", f"more than {bounds.files} entries")
+        return
+    if not _is_contiguous(members, packed, directory_at):
+        loaded.refuse("B06", "BUNDLE_UNREADABLE", "", "the .zip holds more than its members, or less")
         return
     most = min(bounds.total_bytes, max(_FREE_RATIO_BYTES, bounds.zip_ratio * packed_bytes))
     if sum(member.file_size for member in members) > most:
@@ -143,26 +241,21 @@ def _load_archive(archive: zipfile.ZipFile, packed_bytes: int, loaded: Loaded) -
     seen: set[str] = set()
     for member in members:
         name = member.filename.removeprefix(root)
-        directory = member.filename.endswith("/")
-        if directory and name.rstrip("/") in {"", *_KNOWN_DIRECTORIES}:
+        empty_directory = member.filename.endswith("/") and not member.compress_size
+        if empty_directory and name.rstrip("/") in {"", *_KNOWN_DIRECTORIES}:
             continue
         fault = _zip_fault(member, name, seen)
         if fault:
             loaded.refuse("B01", "BUNDLE_NAME_REFUSED", member.filename, fault)
             continue
         seen.add(name.casefold())
+        if member.file_size > (room_bytes := loaded.room_bytes(name)):
+            loaded.refuse("B03", "BUNDLE_TOO_LARGE", member.filename, f"more than {room_bytes} bytes")
+            continue
         try:
             with archive.open(member) as file:
-                content = _read_bounded(file, min(member.file_size, loaded.room_bytes()))
-        except (
-            OSError,
-            zipfile.BadZipFile,
-            zlib.error,
-            EOFError,
-            NotImplementedError,
-            RuntimeError,
-            ValueError,
-        ) as err:
+                content = _read_bounded(file, member.file_size)
+        except _ZIP_FAULTS as err:
             loaded.refuse("B04", "BUNDLE_UNREADABLE", member.filename, _why(err))
             continue
         if content is None or len(content) != member.file_size:
@@ -185,6 +278,8 @@ def _zip_fault(member: zipfile.ZipInfo, name: str, seen: set[str]) -> str:
         return "not a regular file"
     if member.flag_bits & 0x1:
         return "encrypted"
+    if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        return "neither stored nor deflated"
     if member.orig_filename != member.filename:
         return "a name that tools read in different ways"
     if fault := _name_fault(name):

@@ -1,16 +1,17 @@
 """Rules of the journal's lines and of what is signed in each (docs/evidence-format.md, A record). Pure.
 
-By hash alone, first, since that is cheap and finds every changed byte:
+Of each line, by hash alone first:
 
 J20 the journal ends with LF; what a crash tore is a gap before the end of the job, a failure after (TORN_TAIL): bytes
     without LF, or from the first line with a NUL, where each run of NULs is made of whole sectors (but for where the
     tail begins and ends); at most one write, and no receipt among them for an intent among them
-J21 each line is the JCS bytes of a closed record (MALFORMED_ENVELOPE)
+J21 each line is the JCS bytes of a closed record (MALFORMED_ENVELOPE), of at most 256 KiB and 1,000 objects and lists
+    (BUNDLE_TOO_LARGE)
 J22 ``seq`` counts from 0 without gaps (RECORD_OUT_OF_PLACE)
 J23 ``prev`` is the ``h`` before, at first the hash of job.json (RECORD_OUT_OF_PLACE)
 J24 ``h`` is the hash of the record (HASH_MISMATCH)
 
-Then, record by record:
+Then, before the next line is read, so that what nobody signed takes no memory:
 
 J25 the body is a closed envelope of the record's kind, its payload closed and of that kind (SCHEMA_VALIDATION_FAILED)
 J26 the payload has the hash it states (HASH_MISMATCH)
@@ -25,7 +26,7 @@ Limits: a journal cut at a line's end is a shorter journal; only the seal, or a 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,12 +41,16 @@ from .wire_envelope import Signatures, check_shape, check_signature, join
 from .wire_shapes import MAX_METADATA_BYTES
 
 JOURNAL = "receipts.jsonl"
-MAX_LINE_BYTES = 1024 * 1024
+MAX_LINE_BYTES = 256 * 1024
+MAX_LINE_PARTS = 1_000
+"""Objects and lists in one line: an empty one takes two bytes here and sixty in memory."""
+MAX_FILE_PARTS = 100_000
 MAX_RECORDS = 1_000_000
 MAX_TORN_BYTES = 256 * 1024
 _DOMAIN = b"clawproxy.log.v1\n"
 _SECTOR_BYTES = 512
 _HOLE = re.compile(rb"\0+")
+_STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+"', re.DOTALL)
 # a quote inside a JSON text is escaped, so a text cannot contain these
 _INTENT_SEQ = re.compile(rb'"intent_seq":(\d{1,18})')
 _CALL_ID = re.compile(rb'"receipt_id":"([^"]{1,64})"')
@@ -87,10 +92,12 @@ class Place:
 
 def parse_canonical(data: bytes, rule: str, path: str) -> Any:
     """Parse ``data``, which must be the JCS bytes of what it says; that leaves no room for duplicate keys or spaces."""
-    return _parse_canonical(data, rule, path)[0]
+    return _parse_canonical(data, rule, path, MAX_FILE_PARTS)[0]
 
 
-def _parse_canonical(data: bytes, rule: str, path: str) -> tuple[Any, bool]:
+def _parse_canonical(data: bytes, rule: str, path: str, most_parts: int) -> tuple[Any, bool]:
+    if _parts(data) > most_parts and _parts(_STRING.sub(b"", data)) > most_parts:
+        raise Fault(rule, "BUNDLE_TOO_LARGE", path, f"more than {most_parts} objects and lists")
     try:
         value = orjson.loads(data)
     except orjson.JSONDecodeError:
@@ -105,33 +112,49 @@ def _parse_canonical(data: bytes, rule: str, path: str) -> tuple[Any, bool]:
     return value, plain
 
 
-def read_journal(data: bytes, first_prev_b64u: str, *, ended: bool, findings: Findings) -> list[Entry]:
-    """J20 to J24, line by line. Raises ``Fault`` at the first line that does not hold.
+def _parts(data: bytes) -> int:
+    return data.count(b"[") + data.count(b"{")
 
-    ``ended`` says that the job is sealed, where a torn tail is a failure. An unsealed journal may end in a tail that a
-    crash tore: bytes without LF, or, as pages reach a disk in any order, lines from the first that holds a NUL.
+
+def read_journal(
+    data: bytes,
+    first_prev_b64u: str,
+    *,
+    ended: bool,
+    findings: Findings,
+    entries: list[Entry],
+    check: Callable[[Entry], None],
+) -> None:
+    """J20 to J24, line by line, each then given to ``check`` and kept in ``entries``.
+
+    Raises ``Fault`` at the first line that does not hold, or that ``check`` does not let pass; so nothing is kept that
+    nobody signed. ``ended`` says that the job is sealed, where a torn tail is a failure. An unsealed journal may end in
+    a tail that a crash tore: bytes without LF, or, as sectors land in any order, from the first line with a NUL.
     """
-    *lines, tail = data.split(b"\n")
-    if len(lines) > MAX_RECORDS:
+    if data.count(b"\n") > MAX_RECORDS:
         raise Fault("J21", "BUNDLE_TOO_LARGE", JOURNAL, f"more than {MAX_RECORDS} records")
-    torn_at = next((n for n, line in enumerate(lines) if b"\0" in line), len(lines))
-    entries: list[Entry] = []
-    prev = first_prev_b64u
-    for n, line in enumerate(lines[:torn_at]):
-        entry = _read_line(line, n, prev)
-        prev = entry.h_b64u
+    hole = data.find(b"\0")
+    whole_bytes = data.rfind(b"\n", 0, hole if hole >= 0 else len(data)) + 1
+    start, prev = 0, first_prev_b64u
+    while start < whole_bytes:
+        end = data.index(b"\n", start)
+        path = f"{JOURNAL}:{len(entries) + 1}"
+        if end - start > MAX_LINE_BYTES:
+            detail = f"got {end - start} bytes, expected at most {MAX_LINE_BYTES}"
+            raise Fault("J21", "BUNDLE_TOO_LARGE", path, detail)
+        entry = _read_line(data[start:end], len(entries), prev)
+        check(entry)
         entries.append(entry)
-    torn = [*lines[torn_at:], tail]
-    torn_bytes = sum(len(line) + 1 for line in torn) - 1
+        start, prev = end + 1, entry.h_b64u
+    torn_bytes = len(data) - whole_bytes
     if torn_bytes:
-        path = f"{JOURNAL}:{torn_at + 1}"
-        detail = f"{torn_bytes} bytes after the last whole record, at offset {len(data) - torn_bytes}"
+        path = f"{JOURNAL}:{len(entries) + 1}"
+        detail = f"{torn_bytes} bytes after the last whole record, at offset {whole_bytes}"
         if ended or any(entry.kind == "event" and _is_end(entry) for entry in entries[-1:]):
             raise Fault("J20", "TORN_TAIL", path, detail)
-        if not crash_leaves(b"\n".join(torn), len(data) - torn_bytes, torn_at):
+        if torn_bytes > MAX_TORN_BYTES or not crash_leaves(data[whole_bytes:], whole_bytes, len(entries)):
             raise Fault("J20", "TORN_TAIL", path, f"{detail}: more than a crash tears, so records are overwritten")
         findings.gap("J20", "TORN_TAIL", path, f"{detail}; recovery has not run")
-    return entries
 
 
 def crash_leaves(tail: bytes, offset: int, first_seq: int = MAX_RECORDS) -> bool:
@@ -160,9 +183,7 @@ def _is_end(entry: Entry) -> bool:
 
 def _read_line(line: bytes, n: int, prev_b64u: str) -> Entry:
     path = f"{JOURNAL}:{n + 1}"
-    if len(line) > MAX_LINE_BYTES:
-        raise Fault("J21", "BUNDLE_TOO_LARGE", path, f"got {len(line)} bytes, expected at most {MAX_LINE_BYTES}")
-    record, plain = _parse_canonical(line, "J21", path)
+    record, plain = _parse_canonical(line, "J21", path, MAX_LINE_PARTS)
     check_shape(RECORD, record, "J21", path)
     h, kind, seq = record["h"], record["t"], record["seq"]
     if seq != n:

@@ -8,7 +8,9 @@ import json
 import os
 import stat
 import struct
+import tracemalloc
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -259,3 +261,98 @@ def test_a_device_is_not_read(tmp_path: Path) -> None:
     with pytest.raises(ClawproxyError) as caught:
         verify_path(Path("/dev/null"), wire_trust())
     assert caught.value.reason == "BUNDLE_UNREADABLE"
+
+
+# -- one .zip, one bundle ----------------------------------------------------------------------------------------------
+
+
+def _packed(tmp_path: Path, files: dict[str, bytes] | None = None) -> bytes:
+    return pack(tmp_path / "made.zip", files or plain_job().files()).read_bytes()
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_a_packed_file_is_stored_or_deflated_and_nothing_else(tmp_path: Path, method: int) -> None:
+    loaded = load_zip(pack(tmp_path / "job.zip", plain_job().files(), method))
+    assert loaded.files == {}
+    assert {finding.rule for finding in loaded.findings} == {"B01"}
+
+
+@pytest.mark.parametrize(
+    "bend",
+    [
+        lambda ours, other: other + ours,
+        lambda ours, other: ours + other,
+        lambda ours, other: b"#!/bin/sh\n" + ours,
+        lambda ours, other: ours + b"x",
+        lambda ours, other: ours[:-2] + b"\1\0x",
+        lambda ours, other: ours[: ours.index(b"PK\1\2")] + b"gap" + ours[ours.index(b"PK\1\2") :],
+    ],
+    ids=["another before", "another after", "a script before", "a byte after", "a comment", "a gap"],
+)
+def test_a_zip_that_holds_anything_besides_one_bundle_fails(
+    tmp_path: Path, bend: Callable[[bytes, bytes], bytes]
+) -> None:
+    path = tmp_path / "job.zip"
+    path.write_bytes(bend(_packed(tmp_path), _packed(tmp_path, plain_job(1, 0).files())))
+    report = verify_path(path, trust())
+    assert (report.verdict, report.reason, report.findings[0].rule) == (Verdict.FAILED, "BUNDLE_UNREADABLE", "B06")
+
+
+def test_a_zip_written_as_a_stream_verifies(tmp_path: Path) -> None:
+    class Unseekable(io.BytesIO):
+        def seekable(self) -> bool:
+            return False
+
+        def seek(self, *_: int) -> int:
+            raise io.UnsupportedOperation
+
+        def tell(self) -> int:
+            raise io.UnsupportedOperation
+
+    packed = Unseekable()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in plain_job().files().items():
+            archive.writestr(name, content)
+    path = tmp_path / "job.zip"
+    path.write_bytes(packed.getvalue())
+    assert verify_path(path, trust()).verdict is Verdict.VERIFIED
+
+
+def test_many_entries_are_refused_by_the_end_record_before_they_are_read(tmp_path: Path) -> None:
+    one = _packed(tmp_path, {"a": b""})
+    start, end = one.index(b"PK\1\2"), one.index(b"PK\5\6")
+    directory = one[start:end] * 60_000
+    last = struct.pack("<4s4H2LH", b"PK\5\6", 0, 0, 60_000, 60_000, len(directory), start, 0)
+    path = tmp_path / "many.zip"
+    path.write_bytes(one[:start] + directory + last)
+    tracemalloc.start()
+    loaded = load_zip(path)
+    assert tracemalloc.get_traced_memory()[1] < 1_000_000
+    tracemalloc.stop()
+    assert (loaded.files, [finding.rule for finding in loaded.findings]) == ({}, ["B03"])
+
+
+def test_a_fifo_that_is_called_a_zip_is_an_error_without_waiting(tmp_path: Path) -> None:
+    path = tmp_path / "a.zip"
+    os.mkfifo(path)
+    with pytest.raises(ClawproxyError, match="not a regular file"):
+        load_zip(path)
+
+
+@pytest.mark.parametrize("offset", [2**63 - 1, 2**63, 2**64 - 1])
+def test_an_entry_that_lies_beyond_any_file_is_refused(tmp_path: Path, offset: int) -> None:
+    one = _packed(tmp_path, {"a": b"x"})
+    start, end = one.index(b"PK\1\2"), one.index(b"PK\5\6")
+    extra = struct.pack("<HHQ", 1, 8, offset)
+    entry = bytearray(one[start:end] + extra)
+    entry[42:46], entry[30:32] = b"\xff" * 4, struct.pack("<H", len(extra))
+    last = bytearray(one[end:])
+    last[12:16] = struct.pack("<L", len(entry))
+    path = tmp_path / "far.zip"
+    path.write_bytes(one[:start] + entry + last)
+    try:
+        loaded = load_zip(path)
+    except ClawproxyError:
+        return
+    assert loaded.findings
+    assert not loaded.files
