@@ -42,7 +42,7 @@ from .job_shapes import CALL_START, DIGEST, NAME, TOKEN_HASH
 from .report import Fault, Findings
 from .verify_journal import JOURNAL, Entry, crash_leaves
 from .verify_proof import event_hash
-from .wire_envelope import check_shape, join
+from .wire_envelope import check_shape, join, same_json
 from .wire_schema import Obj
 
 SEGMENT_CALLS = 900
@@ -199,7 +199,7 @@ class JobSeen:
     def _take_end(self, detail: JsonObject, path: str) -> None:
         if self.open_calls:
             raise Fault("J41", "RECEIPT_MISSING", path, f"the job ends with {len(self.open_calls)} calls open")
-        if detail != {"counts": self.counts()}:
+        if not same_json(detail, {"counts": self.counts()}):
             raise Fault("J32", "EVENT_OUT_OF_PLACE", join(path, "detail.counts"), f"expected {self.counts()}")
         self.ended = True
 

@@ -58,6 +58,7 @@ from .wire_envelope import (
     check_signature,
     join,
     json_size_bytes,
+    same_json,
 )
 from .wire_schema import parse_date_time_ms
 from .wire_shapes import MAX_METADATA_BYTES, PROOF_BUNDLE_ENVELOPE, UNCHECKED_MEMBERS
@@ -227,7 +228,7 @@ def _check_receipts(
     policies: dict[str, str] = {}
     scopes: set[str] = set()
     for envelope, where in found:
-        if signatures.receipts.get(envelope["payload_hash_b64u"]) != envelope:
+        if not same_json(signatures.receipts.get(envelope["payload_hash_b64u"]), envelope):
             check_receipt(envelope, signers, signatures, where, shaped=True)
         receipt = envelope["payload"]
         binding = receipt.get("binding", {})

@@ -20,7 +20,7 @@ from .report import Fault, Findings
 from .verify_calls import JobSeen, SegmentSeen
 from .verify_journal import parse_canonical
 from .verify_proof import check_proof_bundle
-from .wire_envelope import Signatures, check_shape, join
+from .wire_envelope import Signatures, check_shape, join, same_json
 
 _ENVELOPE = envelope("proof_bundle")
 
@@ -88,7 +88,7 @@ def _check_contents(payload: JsonObject, segment: SegmentSeen, seen: JobSeen, pa
     for member in payload.keys() | expected.keys():
         if member in ("bundle_id", "bundle_version"):
             continue
-        if payload.get(member) != expected.get(member):
+        if not same_json(payload.get(member), expected.get(member)):
             where = join(path, member)
             rule = "J53" if member == "metadata" else "J52"
             raise Fault(rule, "EVIDENCE_MISMATCH", where, _difference(payload.get(member), expected.get(member)))
@@ -99,6 +99,6 @@ def _difference(got: Any, expected: Any) -> str:
     if isinstance(got, list) and isinstance(expected, list):
         if len(got) != len(expected):
             return f"got {len(got)}, the journal has {len(expected)}"
-        first = next(n for n, (a, b) in enumerate(zip(got, expected, strict=True)) if a != b)
+        first = next(n for n, pair in enumerate(zip(got, expected, strict=True)) if not same_json(*pair))
         return f"item {first} is not the journal's"
     return "not what the journal says"

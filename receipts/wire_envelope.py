@@ -157,6 +157,16 @@ def json_size_bytes(value: Any, rule: str, path: str) -> int:
         raise Fault.of(err, rule, path) from None
 
 
+def same_json(one: Any, other: Any) -> bool:
+    """Whether two parsed values are one JSON text; to Python alone, true is 1 and false is 0."""
+    if one != other:
+        return False
+    try:
+        return jcs_bytes(one) == jcs_bytes(other)
+    except ClawproxyError:
+        return False
+
+
 def join(path: str, member: str) -> str:
     if not path or not member:
         return path or member

@@ -918,6 +918,30 @@ def test_a_job_that_outlives_its_first_receipt_key_verifies_if_both_are_trusted(
     assert verify_job(files, trust(TrustedKey(STRANGER_KEY.did, Role.RECEIPT))).verdict is Verdict.VERIFIED
 
 
+@pytest.mark.parametrize(
+    "path",
+    [("receipts", 0, "payload", "metadata", "clawproxy", "stream"), ("metadata", "clawproxy", "gaps")],
+    ids=lambda path: path[-1],
+)
+def test_false_in_a_proof_bundle_is_not_the_zero_of_the_journal(path: tuple[str | int, ...]) -> None:
+    def turn(_: int, payload: dict[str, Any]) -> None:
+        inner: Any = payload
+        for name in path[:-1]:
+            inner = inner[name]
+        inner[path[-1]] = 0 if inner[path[-1]] is False else False
+
+    report = verify_job(plain_job(meddle={"bundle": turn}).files(), trust())
+    assert (report.verdict, report.reason) == (Verdict.FAILED, "EVIDENCE_MISMATCH")
+
+
+def test_true_in_the_end_of_a_job_is_no_count() -> None:
+    forge = plain_job(calls=1)
+    forge.records[-1]["payload"]["detail"] = {
+        "counts": {"calls": True, "denials": 1, "events": 2, "gaps": False, "receipts": 1, "segments": 1}
+    }
+    assert verify_job(forge.files(), trust()).reason == "EVENT_OUT_OF_PLACE"
+
+
 def test_findings_are_bounded() -> None:
     extra = {f"x{n}": b"" for n in range(500)}
     report = verify_job({**plain_job().files(), **extra}, trust())
