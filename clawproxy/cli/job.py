@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import Counter
+from collections import Counter, deque
+from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -17,6 +19,7 @@ from ..tokens.envelope import timestamp
 from ..tokens.errors import ClawproxyError
 from ..tokens.keys import Role
 from .contract_files import find_signed
+from .gateway_journal import journal_files
 from .journal_view import open_journal, read_records, record_row
 from .screen import JsonFlag, new_app, note, print_json, print_pairs, print_table
 from .state import DEFAULT_STATE, ConfigOption, StateDir, StateOption
@@ -189,25 +192,44 @@ async def _seal_directly(folder: StateDir, job: str, gateway_id: str) -> JsonObj
 
 @app.command("tail")
 def tail(
-    job: JobArgument,
+    job: Annotated[str, typer.Argument(metavar="JOB", help="The job's id.")] = "",
+    gateway: Annotated[
+        bool, typer.Option("--gateway", help="The gateway's own journal instead: refusals before a job was known.")
+    ] = False,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on as records are written.")] = False,
     lines: Annotated[int, typer.Option("--lines", "-n", min=0, help="How many of the last records; 0 means all.")] = 10,
     state: StateOption = DEFAULT_STATE,
     json_: Annotated[bool, typer.Option("--json", help="Print each record as one JSON line.")] = False,
 ) -> None:
-    """Print the last records of a job, one line each."""
+    """Print the last records of a job, or of the gateway's own journal, one line each."""
     folder = StateDir(state)
+    if gateway == bool(job):
+        raise ClawproxyError("USAGE", "name a job, or give --gateway for the refusals that have none")
+    if gateway:
+        _tail(journal_files(folder.gateway), lines, (lambda: True) if follow else (lambda: False), json_)
+        return
     _facts(folder, job)
     paths = JobPaths(folder.jobs, job)
-    with open_journal(paths.journal) as file:
-        for record in list(read_records(file))[-lines:]:
-            _print_record(record, json_)
-        while follow and not paths.seal.exists():
-            time.sleep(_FOLLOW_S)
+    _tail([paths.journal], lines, lambda: follow and not paths.seal.exists(), json_)
+
+
+def _tail(journals: list[Path], lines: int, goes_on: Callable[[], bool], as_json: bool) -> None:
+    """The last records of ``journals`` together, then those that come to the last one."""
+    last: deque[JsonObject] = deque(maxlen=lines or None)
+    for journal in journals[:-1]:
+        with open_journal(journal) as file:
+            last.extend(read_records(file))
+    for journal in journals[-1:]:
+        with open_journal(journal) as file:
+            last.extend(read_records(file))
+            for record in last:
+                _print_record(record, as_json)
+            while goes_on():
+                time.sleep(_FOLLOW_S)
+                for record in read_records(file):
+                    _print_record(record, as_json)
             for record in read_records(file):
-                _print_record(record, json_)
-        for record in read_records(file):
-            _print_record(record, json_)
+                _print_record(record, as_json)
 
 
 def _print_record(record: JsonObject, as_json: bool) -> None:

@@ -90,8 +90,20 @@ def _recovery(payload: JsonObject) -> str:
     return f"{len(payload.get('open_calls', ()))} calls of unknown outcome, {len(payload.get('torn', ()))} torn tails"
 
 
+def _summary(payload: JsonObject) -> str:
+    counts = [row for row in payload.get("counts", ()) if isinstance(row, dict)]
+    return "not recorded one by one: " + ", ".join(f"{row.get('count')} {row.get('reason')}" for row in counts)
+
+
 def _other(_payload: JsonObject) -> str:
     return ""
 
 
-_TEXTS = {"event": _event, "intent": _intent, "receipt": _receipt, "denial": _denial, "recovery": _recovery}
+_TEXTS = {
+    "event": _event,
+    "intent": _intent,
+    "receipt": _receipt,
+    "denial": _denial,
+    "recovery": _recovery,
+    "summary": _summary,
+}

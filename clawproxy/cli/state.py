@@ -57,6 +57,11 @@ class StateDir:
         return self.root / "jobs"
 
     @property
+    def gateway(self) -> Path:
+        """The gateway's own journal: refusals before a job was known."""
+        return self.root / "gateway"
+
+    @property
     def trust_file(self) -> Path:
         return self.root / "trust.json"
 

@@ -11,6 +11,7 @@ import typer
 from ..receipts.report import Report, Verdict
 from ..receipts.verify import verify_path
 from ..tokens.trust import Trust, load_trust
+from .bundle_paths import check_job_directory
 from .screen import JsonFlag, new_app, print_json
 from .state import read_file
 
@@ -32,6 +33,7 @@ def verify(
     json_: JsonFlag = False,
 ) -> None:
     """Say VERIFIED or CONFORMS (exit 0), FAILED (1), or INCOMPLETE (3: unsealed, a recorded gap, or no trust file)."""
+    check_job_directory(path)
     report = verify_path(
         path, load_trust(trust) if trust else Trust(), None if contract is None else read_file(contract)
     )
