@@ -26,9 +26,19 @@ from mitmproxy.net.free_port import get_free_port
 from mitmproxy.options import Options
 
 from ..tokens.errors import ClawproxyError
-from . import http_stream
+from . import client_hello, http_stream
 from .backpressure import Backpressure
 from .ca import CERT_FILE, ensure_ca
+from .connection_limits import (
+    HANDSHAKE_TIMEOUT_S,
+    MAX_CONNECTIONS,
+    MAX_CONNECTIONS_PER_PEER,
+    REQUEST_TIMEOUT_S,
+    ConnectionLimits,
+    QuietAccepts,
+    cap_for,
+    raise_file_limit,
+)
 from .engine_checks import check_engine
 from .engine_tuning import settle_heap, tune
 from .guard import Dispatch, take_over
@@ -68,6 +78,14 @@ class EngineOptions:
     """A connection on which nothing moves is closed. Above the longest hold: mitmproxy counts those as idle too."""
     http2: bool = False
     """Towards clients. Without it a client that grants no window cannot make us buffer without bound."""
+    max_connections: int = MAX_CONNECTIONS
+    """Client connections in all; fewer where the limit of open files is too low for as many upstreams."""
+    max_connections_per_peer: int = MAX_CONNECTIONS_PER_PEER
+    """Client connections from one address."""
+    request_timeout_s: float = REQUEST_TIMEOUT_S
+    """For the first whole request of a connection, and for the next after one that did not go upstream."""
+    handshake_timeout_s: float = HANDSHAKE_TIMEOUT_S
+    """For a TLS handshake of a client."""
     tuning_off: Collection[str] = ()
     """Names of ``engine_tuning`` that are left out."""
 
@@ -91,6 +109,7 @@ class GatewayMaster:
         self._proxyserver = proxyserver
         self._addons = tuple(addons)
         self._task_factory: Any = None
+        self._exception_handler: Any = None
         self._started = False
 
     @classmethod
@@ -101,6 +120,7 @@ class GatewayMaster:
         mitmproxy refuses).
         """
         http_stream.install(end_deadline_s=options.end_deadline_s, head_cap_bytes=options.max_head_bytes)
+        client_hello.install()
         check_engine()
         tune(off=options.tuning_off)
         ensure_ca(options.confdir)
@@ -109,8 +129,17 @@ class GatewayMaster:
         master = Master(Options())
         master._legacy_log_events.uninstall()  # it would dispatch a hook for every log line
         proxyserver = Proxyserver()  # type: ignore[no-untyped-call]
+        files = raise_file_limit()
+        limits = ConnectionLimits(
+            proxyserver,
+            max_connections=cap_for(options.max_connections, files=files),
+            max_connections_per_peer=options.max_connections_per_peer,
+            request_timeout_s=options.request_timeout_s,
+            handshake_timeout_s=options.handshake_timeout_s,
+        )
+        ours = (limits, Backpressure(proxyserver), *addons)
         with _no_addon_fails():
-            master.addons.add(Core(), proxyserver, NextLayer(), TlsConfig(), Backpressure(proxyserver), *addons)  # type: ignore[no-untyped-call]
+            master.addons.add(Core(), proxyserver, NextLayer(), TlsConfig(), *ours)  # type: ignore[no-untyped-call]
             _set_options(master.options, options)
         _check_options(master.options)
         dispatch = take_over(master, hook_timeout_s=options.hook_timeout_s)
@@ -121,6 +150,8 @@ class GatewayMaster:
         loop = asyncio.get_running_loop()
         self._task_factory = loop.get_task_factory()
         loop.set_task_factory(asyncio.eager_task_factory)  # as mitmproxy's own run() does
+        self._exception_handler = loop.get_exception_handler()
+        loop.set_exception_handler(QuietAccepts(self._exception_handler))
         self._started = True
         try:
             for left in reversed(range(_ANY_PORT_TRIES)):
@@ -194,6 +225,7 @@ class GatewayMaster:
             except ClawproxyError as err:
                 log.error("%s", err)
         loop.set_task_factory(self._task_factory)
+        loop.set_exception_handler(self._exception_handler)
 
     async def _close_listeners(self) -> None:
         for server in self._proxyserver.servers:

@@ -1,0 +1,49 @@
+"""The bounds of a TLS ClientHello (RFC 8446 section 4.1.2), before mitmproxy parses it.
+
+mitmproxy gathers up to 16 MiB of it, parses all from the start at each read, and logs a broken one in full.
+"""
+
+from __future__ import annotations
+
+from mitmproxy.proxy.layer import CommandGenerator
+from mitmproxy.proxy.layers.tls import ClientTLSLayer
+
+MAX_HELLO_BYTES = 64 * 1024
+MAX_HELLO_RECORDS = 32
+_RECORD_HEADER_BYTES = 5
+
+_STOCK_HANDSHAKE = ClientTLSLayer.receive_handshake_data
+
+
+def is_over_bounds(received: bytes | bytearray) -> bool:
+    """Whether what was received of a ClientHello is too long, or in too many records. Pure, and bounded itself."""
+    if len(received) > MAX_HELLO_BYTES:
+        return True
+    at = 0
+    for _ in range(MAX_HELLO_RECORDS):
+        if at + _RECORD_HEADER_BYTES > len(received):
+            return False
+        at += _RECORD_HEADER_BYTES + int.from_bytes(received[at + 3 : at + 5])
+    return at < len(received)
+
+
+def _handshake(self: ClientTLSLayer, data: bytes) -> CommandGenerator[tuple[bool, str | None]]:
+    if self.client_hello_parsed:
+        return (yield from _STOCK_HANDSHAKE(self, data))
+    if is_over_bounds(self.recv_buffer + data):
+        self.recv_buffer.clear()
+        return False, "Cannot parse ClientHello: too long"
+    done, fault = yield from _STOCK_HANDSHAKE(self, data)
+    if fault is not None and fault.startswith("Cannot parse ClientHello"):
+        fault = "Cannot parse ClientHello"
+    return done, fault
+
+
+def install() -> None:
+    """Set the bounds, for the whole process."""
+    ClientTLSLayer.receive_handshake_data = _handshake  # type: ignore[method-assign]
+
+
+def uninstall() -> None:
+    """mitmproxy as it comes."""
+    ClientTLSLayer.receive_handshake_data = _STOCK_HANDSHAKE  # type: ignore[method-assign]
