@@ -13,9 +13,27 @@ from urllib.parse import urlsplit
 from ...policies.facts import CallFacts
 from ...policies.names import is_settled
 from ...tokens.canonical import MAX_SAFE_INT, JsonObject
-from .keys import TOOL, BodyKeys, refuse
+from .keys import HOLDS_TOOLS, TOOL, BodyKeys, refuse
 
 _STATE_KEYS = ("previous_response_id", "conversation", "prompt", "container", "thread")
+
+# read by the format, or free for the client to fill and not for the provider to act on
+_READ_ELSEWHERE = frozenset(
+    {
+        "tools",
+        "functions",
+        "tool_choice",
+        "function_call",
+        "messages",
+        "input",
+        "system",
+        "mcp_servers",
+        "prediction",
+        "metadata",
+        "client_metadata",
+        "logit_bias",
+    }
+)
 
 
 class Asked:
@@ -37,6 +55,7 @@ class Asked:
             if body.get(key) is not None:
                 self.state(key)
         self._hosted_tools()
+        self._options()
 
     def objects(self, key: str, *, needed: bool = False) -> list[JsonObject]:
         """The list of objects at ``key`` of the body; empty where it is absent and not ``needed``."""
@@ -94,6 +113,23 @@ class Asked:
         for n, server in enumerate(self.objects("mcp_servers")):
             TOOL.check(server, f"mcp_servers[{n}]")
             self.mcp_server(server.get("name"), server.get("url"), f"mcp_servers[{n}]")
+
+    def _options(self) -> None:
+        """What is neither conversation nor tools: no option holds a tool or another model."""
+        left = [(value, key) for key, value in self._body.items() if key not in _READ_ELSEWHERE]
+        while left:
+            value, where = left.pop()
+            if isinstance(value, list):
+                left.extend((inner, where) for inner in value)
+            elif isinstance(value, dict):
+                HOLDS_TOOLS.check(value, where)
+                for key, inner in value.items():
+                    if key in HOLDS_TOOLS.read:
+                        refuse(where, f"{key!r} in an option", expected="no such key")
+                    if key == "model" and where != "moderation":
+                        self.same_model(inner, where)
+                    if key not in ("schema", "grammar", "variables"):
+                        left.append((inner, where))
 
     def facts(self, provider: str, route: str, *limits: str) -> CallFacts:
         """The facts; ``limits`` are the keys that bound the output in tokens, of which the largest counts."""

@@ -82,7 +82,8 @@ class KeyRule:
 
     def __init__(self, read: str, common: str = "") -> None:
         self._folded = {fold_key(key): key for key in read.split()}
-        self._known = frozenset((*read.split(), *common.split()))
+        self.read = frozenset(read.split())
+        self._known = self.read.union(common.split())
 
     def check(self, obj: JsonObject, where: str) -> None:
         """Refuse a key of ``obj`` that could be taken for one that is read."""
@@ -134,6 +135,8 @@ _READ = KeyRule(
     " max_output_tokens mcp_servers plugins web_search_options fallbacks background previous_response_id conversation"
     " prompt container thread instructions system"
 )
+HOLDS_TOOLS = KeyRule("tools functions function_declarations mcp_servers tool tool_changes definition network_policy")
+"""Members that could define a tool, or let one of the provider reach a network."""
 TOOL = KeyRule(
     "type name function custom tools model svg server_label server_url connector_id tunnel_id mcp_server_name url"
     " container container_id environment file_id file_ids skills definition network_policy image_url input_image_mask",

@@ -12,16 +12,13 @@ from typing import Any
 
 from ...tokens.canonical import JsonObject
 from .asked import Asked
-from .keys import PART, KeyRule, refuse, refuse_type
+from .keys import HOLDS_TOOLS, PART, refuse, refuse_type
 
 _CONTENT = frozenset({"output", "file", "source", "content", "audio", "input_audio", "image_url"})
 """Members through which content is reached; what is elsewhere is only searched for tools."""
 _PARTS = frozenset({"content", "output"})
 """Of these, the members that are lists of parts with a type each."""
 _ARGUMENTS = frozenset({"input", "arguments", "parameters", "input_schema", "output_schema", "schema", "attributes"})
-_HOLDS_TOOLS = "tools functions function_declarations mcp_servers tool tool_changes definition network_policy"
-_TOOLS = frozenset(_HOLDS_TOOLS.split())
-_TOOLS_RULE = KeyRule(_HOLDS_TOOLS)
 _NOTHING: frozenset[str] = frozenset()
 
 
@@ -53,13 +50,13 @@ class Parts:
                 )
                 continue
             kind = item.get("type")
-            (PART if on_path else _TOOLS_RULE).check(item, where)
+            (PART if on_path else HOLDS_TOOLS).check(item, where)
             if typed and not (isinstance(kind, str) and kind in self._types):
                 refuse_type(where, kind, "a part")
             held = self._holders.get(kind, _NOTHING) if isinstance(kind, str) else _NOTHING
             strict = strict and not (isinstance(kind, str) and kind in self._loose)
             for key, inner in item.items():
-                if key in _TOOLS:
+                if key in HOLDS_TOOLS.read:
                     if key not in held:
                         refuse(where, f"{key!r} in an object that is not known to hold any", expected="no such key")
                 elif key not in _ARGUMENTS and isinstance(inner, dict | list):

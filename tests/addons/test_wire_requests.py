@@ -528,6 +528,11 @@ SEARCH = [{"type": "web_search"}]
         ("openai_chat", chat(messages=[{"role": "user", "content": "hi", "x": {"functions": []}}])),
         ("openai_chat", chat(prediction={"type": "content", "content": [{"type": "future"}]})),
         ("openai_chat", chat(tools=[{**chat_tool("a"), "tools": SEARCH}])),
+        ("openai_chat", chat(response_format={"type": "text", "Tools": SEARCH})),
+        ("openai_responses", responses(text={"tools": SEARCH})),
+        ("openai_responses", responses(reasoning={"effort": "low", "model": "other"})),
+        ("anthropic_messages", anthropic(compaction={"type": "summarize", "tools": [anthropic_tool("Bash")]})),
+        ("anthropic_messages", anthropic(context_management={"edits": [{"type": "x", "mcp_servers": []}]})),
     ],
 )
 def test_tools_and_types_that_are_not_known_there_are_refused(name: str, body: dict[str, Any]) -> None:
@@ -541,6 +546,14 @@ def test_an_unknown_type_is_named_only_if_it_is_a_word() -> None:
         assert "hunter2" not in refused("openai_responses", item(type=kind))
         assert "hunter2" not in refused("anthropic_messages", said(type=kind))
         assert "hunter2" not in refused("anthropic_messages", said(type="image", source={"type": kind}))
+
+
+def test_options_that_only_speak_of_tools_are_none() -> None:
+    schema = {"type": "json_schema", "json_schema": {"name": "n", "schema": {"properties": {"tools": {}, "model": {}}}}}
+    body = chat(response_format=schema, metadata={"tools": "x"}, moderation={"model": "omni-moderation-latest"})
+    assert read("openai_chat", body).tools == ()
+    edits = [{"type": "clear_tool_uses_20250919", "exclude_tools": ["a"], "clear_tool_inputs": True}]
+    assert read("anthropic_messages", anthropic(context_management={"edits": edits})).tools == ()
 
 
 def test_a_listing_of_a_server_s_tools_is_judged_by_the_server() -> None:
