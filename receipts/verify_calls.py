@@ -7,8 +7,10 @@ J32 ``job_opened`` comes first, once; ``segment_opened`` begins each later segme
 J33 a segment holds at most 900 calls and 990 events, the end not counted (SEGMENT_OVERFULL)
 J34 ``job_opened`` and ``authority_changed``: the token is this job's, agent's and contract's (EVIDENCE_MISMATCH), its
     scope hash that of its claims (TOKEN_SCOPE_HASH_MISMATCH), its issuer one that the trust file names, if that names
-    any (CLAIM_NOT_FOUND); a job may be opened before there is a token, and stays with one presenter
-J35 an intent: closed detail, contract of the job, token and presenter on record before it (EVIDENCE_MISMATCH)
+    any (CLAIM_NOT_FOUND), and has no other role (KEY_IN_TWO_ROLES); a job may be opened before there is a token, and
+    stays with one presenter
+J35 an intent: closed detail, contract of the job, token and presenter on record before it (EVIDENCE_MISMATCH); one that
+    was made before its token was issued, or after it expired, by more than a minute, is a gap (TOKEN_NOT_VALID_THEN)
 J36 a receipt answers one open intent of its segment (RECEIPT_UNMATCHED); ids and nonces occur once (RECEIPT_DUPLICATE)
 J37 a receipt says what its intent said, names the job's agent, and its model identity has its hash (EVIDENCE_MISMATCH,
     HASH_MISMATCH)
@@ -37,16 +39,18 @@ import orjson
 from ..tokens.canonical import JsonObject
 from ..tokens.digests import sha256_b64u
 from ..tokens.errors import ClawproxyError
+from ..tokens.keys import Role
 from ..tokens.scope_hash import token_scope_hash
 from .job_shapes import CALL_START, DIGEST, NAME, TOKEN_HASH
 from .report import Fault, Findings
 from .verify_journal import JOURNAL, Entry, crash_leaves
 from .verify_proof import event_hash
 from .wire_envelope import check_shape, join, same_json
-from .wire_schema import Obj
+from .wire_schema import Obj, parse_date_time_ms
 
 SEGMENT_CALLS = 900
 SEGMENT_EVENTS = 990
+TOKEN_SKEW_S = 60
 _TOKEN = Obj(
     required={"issuer_did": NAME, "token_hash_hex": TOKEN_HASH, "token_scope_hash_b64u": DIGEST},
     open=True,
@@ -92,10 +96,14 @@ class JobSeen:
     """job.json."""
     issuers: frozenset[str]
     """Token issuers that the trust file names; empty where it names none."""
+    roles: dict[str, str]
+    """DID -> the role that it has in this job or in the trust file."""
     segments: list[SegmentSeen] = field(default_factory=list)
     open_calls: dict[str, Call] = field(default_factory=dict)
-    tokens: dict[str, str] = field(default_factory=dict)
-    """Token hash -> scope hash, of the tokens on record."""
+    tokens: dict[str, JsonObject] = field(default_factory=dict)
+    """Token hash -> token facts, of the tokens on record."""
+    out_of_time: list[tuple[str, str]] = field(default_factory=list)
+    """(path, why) of intents that were made outside of their token's time."""
     presenter: str | None = None
     receipt_ids: set[str] = field(default_factory=set)
     nonces: set[str] = field(default_factory=set)
@@ -234,7 +242,9 @@ class JobSeen:
             raise Fault("J34", "TOKEN_SCOPE_HASH_MISMATCH", join(path, "token_scope_hash_b64u"), detail)
         if self.issuers and token["issuer_did"] not in self.issuers:
             raise Fault("J34", "CLAIM_NOT_FOUND", join(path, "issuer_did"), "not a trusted token issuer")
-        self.tokens[token["token_hash_hex"]] = computed
+        if (known := self.roles.setdefault(token["issuer_did"], str(Role.TOKEN))) != Role.TOKEN:
+            raise Fault("J34", "KEY_IN_TWO_ROLES", join(path, "issuer_did"), f"it is a {known} key as well")
+        self.tokens[token["token_hash_hex"]] = token
 
     # -- calls ---------------------------------------------------------------------------------------------------
 
@@ -244,10 +254,13 @@ class JobSeen:
         self._use_id(receipt_id, join(path, "receipt_id"))
         if detail["policy_hash_b64u"] != self.facts["policy_hash_b64u"]:
             raise Fault("J35", "EVIDENCE_MISMATCH", join(path, "policy_hash_b64u"), "not the job's contract")
-        if self.tokens.get(detail["token_hash_hex"]) != detail["token_scope_hash_b64u"]:
+        token = self.tokens.get(detail["token_hash_hex"], {})
+        if token.get("token_scope_hash_b64u") != detail["token_scope_hash_b64u"]:
             raise Fault("J35", "EVIDENCE_MISMATCH", join(path, "token_hash_hex"), "no such token is on record before")
         if detail["presenter"] != self.presenter:
             raise Fault("J35", "EVIDENCE_MISMATCH", join(path, "presenter"), "not the presenter on record")
+        if why := _out_of_time(token, entry.payload["timestamp"]):
+            self.out_of_time.append((entry.path, why))
         self.open_calls[receipt_id] = Call(entry, segment, detail)
         self.calls += 1
         segment.calls += 1
@@ -361,12 +374,26 @@ class JobSeen:
             self.torn[item["path"]] = item
 
 
+def _out_of_time(token: JsonObject, timestamp: str) -> str:
+    """Why ``token`` was not valid at ``timestamp``, or empty."""
+    at_ms = parse_date_time_ms(timestamp)
+    for member, sign in (("iat", -1), ("exp", 1)):
+        limit_s = token.get(member)
+        if at_ms is None or limit_s.__class__ not in (int, float):
+            return f"the token on record has no {member}"
+        if sign * (at_ms - limit_s * 1000) > TOKEN_SKEW_S * 1000:
+            return f"the call left at {timestamp}, and its token's {member} is {limit_s}"
+    return ""
+
+
 def check_end(seen: JobSeen, files: Mapping[str, bytes], findings: Findings) -> None:
     """J41 and J42 after the last record, and the gaps. Raises ``Fault``."""
     for receipt_id, path in seen.gaps:
         findings.gap("J40", "OUTCOME_UNKNOWN", path, f"{receipt_id} went out, and recovery found no end of it")
     for receipt_id, call in seen.open_calls.items():
         findings.gap("J41", "CALL_OPEN", call.entry.path, f"{receipt_id} has no receipt yet")
+    for path, why in seen.out_of_time:
+        findings.gap("J35", "TOKEN_NOT_VALID_THEN", path, why)
     there = {path for path in files if path.startswith("torn/")}
     for path, item in seen.torn.items():
         if path not in there:

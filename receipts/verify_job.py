@@ -5,8 +5,9 @@ The rule book, in the order of the checks (docs/evidence-format.md is what they 
 J01 only the files of the format, under their names; job.json, contract.json and receipts.jsonl are there (FILE_MISSING,
     FILE_UNLISTED)
 J02 job.json is the JCS bytes of a closed object
-J03 the job key and the gateway's are Ed25519 did:keys; no DID stands in two roles (KEY_IN_TWO_ROLES); ``gateway_did``
-    signed the first record (EVIDENCE_MISMATCH)
+J03 the job key and the gateway's are Ed25519 did:keys; no DID stands in two roles, of this job or of the trust file and
+    its lists (KEY_IN_TWO_ROLES); ``gateway_did`` signed the first record (EVIDENCE_MISMATCH); note: another receipt key
+    signs later ones (SIGNER_CHANGED)
 J04 contract.json is the JCS bytes of a signed contract that says what a contract may say (verify_wire, W02 to W05)
 J05 its hash is the one in job.json, and that of the contract the auditor gave, if any (POLICY_HASH_MISMATCH)
 J06 its signer is a trusted policy key, unless the auditor gave the contract itself
@@ -116,7 +117,7 @@ class _Examination:
             return  # the place is told; only a journal that differs is read on, for the line
         if seal is not None:
             check_sealed_job(seal, job)
-        seen = JobSeen(job, self.trust.signers(Role.TOKEN))
+        seen = JobSeen(job, self.trust.signers(Role.TOKEN), self._roles_of(job))
         self._read_records(job, seen, signers, ended=sealed)
         if self.findings.failed:
             return  # a file differs, and its lines do not say where: what they mean is beside the point
@@ -173,12 +174,17 @@ class _Examination:
 
     def _check_roles(self, job: JsonObject) -> None:
         """J03. The agent's DID may be the job key's, and nothing else."""
-        roles = {key.did: str(key.role) for key in self.trust.keys}
+        roles = dict(self.trust.roles)
         for member, role in (("gateway_did", Role.RECEIPT), ("job_did", Role.JOB), ("agent_did", Role.JOB)):
             known = roles.setdefault(job[member], str(role))
             if known != role:
                 detail = f"{job[member]} is a {known} key as well"
                 raise Fault("J03", "KEY_IN_TWO_ROLES", join(JOB_FILE, member), detail)
+
+    def _roles_of(self, job: JsonObject) -> dict[str, str]:
+        """DID -> role, of all that this job and the trust file name."""
+        stated = {job["agent_did"]: Role.JOB, job["job_did"]: Role.JOB, job["gateway_did"]: Role.RECEIPT}
+        return dict(self.trust.roles) | {did: str(role) for did, role in stated.items()}
 
     def _receipt_signers(self, job: JsonObject) -> frozenset[str] | None:
         signers = self.trust.signers(Role.RECEIPT)
@@ -196,7 +202,7 @@ class _Examination:
         elif MANIFEST_FILE in self.files:
             check_manifest(self.files, None, self.findings)
 
-    def _check_contract(self, job: JsonObject) -> None:
+    def _check_contract(self, job: JsonObject, seen: JobSeen) -> None:
         envelope = parse_canonical(self.files[CONTRACT_FILE], "J04", CONTRACT_FILE)
         signers = self.trust.signers(Role.POLICY)
         given = self._given_hash()
@@ -217,8 +223,9 @@ class _Examination:
             why = "the trust file names no policy key, and no contract was given"
             self.findings.gap("J07", "TRUST_NOT_GIVEN", CONTRACT_FILE, f"{why}: who signed it is not known")
         signer = envelope["signer_did"]
-        if signer in {job["gateway_did"], job["job_did"], job["agent_did"]} | self.trust.signers(Role.RECEIPT):
-            raise Fault("J03", "KEY_IN_TWO_ROLES", join(CONTRACT_FILE, "signer_did"), "it signs evidence as well")
+        known = seen.roles.setdefault(signer, str(Role.POLICY))
+        if known != Role.POLICY:
+            raise Fault("J03", "KEY_IN_TWO_ROLES", join(CONTRACT_FILE, "signer_did"), f"it is a {known} key as well")
 
     def _given_hash(self) -> str | None:
         if self.contract is None:
@@ -232,7 +239,7 @@ class _Examination:
         """The contract, then the journal. What of the journal holds is kept also if the contract does not."""
         unfit: Fault | None = None
         try:
-            self._check_contract(job)
+            self._check_contract(job, seen)
         except Fault as fault:
             unfit = fault
         head = sha256_b64u(self.files[JOB_FILE])
@@ -253,6 +260,7 @@ class _Examination:
         """J03 and J25 to J40 of each record, as it is read."""
         place = Place(job["job_id"], job["incarnation"], signers)
         others = {job["job_did"], job["agent_did"]}
+        known: set[str] = set()
 
         def check(entry: Entry) -> None:
             where = join(entry.path, "body.signer_did")
@@ -260,6 +268,10 @@ class _Examination:
                 raise Fault("J03", "EVIDENCE_MISMATCH", where, "not the gateway_did of job.json")
             last_timestamp = self.entries[-1].payload["timestamp"] if self.entries else ""
             check_signed(entry, place, last_timestamp, self.signatures)
+            signer = entry.envelope["signer_did"]
+            if self.entries and signer not in known:
+                self.findings.note("J03", "SIGNER_CHANGED", where, f"from here {signer} signs")
+            known.add(signer)
             if entry.envelope["signer_did"] in others:
                 raise Fault("J03", "KEY_IN_TWO_ROLES", where, "the job's or agent's key signs as a receipt key")
             seen.take(entry)
