@@ -5,6 +5,7 @@
   ``http1_chunks.py``, and what it refuses is a protocol error, in both directions.
 * The head of an HTTP/1 message has no bound there, and folded lines (RFC 9112 section 5.2) cost time that grows with
   their square: here a head has at most ``head_cap_bytes`` and no folded line, before anything reads it.
+* A message in several transfer codings has only the last one undone there: here ``chunked`` is the only one.
 * What a client sends behind a running call has no bound there: here the client is dropped beyond
   ``head_cap_bytes + BEHIND_BYTES``.
 * A connection that is closed by command while its next event waits for the one before stays open there, unread, for
@@ -19,6 +20,7 @@ import logging
 
 from h11._receivebuffer import ReceiveBuffer
 from mitmproxy.connection import Connection, ConnectionState
+from mitmproxy.net.http import validate
 from mitmproxy.proxy import commands, events, server
 from mitmproxy.proxy.layer import CommandGenerator
 from mitmproxy.proxy.layers.http import HttpLayer, _http1
@@ -30,6 +32,7 @@ from .http1_chunks import BodyRefusedError, ChunkReader
 log = logging.getLogger("clawproxy.seam")
 
 _STOCK_HANDLE_CONNECTION = server.ConnectionHandler.handle_connection
+_STOCK_TRANSFER_ENCODING = validate.parse_transfer_encoding
 _STOCK_LAYER_EVENT = HttpLayer._handle_event
 _STOCK_READ_BODY = _http1.Http1Connection.read_body
 _STOCK_BODY_READER = _http1.make_body_reader
@@ -51,6 +54,13 @@ def where(err: BaseException) -> str:
     while frame is not None and frame.tb_next is not None:
         frame = frame.tb_next
     return type(err).__name__ + (f" at {frame.tb_frame.f_code.co_qualname}:{frame.tb_lineno}" if frame else "")
+
+
+def _transfer_encoding(value: str | bytes) -> validate.TransferEncoding:
+    coding = _STOCK_TRANSFER_ENCODING(value)
+    if coding != "chunked":
+        raise ValueError("transfer-encoding is not chunked")
+    return coding
 
 
 async def _handle_connection(self: server.ConnectionHandler, connection: Connection) -> None:
@@ -155,6 +165,7 @@ def install(head_cap_bytes: int) -> None:
     global _head_cap_bytes
     _head_cap_bytes = head_cap_bytes
     server.ConnectionHandler.handle_connection = _handle_connection  # type: ignore[method-assign]
+    validate.parse_transfer_encoding = _transfer_encoding
     HttpLayer._handle_event = _layer_event  # type: ignore[method-assign]
     _http1.Http1Connection.read_body = _read_body  # type: ignore[method-assign]
     _http1.make_body_reader = _body_reader  # type: ignore[assignment]
@@ -167,6 +178,7 @@ def install(head_cap_bytes: int) -> None:
 def uninstall() -> None:
     """mitmproxy as it comes."""
     server.ConnectionHandler.handle_connection = _STOCK_HANDLE_CONNECTION  # type: ignore[method-assign]
+    validate.parse_transfer_encoding = _STOCK_TRANSFER_ENCODING
     HttpLayer._handle_event = _STOCK_LAYER_EVENT  # type: ignore[method-assign]
     _http1.Http1Connection.read_body = _STOCK_READ_BODY  # type: ignore[method-assign]
     _http1.make_body_reader = _STOCK_BODY_READER

@@ -37,12 +37,14 @@ from dataclasses import dataclass, replace
 
 from mitmproxy import flow as mflow
 from mitmproxy import http
+from mitmproxy.net.http.http1.read import connection_close
 from mitmproxy.proxy import commands, events
 from mitmproxy.proxy.context import Context
 from mitmproxy.proxy.layer import CommandGenerator
 from mitmproxy.proxy.layers import http as engine
 from mitmproxy.proxy.layers.http._events import (
     ErrorCode,
+    RequestHeaders,
     RequestProtocolError,
     ResponseData,
     ResponseEndOfMessage,
@@ -122,6 +124,7 @@ class SeamStream(engine.HttpStream):
         self._chunked = False  # the client reads HTTP/1.1 chunks
         self._upstream_busy = False  # it owes us (the rest of) a response
         self._eof_framed = False
+        self._last_call = False  # the client wants its connection closed after the answer
         self._ended = False  # the upstream's message is over, cleanly or because we cancelled it
         self._client_gone = False
         self._over = False
@@ -195,6 +198,11 @@ class SeamStream(engine.HttpStream):
 
     def _deaf(self, event: events.Event) -> CommandGenerator[None]:
         yield from ()
+
+    def state_wait_for_request_headers(self, event: RequestHeaders) -> CommandGenerator[None]:
+        """What the client says about its connection is kept: the gate rebuilds the header fields."""
+        self._last_call = connection_close(event.request.http_version, event.request.headers)  # type: ignore[no-untyped-call]
+        yield from super().state_wait_for_request_headers(event)
 
     # -- towards the upstream --------------------------------------------------------------------------------------
 
@@ -272,6 +280,8 @@ class SeamStream(engine.HttpStream):
 
     def _send_head(self) -> engine.SendHttp:
         assert self.flow.response is not None
+        if self._last_call:
+            self.flow.response.headers["connection"] = "close"
         return engine.SendHttp(
             ResponseHeaders(self.stream_id, self.flow.response, end_stream=False), self.context.client
         )
@@ -440,6 +450,8 @@ class SeamStream(engine.HttpStream):
         elif self.tap is None:
             assert self.flow.response is not None
             frame_whole(self.flow.request, self.flow.response)
+            if self._last_call:
+                self.flow.response.headers["connection"] = "close"
             yield from super().send_response(False)
         else:
             yield HttpResponseHook(self.flow)

@@ -208,7 +208,18 @@ async def test_long_stream_is_not_subject_to_the_request_limit(tmp_path: Path) -
         client.close()
 
 
-@pytest.mark.parametrize("smuggle", ["Content-Length: 2\r\nTransfer-Encoding: chunked", "Transfer-Encoding: gzip"])
+@pytest.mark.parametrize(
+    "smuggle",
+    [
+        "Content-Length: 2\r\nTransfer-Encoding: chunked",
+        "Transfer-Encoding: gzip",
+        "Transfer-Encoding: gzip, chunked",
+        "Transfer-Encoding: identity",
+        "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked",
+        "Transfer-Encoding: chunked, chunked",
+        "Transfer-Encoding: xchunked",
+    ],
+)
 async def test_conflicting_lengths_are_refused_before_the_upstream(tmp_path: Path, smuggle: str) -> None:
     async with rig(tmp_path, json_answer) as r:
         client = await r.client()
@@ -242,3 +253,34 @@ async def test_answer_written_while_the_disk_is_slow_comes_after_it(tmp_path: Pa
         await client.whole()
         assert time.perf_counter() - started >= 0.25
         client.close()
+
+
+async def test_answer_in_another_transfer_coding_is_not_passed_on(tmp_path: Path) -> None:
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, head: bytes) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: gzip, chunked\r\n\r\n")
+        writer.write(chunk(DONE) + b"0\r\n\r\n")
+
+    async with rig(tmp_path, script) as r:
+        client = await r.client()
+        await client.post()
+        assert (await client.rest()).startswith(b"HTTP/1.1 502")
+
+
+@pytest.mark.parametrize("script", [json_answer, sse(EVENT, DONE)], ids=["whole", "stream"])
+async def test_connection_is_closed_after_the_answer_if_the_client_asks_for_it(tmp_path: Path, script: Any) -> None:
+    def rebuild(flow: Any) -> None:
+        flow.request.headers.pop("connection", None)
+
+    async with rig(tmp_path, script) as r:
+        r.gate.bends["request"] = rebuild
+        client = await r.client()
+        await client.post()
+        assert b"connection: close" not in (await client.head()).lower()
+        client.close()
+        client = await r.client()
+        await client.post(extra="Connection: close\r\n")
+        answer = await client.rest()
+        assert b"\r\nconnection: close\r\n" in answer.lower()
+        assert answer.endswith((b'{"ok":true}', DONE + b"\r\n0\r\n\r\n"))
+        await r.settled()
+        assert r.gate.ends() == ["response"] * 2
