@@ -18,6 +18,13 @@ type Severity = Literal["fail", "gap", "note"]
 MAX_FINDINGS = 200
 
 
+def printable(text: str) -> str:
+    """``text`` on one line: what moves a cursor or turns text around (controls, C1, bidi) is written as an escape."""
+    return "".join(
+        char if char.isprintable() else char.encode("unicode_escape", "surrogatepass").decode("ascii") for char in text
+    )
+
+
 class Verdict(StrEnum):
     """How a verification ended."""
 

@@ -27,8 +27,8 @@ def new_app(purpose: str) -> typer.Typer:
 
 
 def print_json(value: Any) -> None:
-    """``value`` on stdout, two blanks of indentation, keys as given."""
-    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+    """``value`` on stdout, two blanks of indentation, keys as given; ASCII: nothing acts on a terminal."""
+    sys.stdout.write(json.dumps(value, indent=2) + "\n")
 
 
 def counted(number: int, what: str) -> str:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from ..receipts.report import Report, Verdict
+from ..receipts.report import Report, Verdict, printable
 from ..receipts.verify import verify_path
 from ..tokens.trust import Trust, load_trust
 from .bundle_paths import check_job_directory
@@ -17,6 +17,7 @@ from .state import read_file
 
 app = new_app("Verify a job directory, a .zip of one, or any signed file, offline.")
 
+_TOLD = {"tier": "proof_tier", "agent": "agent_did", "run": "run_id", "issuer": "issuer_did", "signer": "signer_did"}
 _COLOURS = {Verdict.VERIFIED: "32", Verdict.CONFORMS: "32", Verdict.INCOMPLETE: "33", Verdict.FAILED: "31"}
 
 
@@ -45,14 +46,17 @@ def verify(
 
 
 def print_report(report: Report, path: Path) -> None:
-    """The report for people: the verdict first, then what was found, then the counts."""
+    """The report for people: the verdict first, what was found, whose it is, the counts; all of it escaped."""
     word = str(report.verdict)
     if sys.stdout.isatty():
         word = f"\x1b[1;{_COLOURS[report.verdict]}m{word}\x1b[0m"
-    print(f"{word}  {path}" + ("" if report.reason == "OK" else f"  [{report.reason}]"))
+    print(f"{word}  " + printable(str(path) + ("" if report.reason == "OK" else f"  [{report.reason}]")))
     for finding in report.findings:
         rule = f"{finding.rule} " if finding.rule else ""
-        print(f"  {finding.severity}: {rule}{finding.reason} at {finding.path}: {finding.detail}")
+        print(printable(f"  {finding.severity}: {rule}{finding.reason} at {finding.path}: {finding.detail}"))
+    for name, member in _TOLD.items():
+        if value := report.facts.get(member):
+            print(printable(f"  {name}: {value}"))
     if report.counts:
         print("  " + ", ".join(f"{number} {what}" for what, number in report.counts.items()))
     if any(finding.reason == "TRUST_NOT_GIVEN" for finding in report.findings):

@@ -1,0 +1,44 @@
+"""What ``verify`` prints of a hostile file: one line each, nothing that acts on a terminal, and whose file it is."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from clawproxy.receipts.report import Finding, Findings, build_report, printable
+
+from clawproxy.cli.screen import print_json
+from clawproxy.cli.verify import print_report
+
+HOSTILE = "x\n\x1b[2JVERIFIED\r\u009b2J\u202eEVIL\u2066\x7f\udcff"
+
+
+def test_nothing_of_a_report_acts_on_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    findings = Findings([Finding(HOSTILE, HOSTILE, HOSTILE, HOSTILE)])
+    facts = dict.fromkeys(("proof_tier", "agent_did", "run_id", "issuer_did"), HOSTILE)
+    print_report(build_report("proof_bundle", findings, facts=facts), Path(HOSTILE))
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 6
+    assert all(line.isprintable() for line in lines)
+
+
+def test_a_report_tells_tier_agent_run_and_issuer(capsys: pytest.CaptureFixture[str]) -> None:
+    facts = {"proof_tier": "self", "agent_did": "did:key:zA", "run_id": "run_1", "issuer_did": "did:key:zB"}
+    report = build_report("export_bundle", Findings(), facts=facts)
+    print_report(report, Path("export.json"))
+    shown = capsys.readouterr().out
+    assert all(line in shown for line in ("tier: self", "agent: did:key:zA", "run: run_1", "issuer: did:key:zB"))
+    assert report.to_json()["proof_tier"] == "self"
+
+
+def test_json_is_ascii(capsys: pytest.CaptureFixture[str]) -> None:
+    print_json({"path": HOSTILE, "name": "\u00e9"})
+    shown = capsys.readouterr().out
+    assert shown.isascii()
+    assert json.loads(shown) == {"path": HOSTILE, "name": "\u00e9"}
+
+
+def test_what_can_be_shown_stays_as_it_is() -> None:
+    assert printable("caf\u00e9 \u4e2d") == "caf\u00e9 \u4e2d"
+    assert printable("a\nb") == "a\\nb"
