@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import importlib.resources
 import logging
 import secrets
@@ -195,16 +196,20 @@ class Gateway:
 
         return self._leases.grant(opened.job_id, policy_hash_b64u, renew, margin_s=min(120, life_s // 2))
 
-    async def seal(self, job_id: str) -> JsonObject:
-        """End a job: cut what is open, seal its bundle, forget its handles (step 12)."""
+    async def seal(self, job_id: str, *, force: bool = False) -> JsonObject:
+        """End a job: cut what is open, seal its bundle, forget its handles (step 12).
+
+        Raises ``ClawproxyError`` (JOB_BUSY) for calls that do not end, unless by ``force``: their outcome is unknown.
+        """
         self._leases.end(job_id)
         for call in self.gate.open_calls:
             if call.job_id == job_id:
                 call.stop("the job was sealed")
-        async with asyncio.timeout(_SEAL_TIMEOUT_S):
-            while any(call.job_id == job_id for call in self.gate.open_calls):  # noqa: ASYNC110 - once per job
-                await asyncio.sleep(0.01)
-        sealed = await self.jobs.seal(job_id)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_SEAL_TIMEOUT_S):
+                while any(call.job_id == job_id for call in self.gate.open_calls):  # noqa: ASYNC110 - once per job
+                    await asyncio.sleep(0.01)
+        sealed = await self.jobs.seal(job_id, force=force)
         return {"job_id": job_id, "directory": str(sealed.directory), "counts": sealed.counts}
 
     def status(self) -> JsonObject:
@@ -229,8 +234,8 @@ class Gateway:
         return {"job_id": lease.job_id, "handle": lease.handle, "addresses": self.addresses, "ca": str(self.ca_file)}
 
     async def _op_seal(self, request: JsonObject) -> JsonObject:
-        _only(request, {"op", "job_id"})
-        return await self.seal(str(request.get("job_id")))
+        _only(request, {"op", "job_id", "force"})
+        return await self.seal(str(request.get("job_id")), force=request.get("force") is True)
 
 
 def _only(request: JsonObject, known: set[str]) -> None:

@@ -22,7 +22,7 @@ from ..tokens.errors import ClawproxyError
 from ..tokens.trust import load_trust
 from .demo_stage import Stage, clear_directory, set_up, write_trust
 from .journal_view import open_journal, payload_of, read_records
-from .screen import JsonFlag, console, new_app, note, print_json, print_table
+from .screen import JsonFlag, console, counted, counts_line, new_app, note, own_command, print_json, print_table
 
 app = new_app("The whole story in a minute, without a network.")
 app.info.no_args_is_help = False
@@ -106,7 +106,9 @@ def _afterwards(stage: Stage, directory: Path, calls: list[Row]) -> Iterator[Row
     yield _witness(stage, sum(row.ok and row.expected == "allowed" for row in calls))
     yield _receipts_named(bundle, stage, calls)
     report = verify_path(bundle, trust)
-    found = _joined(str(report.verdict), ", ".join(f"{n} {what}" for what, n in report.counts.items()))
+    found = _joined(str(report.verdict), counts_line(report.counts))
+    if remark := journal_remark(_without_job(bundle, calls)):
+        found += f" {remark}"
     yield Row("verify the sealed bundle", "offline", "VERIFIED", found, "", report.verdict is Verdict.VERIFIED)
     copy = directory / "tampered"
     shutil.copytree(bundle, copy)
@@ -118,6 +120,19 @@ def _afterwards(stage: Stage, directory: Path, calls: list[Row]) -> Iterator[Row
     yield Row(f"flip one byte in a copy (line {line})", "offline", f"FAILED in line {line}", found, "", right)
 
 
+def journal_remark(refusals: int) -> str:
+    """Where the refusals are that the bundle does not count."""
+    if not refusals:
+        return ""
+    they = "it is" if refusals == 1 else "they are"
+    return f"({counted(refusals, 'refusal')} had no job: {they} in the gateway's journal)"
+
+
+def _without_job(bundle: Path, calls: list[Row]) -> int:
+    in_job = (bundle / "receipts.jsonl").read_text()
+    return sum(row.receipt_id not in in_job for row in calls if row.receipt_id)
+
+
 def _witness(stage: Stage, allowed: int) -> Row:
     """What the provider itself wrote down, against the receipts: as many calls, the same bytes, no token, our key."""
     seen = [json.loads(line) for line in stage.record.read_text().splitlines()]
@@ -126,7 +141,11 @@ def _witness(stage: Stage, allowed: int) -> Row:
         receipts = [payload_of(record) for record in read_records(file) if record.get("t") == "receipt"]
     same = sorted(str(r.get("request_hash_b64u")) for r in receipts) == sorted(s["body_sha256_b64u"] for s in seen)
     clean = all(s["credential"] == "right" and not s["leaks"] for s in seen)
-    got = f"{len(seen)} calls" + ("" if same else ", other bytes than judged") + ("" if clean else ", a token leaked")
+    got = (
+        counted(len(seen), "call")
+        + ("" if same else ", other bytes than judged")
+        + ("" if clean else ", a token leaked")
+    )
     title = "what the provider saw: judged bytes, its own key, no token"
     return Row(title, "stand-in", f"{allowed} calls", got, "", same and clean and len(seen) == allowed)
 
@@ -162,7 +181,7 @@ def _show_progress(row: Row, quiet: bool) -> None:
 
 def _print_story(rows: list[Row], bundle: Path, trust: Path, took_s: float) -> None:
     table = [("✓" if row.ok else "✗", row.step, row.way, row.got, row.receipt_id) for row in rows]
-    print_table(("", "step", "way in", "what came", "receipt"), table, title="what happened")
+    print_table(("", "step", "way in", "what came", "receipt"), table, title="what happened", whole=("receipt",))
     bad = [row for row in rows if not row.ok]
     for row in bad:
         print(f"not as expected: {row.step}: expected {row.expected}, got {row.got}")
@@ -170,4 +189,4 @@ def _print_story(rows: list[Row], bundle: Path, trust: Path, took_s: float) -> N
     verdict = f"{len(rows) - len(bad)} of {len(rows)} steps as they should be, in {took_s:.1f} s"
     console().print(verdict, style=style)
     print(f"the bundle:  {bundle}")
-    print(f"verify it:   clawproxy verify {bundle} --trust {trust}")
+    print(f"verify it:   {own_command()} verify {bundle} --trust {trust}")

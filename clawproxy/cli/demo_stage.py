@@ -28,7 +28,7 @@ from ..tokens.keys import Role
 from ..tokens.mint import mint
 from ..tokens.trust import TrustedKey, build_trust
 from .contract_files import Starter, starter_document, store_signed
-from .state import GATEWAY_ROLES, StateDir
+from .state import GATEWAY_ROLES, StateDir, keep_from_git
 
 AUDIENCE = "clawproxy.demo"
 GATEWAY_ID = "did:web:clawproxy.demo"
@@ -79,6 +79,7 @@ def clear_directory(root: Path) -> None:
         shutil.rmtree(root)
     root.mkdir(mode=0o700, parents=True, exist_ok=True)
     (root / _MARK).touch()
+    keep_from_git(root)
 
 
 @contextmanager

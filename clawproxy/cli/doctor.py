@@ -24,7 +24,7 @@ from ..policies.packaged import packaged_file
 from ..tokens.errors import ClawproxyError
 from ..tokens.keys import Role
 from .contract_files import signed_files
-from .screen import JsonFlag, new_app, print_json, print_table
+from .screen import JsonFlag, new_app, print_json
 from .state import DEFAULT_STATE, GATEWAY_ROLES, ConfigOption, StateDir, StateOption, keys_command, set_credential
 
 if TYPE_CHECKING:
@@ -66,7 +66,12 @@ def doctor(
     if json_:
         print_json([asdict(symptom) for symptom in found])
     else:
-        print_table(("", "what", "found", "what to do"), [(s.state, s.what, s.found, s.remedy) for s in found])
+        width = max(len(symptom.what) for symptom in found)
+        for symptom in found:
+            # paths, names and hashes are for copying: one line each, which the terminal wraps
+            print(f"{symptom.state:<4}  {symptom.what:<{width}}  {symptom.found}")
+            if symptom.remedy:
+                print(f"{'':<{width + 6}}  → {symptom.remedy}")
     raise typer.Exit(int(any(symptom.state == "fail" for symptom in found)))
 
 

@@ -71,7 +71,7 @@ def _explain_job(path: Path, receipt_id: str, trust: Trust) -> Explanation:
     check_job_directory(path)
     loaded = load_bundle(path)
     try:
-        return explain(loaded.files, receipt_id, trust)
+        return explain(loaded.files, receipt_id, trust, loaded.findings)
     except ClawproxyError as err:
         if err.reason != "RECEIPT_NOT_FOUND":
             raise

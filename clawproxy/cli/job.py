@@ -21,7 +21,7 @@ from ..tokens.keys import Role
 from .contract_files import find_signed
 from .gateway_journal import journal_files
 from .journal_view import open_journal, read_records, record_row
-from .screen import JsonFlag, new_app, note, print_json, print_pairs, print_table
+from .screen import JsonFlag, new_app, note, own_command, print_json, print_pairs, print_table
 from .state import DEFAULT_STATE, ConfigOption, StateDir, StateOption
 from .token import read_job_facts
 
@@ -80,7 +80,7 @@ def list_(state: StateOption = DEFAULT_STATE, json_: JsonFlag = False) -> None:
         print_json(rows)
     elif rows:
         columns = ("job", "opened", "contract", "state", "problem")
-        print_table(columns, [tuple(str(row[column]) for column in columns) for row in rows])
+        print_table(columns, [tuple(str(row[column]) for column in columns) for row in rows], whole=columns[:-1])
     else:
         note(f"no jobs in {folder.jobs}")
 
@@ -142,7 +142,13 @@ def show(job: JobArgument, state: StateOption = DEFAULT_STATE, json_: JsonFlag =
 
 @app.command("seal")
 def seal(
-    job: JobArgument, config: ConfigOption = None, state: StateOption = DEFAULT_STATE, json_: JsonFlag = False
+    job: JobArgument,
+    force: Annotated[
+        bool, typer.Option("--force", help="Even if calls do not end: their outcome is recorded as unknown.")
+    ] = False,
+    config: ConfigOption = None,
+    state: StateOption = DEFAULT_STATE,
+    json_: JsonFlag = False,
 ) -> None:
     """End a job and seal its bundle: through the running gateway, or directly when none runs."""
     from ..addons.settings import load_settings
@@ -150,26 +156,26 @@ def seal(
     settings = load_settings(config, state)
     folder = StateDir(settings.state_dir)
     _facts(folder, job)
-    sealed = asyncio.run(_seal(folder, job, settings.gateway.gateway_id))
+    sealed = asyncio.run(_seal(folder, job, settings.gateway.gateway_id, force=force))
     if json_:
         print_json(sealed)
     else:
         print(sealed["directory"])
-        note(f"sealed; check it with: clawproxy verify {sealed['directory']}")
+        note(f"sealed; check it with: {own_command()} verify {sealed['directory']} --trust TRUST_FILE")
 
 
-async def _seal(folder: StateDir, job: str, gateway_id: str) -> JsonObject:
+async def _seal(folder: StateDir, job: str, gateway_id: str, *, force: bool) -> JsonObject:
     from ..addons.admin import call_admin
 
     try:
-        return await call_admin(folder.admin_socket, "seal", job_id=job)
+        return await call_admin(folder.admin_socket, "seal", job_id=job, force=force)
     except ClawproxyError as err:
         if err.reason != "GATEWAY_NOT_RUNNING":
             raise
-    return await _seal_directly(folder, job, gateway_id)
+    return await _seal_directly(folder, job, gateway_id, force=force)
 
 
-async def _seal_directly(folder: StateDir, job: str, gateway_id: str) -> JsonObject:
+async def _seal_directly(folder: StateDir, job: str, gateway_id: str, *, force: bool) -> JsonObject:
     from ..receipts.jobs import JobBook
     from ..receipts.journal import Journal
 
@@ -183,7 +189,7 @@ async def _seal_directly(folder: StateDir, job: str, gateway_id: str) -> JsonObj
         lambda: time.time_ns() // 1_000_000,
     )
     try:
-        sealed = await book.seal(job)
+        sealed = await book.seal(job, force=force)
         return {"job_id": job, "directory": str(sealed.directory), "counts": dict(sealed.counts)}
     finally:
         await book.close()

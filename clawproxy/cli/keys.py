@@ -58,7 +58,9 @@ def list_(state: StateOption = DEFAULT_STATE, json_: JsonFlag = False) -> None:
     if json_:
         print_json(rows)
     elif rows:
-        print_table(("role", "did", "file"), [(r["role"], r["did"] or r["problem"], r["file"]) for r in rows])
+        print_table(
+            ("role", "did", "file"), [(r["role"], r["did"] or r["problem"], r["file"]) for r in rows], whole=("did",)
+        )
     else:
         note(f"no keys in {state}; make some with: {keys_command(state, *GATEWAY_ROLES)}")
 

@@ -31,7 +31,7 @@ from ..tokens.keys import Role
 from ..tokens.trust import TrustedKey, build_trust
 from .agent_environment import agent_environment, starter_for
 from .contract_files import Starter, find_signed, starter_document, store_signed
-from .screen import new_app, note
+from .screen import counts_line, new_app, note
 from .serve import start_logging
 from .state import DEFAULT_STATE, GATEWAY_ROLES, ConfigOption, StateDir, StateOption
 from .token import parse_duration_s
@@ -241,7 +241,6 @@ def _local_keys(folder: StateDir) -> list[TrustedKey]:
 
 
 def _say_verdict(report: Report, directory: Path) -> None:
-    counts = ", ".join(f"{number} {what}" for what, number in report.counts.items())
-    note(f"{report.verdict}  {directory}  ({counts})")
+    note(f"{report.verdict}  {directory}  ({counts_line(report.counts)})")
     for finding in report.findings:
         note(f"  {finding.severity}: {finding.reason} at {finding.path}: {finding.detail}")

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import json
+import shlex
+import shutil
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+_FOLD_CHARS = 12
+"""A column that folds stays at least this wide."""
 
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 
@@ -36,31 +42,71 @@ def counted(number: int, what: str) -> str:
     return f"{number} {what}" + ("" if number == 1 else "s")
 
 
+def counts_line(counts: Mapping[str, int]) -> str:
+    """The counts of a report, each with its name in the right number."""
+    return ", ".join(f"{n} {what.removesuffix('s') if n == 1 else what}" for what, n in counts.items())
+
+
+def own_command() -> str:
+    """How this program was called, for a command line that the person can copy."""
+    called = Path(sys.argv[0])
+    if called.name == "__main__.py":
+        found = shutil.which("python") == sys.executable
+        return f"{'python' if found else shlex.quote(sys.executable)} -m clawproxy"
+    return called.name if shutil.which(called.name) else sys.argv[0]
+
+
 def note(line: str) -> None:
     """A line for the person at the terminal, on stderr, so that stdout stays for programs."""
     sys.stderr.write(f"{line}\n")
 
 
 def console() -> Console:
-    """A rich console on stdout; without a terminal it prints plain text, as wide as the text is."""
+    """A rich console on stdout, as wide as the terminal."""
     from rich.console import Console
 
-    wide = None if sys.stdout.isatty() else 200
-    return Console(width=wide, highlight=False, markup=False, emoji=False, soft_wrap=False)
+    return Console(highlight=False, markup=False, emoji=False, soft_wrap=False)
 
 
-def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, title: str = "") -> None:
-    """A table with a header; cells are plain text (nothing in them is read as markup)."""
+def print_table(
+    columns: Sequence[str], rows: Iterable[Sequence[str]], *, title: str = "", whole: Collection[str] = ()
+) -> None:
+    """A table with a header; cells are plain text (nothing in them is read as markup).
+
+    Cells of the columns ``whole`` (ids, hashes) stay on one line; where a terminal is too narrow for that, each row
+    becomes a list of its cells. Without a terminal: one line per row, no padding, no header, empty cells left out.
+    """
+    cells = [tuple(row) for row in rows]
+    if not sys.stdout.isatty():
+        for row in cells:
+            sys.stdout.write("  ".join(filter(None, row)) + "\n")
+        return
+    screen = console()
+    widths = [max(len(column), *(len(row[n]) for row in cells), 0) for n, column in enumerate(columns)]
+    least = [
+        width if column in whole else min(width, _FOLD_CHARS) for column, width in zip(columns, widths, strict=True)
+    ]
+    if sum(least) + 3 * len(columns) > screen.width:
+        _print_rows(columns, cells)
+        return
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
     table = Table(title=title or None, box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False)
-    for column in columns:
-        table.add_column(column, overflow="fold")
-    for row in rows:
+    for column, width in zip(columns, least, strict=True):
+        kept = column in whole
+        table.add_column(column, overflow="fold", no_wrap=kept, min_width=width)
+    for row in cells:
         table.add_row(*(Text(cell) for cell in row))
-    console().print(table)
+    screen.print(table)
+
+
+def _print_rows(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Each row as ``name  value`` lines, which the terminal itself wraps; a blank line between rows."""
+    for n, row in enumerate(rows):
+        sys.stdout.write("\n" if n else "")
+        print_pairs((column, cell) for column, cell in zip(columns, row, strict=True) if cell)
 
 
 def print_pairs(pairs: Iterable[tuple[str, str]]) -> None:

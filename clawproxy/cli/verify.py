@@ -12,7 +12,7 @@ from ..receipts.report import Report, Verdict, printable
 from ..receipts.verify import verify_path
 from ..tokens.trust import Trust, load_trust
 from .bundle_paths import check_job_directory
-from .screen import JsonFlag, new_app, print_json
+from .screen import JsonFlag, counts_line, new_app, print_json
 from .state import read_file
 
 app = new_app("Verify a job directory, a .zip of one, or any signed file, offline.")
@@ -58,6 +58,6 @@ def print_report(report: Report, path: Path) -> None:
         if value := report.facts.get(member):
             print(printable(f"  {name}: {value}"))
     if report.counts:
-        print("  " + ", ".join(f"{number} {what}" for what, number in report.counts.items()))
+        print("  " + counts_line(report.counts))
     if any(finding.reason == "TRUST_NOT_GIVEN" for finding in report.findings):
         print("  give the gateway's keys with --trust; its operator writes them with: clawproxy keys trust")

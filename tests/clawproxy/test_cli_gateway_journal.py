@@ -125,3 +125,11 @@ def test_tail_shows_the_gateways_own_journal(state: Path) -> None:
     assert all("refused at authenticate: TOKEN_EXPIRED" in line for line in lines)
     assert len(run_cli("job", "tail", "--gateway", "-n", "1", state=state).out.splitlines()) == 1
     assert "--gateway" in one_line(run_cli("job", "tail", state=state))
+
+
+def test_explain_fails_where_verify_fails_on_a_file_that_the_reader_refuses(state: Path) -> None:
+    journal = state / "jobs" / "j" / "receipts.jsonl"
+    (journal.parent / "link").symlink_to(journal)
+    assert run_cli("verify", journal.parent).code == 1
+    line = one_line(run_cli("explain", journal.parent, "rcpt_none"))
+    assert "RECEIPT_NOT_FOUND" in line or "BUNDLE" in line

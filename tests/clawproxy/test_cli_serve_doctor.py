@@ -107,3 +107,15 @@ def test_serve_warns_once_when_no_provider_has_a_credential(state: Path) -> None
     assert gateway.err.count("credential") == 2, gateway.err
     assert gateway.err.count("\n") == 1
     assert str(state / "clawproxy.toml") in gateway.err
+
+
+def test_a_job_is_sealed_by_force_with_and_without_a_gateway(state: Path) -> None:
+    document = run_cli("contract", "new", "sdk").out
+    contract = run_cli("contract", "sign", "-", state=state, stdin=document).out.strip()
+    for job in ("one", "two"):
+        assert run_cli("job", "open", f"--contract={contract}", "--job", job, state=state).code == 0
+    assert run_cli("job", "seal", "one", "--force", state=state).code == 0
+    with Serving(state):
+        done = run_cli("job", "seal", "two", "--force", "--json", state=state)
+    assert done.code == 0, done.err
+    assert json.loads(run_cli("job", "show", "two", "--json", state=state).out)["state"] == "sealed"
