@@ -1,10 +1,13 @@
 """The bounds of a TLS ClientHello (RFC 8446 section 4.1.2), before mitmproxy parses it.
 
-mitmproxy gathers up to 16 MiB of it, parses all from the start at each read, and logs a broken one in full.
+mitmproxy gathers up to 16 MiB of it, parses all from the start at each read, and logs a broken one in full; what comes
+after it crashes the layer. Here a failed handshake is only told to the addons (``tls_failed_client``; the reason is
+``data.conn.error``), and nothing is read after it.
 """
 
 from __future__ import annotations
 
+from mitmproxy.proxy import commands
 from mitmproxy.proxy.layer import CommandGenerator
 from mitmproxy.proxy.layers.tls import ClientTLSLayer
 
@@ -12,6 +15,7 @@ MAX_HELLO_BYTES = 64 * 1024
 MAX_HELLO_RECORDS = 32
 _RECORD_HEADER_BYTES = 5
 
+_STOCK_HANDSHAKE_ERROR = ClientTLSLayer.on_handshake_error
 _STOCK_HANDSHAKE = ClientTLSLayer.receive_handshake_data
 
 
@@ -39,11 +43,24 @@ def _handshake(self: ClientTLSLayer, data: bytes) -> CommandGenerator[tuple[bool
     return done, fault
 
 
+def _handshake_error(self: ClientTLSLayer, err: str) -> CommandGenerator[None]:
+    self.receive_data = _ignore  # type: ignore[method-assign]
+    for command in _STOCK_HANDSHAKE_ERROR(self, err):
+        if not isinstance(command, commands.Log):  # a line for each, and anybody can have as many as he likes
+            yield command
+
+
+def _ignore(data: bytes) -> CommandGenerator[None]:
+    yield from ()
+
+
 def install() -> None:
     """Set the bounds, for the whole process."""
     ClientTLSLayer.receive_handshake_data = _handshake  # type: ignore[method-assign]
+    ClientTLSLayer.on_handshake_error = _handshake_error  # type: ignore[method-assign]
 
 
 def uninstall() -> None:
     """mitmproxy as it comes."""
     ClientTLSLayer.receive_handshake_data = _STOCK_HANDSHAKE  # type: ignore[method-assign]
+    ClientTLSLayer.on_handshake_error = _STOCK_HANDSHAKE_ERROR  # type: ignore[method-assign]

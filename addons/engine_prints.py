@@ -86,4 +86,5 @@ PRINTS: dict[str, str] = {
     "proxy/layers/http/_http1.py:make_error_response": "524908ac2c58d12d",
     "net/http/http1/read.py:connection_close": "59d78b437ea3dd3f",
     "proxy/server.py:ConnectionHandler.on_timeout": "add0d3027ab43b4e",
+    "proxy/layers/tls.py:ClientTLSLayer.on_handshake_error": "6925316865105678",
 }

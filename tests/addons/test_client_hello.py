@@ -34,7 +34,7 @@ async def test_client_hello_that_does_not_end_is_refused_before_it_costs_anythin
         assert r.master.connection_count == 0
         assert time.process_time() - started < 0.5
         client.close()
-    assert all(len(record.getMessage()) < 500 for record in caplog.records if record.levelno >= logging.INFO)
+    assert not [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
 
 
 async def test_broken_client_hello_is_not_quoted_in_the_log(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -44,4 +44,4 @@ async def test_broken_client_hello_is_not_quoted_in_the_log(tmp_path: Path, capl
         await asyncio.sleep(0.1)
         await r.settled()
         assert r.master.connection_count == 0
-    assert all(len(record.getMessage()) < 500 for record in caplog.records if record.levelno >= logging.INFO)
+    assert not [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
