@@ -41,6 +41,7 @@ log = logging.getLogger("clawproxy.gateway")
 DEFAULT_TTL_S = 1800
 _SCOPE = ("clawproxy:call",)
 _CUT_GRACE_S = 2.0
+_HEAD_MARGIN_BYTES = 16 * 1024
 _SEAL_TIMEOUT_S = 30
 
 
@@ -285,6 +286,10 @@ def _engine_options(settings: Settings) -> tuple[list[str], EngineOptions]:
         modes=tuple(modes.values()),
         confdir=settings.state_dir / "ca",
         max_body_bytes=settings.gateway.max_body_bytes,
+        # above the gate's own limit, so that a head that is only a little too large is refused with a record
+        max_head_bytes=settings.gateway.max_header_bytes + _HEAD_MARGIN_BYTES,
+        max_connections=settings.gateway.max_connections,
+        max_connections_per_peer=settings.gateway.max_connections_per_peer,
         upstream_ca_file=Path(settings.upstream_ca) if settings.upstream_ca else None,
         hook_timeout_s=2 * step_s,
         end_deadline_s=2 * step_s,

@@ -38,6 +38,8 @@ class GatewaySection(_Section):
     state_dir: Text = ".clawproxy"
     max_body_bytes: int = Field(default=16 * 1024 * 1024, ge=1024, le=256 * 1024 * 1024)
     max_header_bytes: int = Field(default=64 * 1024, ge=1024, le=1024 * 1024)
+    max_connections: int = Field(default=2048, ge=8, le=100_000)
+    max_connections_per_peer: int = Field(default=512, ge=1, le=100_000)
     max_open_calls_per_job: int = Field(default=64, ge=1, le=10_000)
     step_timeout_s: float = Field(default=10.0, gt=0, le=120)
     idle_timeout_s: float = Field(default=900.0, gt=1, le=86_400)
