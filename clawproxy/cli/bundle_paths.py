@@ -7,7 +7,8 @@ from pathlib import Path
 from ..tokens.errors import ClawproxyError
 from .gateway_journal import journal_files
 
-_OF_A_JOB = ("job.json", "contract.json", "receipts.jsonl", "MANIFEST.json", "SEAL.json")
+# contract.json is not among them: where a contract is being written, one lies in any directory
+_OF_A_JOB = ("job.json", "receipts.jsonl", "MANIFEST.json", "SEAL.json")
 
 
 def is_state_directory(path: Path) -> bool:

@@ -193,7 +193,8 @@ def _contracts(folder: StateDir, settings: Settings) -> Iterator[Symptom]:
         yield Symptom("fail", "trust", err.one_line())
         return
     if not signers:
-        yield Symptom("fail", "trust", "no contract signer", "clawproxy keys new policy, or set trust.contract_signers")
+        remedy = f"{keys_command(folder.root, Role.POLICY)}, or set trust.contract_signers"
+        yield Symptom("fail", "trust", "no contract signer", remedy)
     envelopes = signed_files(folder)
     if not envelopes:
         yield Symptom(

@@ -103,6 +103,7 @@ def test_swapped_arguments_are_told_their_order(state: Path) -> None:
 
 @pytest.mark.parametrize("command", [["verify"], ["explain"]])
 def test_a_directory_that_is_no_job_is_a_usage_error_that_names_one(command: list[str], tmp_path: Path) -> None:
+    (tmp_path / "contract.json").write_text("{}")  # the one that is being written, as in any first attempt
     done = run_cli(*command, tmp_path, *([f"{ID}1"] if command == ["explain"] else []))
     assert done.code == 2
     assert ".clawproxy/jobs/NAME" in one_line(done)
