@@ -127,7 +127,7 @@ _ROWS = (
     Reason("EVIDENCE_UNAVAILABLE", "intend", 503, "the intent could not be made durable, so nothing went out", "free the disk or repair it, then restart the gateway"),
     Reason("JOB_DAMAGED", "intend", 503, "the job's journal does not verify", "look at it with: clawproxy verify, and open a new job"),
     # forward
-    Reason("CREDENTIAL_MISSING", "forward", 503, "the gateway has no credential for this provider", "set providers.<name>.credential"),
+    Reason("CREDENTIAL_MISSING", "intend", 503, "the gateway has no credential for this provider", "set providers.<name>.credential"),
     Reason("UPSTREAM_UNREACHABLE", "forward", 502, "no connection to the provider, so nothing left", "check providers.<name>.upstream, upstream_ca and the network, then repeat the call"),
     # observe
     Reason("UPSTREAM_FAILED", "observe", 502, "the provider's answer broke off or cannot be read", "repeat the call; the receipt says how far it came"),
