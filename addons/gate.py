@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
@@ -274,7 +275,10 @@ class Gate:
         try:
             if not call.recorded and call.intended is not None:
                 call.outcome = call.outcome or outcome_of(message)
-                call.detail = call.detail or message
+                # mitmproxy quotes what a provider sent instead of HTTP, and that may be anything
+                call.detail = call.detail or re.sub(
+                    r"(?i)(unexpected server response).*", r"\1", message, flags=re.DOTALL
+                )
                 await self._ending.attest(call, call.outcome)
                 self._ending.explain(call, call.outcome)
             elif not call.recorded:
