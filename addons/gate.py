@@ -34,6 +34,7 @@ log = logging.getLogger("clawproxy.gate")
 
 _ORPHAN_GRACE_S = 2.0
 _RECORDED = "clawproxy.recorded"
+_QUOTES = re.compile(r"(unexpected server response).*", re.DOTALL | re.IGNORECASE)
 _SMALL_BODY_BYTES = 64 * 1024
 _BODIES_AT_ONCE = 16
 _BY_HEAD = 3  # admit, collect, authenticate need no body
