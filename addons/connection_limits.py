@@ -130,12 +130,20 @@ class ConnectionLimits:
     def tls_established_client(self, data: tls.TlsData) -> None:
         self._wait_anew(data.context.client, self._request_timeout_s)
 
+    def requestheaders(self, flow: http.HTTPFlow) -> None:
+        """The body must follow, also on a connection that is trusted."""
+        seat = self._seats.get(flow.client_conn.id)
+        if seat is not None and seat.trusted:
+            self._wait(seat, self._request_timeout_s)
+
     def request(self, flow: http.HTTPFlow) -> None:
         """A whole request is here: a call runs."""
         seat = self._seats.get(flow.client_conn.id)
-        if seat is not None and not seat.trusted:
+        if seat is None:
+            return
+        self._rest(seat)
+        if not seat.trusted:
             seat.calls.add(flow.id)
-            self._rest(seat)
 
     def server_connected(self, data: ServerConnectionHookData) -> None:
         """A decided call goes upstream."""
@@ -147,7 +155,9 @@ class ConnectionLimits:
 
     def response(self, flow: http.HTTPFlow) -> None:
         seat = self._seats.get(flow.client_conn.id)
-        if seat is not None and not seat.trusted:
+        if seat is not None and seat.trusted:
+            self._rest(seat)
+        elif seat is not None:
             seat.calls.discard(flow.id)
             if not seat.calls:
                 self._wait(seat, self._request_timeout_s)

@@ -113,25 +113,42 @@ class Gate:
         chunked = "transfer-encoding" in flow.request.headers
         if flow.error is not None or (not chunked and len(size) < 10 and int(size) <= _SMALL_BODY_BYTES):
             return None
-        call.held_bytes = self._max_body_bytes if chunked or len(size) >= 10 else min(int(size), self._max_body_bytes)
-        self._room_bytes -= call.held_bytes
-        if self._room_bytes < 0:
+        unknown = chunked or len(size) >= 10
+        return self._judge_head(call, self._max_body_bytes if unknown else min(int(size), self._max_body_bytes))
+
+    async def _judge_head(self, call: Call, body_bytes: int) -> None:
+        """Steps 1 to 3 for a call with a large body; then room for it. What is refused here needs none: its body is
+        thrown away as it comes."""
+        await self._judge(call, self._before_egress[:_BY_HEAD])
+        if call.release:
+            return
+        if body_bytes > self._room_bytes:
             busy = Refusal("GATEWAY_BUSY", "request bodies held at once", "too many large requests are being read")
-            return self._ending.refuse(call, busy)
-        return self._judge(call, self._before_egress[:_BY_HEAD])
+            await self._ending.refuse(call, busy)
+        else:
+            self._hold_room(call, body_bytes)
+
+    def _hold_room(self, call: Call, body_bytes: int) -> None:
+        self._room_bytes += call.held_bytes - body_bytes
+        call.held_bytes = body_bytes
 
     async def request(self, flow: http.HTTPFlow) -> None:
-        """The whole request is here: steps 1 to 9, as far as the head did not settle them."""
+        """The whole request is here: steps 1 to 9. A token that was judged by the head is judged again: it may have
+        expired while the body came."""
         call = self._call(flow)
-        if not call.release:
-            await self._judge(call, self._before_egress[call.steps_done :])
+        if call.release:
+            return
+        self._hold_room(call, len(flow.request.raw_content or b"") if call.held_bytes else 0)
+        await self._judge(call, self._before_egress[min(call.steps_done, _BY_HEAD - 1) :])
 
     async def _judge(self, call: Call, steps: tuple[tuple[str, Callable[[Call], Any]], ...]) -> None:
         call.judging = True
-        refusal = await self._verdict(call, steps)
-        if refusal is not None:
-            await self._ending.refuse(call, refusal)
-        call.judging = False
+        try:
+            refusal = await self._verdict(call, steps)
+            if refusal is not None:
+                await self._ending.refuse(call, refusal)
+        finally:
+            call.judging = False
 
     async def _verdict(self, call: Call, steps: tuple[tuple[str, Callable[[Call], Any]], ...]) -> Verdict:
         if self.stopping:
@@ -266,8 +283,7 @@ class Gate:
 
     def _forget(self, call: Call) -> None:
         call.flow.metadata[_RECORDED] = True
-        self._room_bytes += call.held_bytes
-        call.held_bytes = 0
+        self._hold_room(call, 0)
         self._open.pop(call.flow.id, None)
         if call.watch is not None:
             call.watch.over.set()

@@ -101,7 +101,7 @@ def _body_reader(expected_size: int | None) -> object:
 
 
 def _read_server_head(self: _http1.Http1Server, event: events.ConnectionEvent) -> CommandGenerator[None]:
-    fault = head_fault(bytes(self.buf), _head_cap_bytes) if isinstance(event, events.DataReceived) else None
+    fault = _head_fault_of(self) if isinstance(event, events.DataReceived) else None
     if fault:
         status = 431 if fault is TOO_LARGE else 400
         yield from _refuse(self, f"the head of the request {fault}", status)
@@ -110,19 +110,33 @@ def _read_server_head(self: _http1.Http1Server, event: events.ConnectionEvent) -
 
 
 def _read_client_head(self: _http1.Http1Client, event: events.ConnectionEvent) -> CommandGenerator[None]:
-    fault = head_fault(bytes(self.buf), _head_cap_bytes) if isinstance(event, events.DataReceived) else None
+    fault = _head_fault_of(self) if isinstance(event, events.DataReceived) else None
     if fault:
         yield from _refuse(self, f"the head of the response {fault}", 0)
     else:
         yield from _STOCK_CLIENT_HEAD(self, event)
 
 
+def _head_fault_of(self: _http1.Http1Connection) -> str | None:
+    """Of what has arrived. Empty lines before a head are taken out (RFC 9112 section 2.2): mitmproxy takes out one per
+    read, and would then wait for more with a whole head in its hands."""
+    received = bytes(self.buf)
+    before = len(received) - len(received.lstrip(b"\r\n"))
+    if 0 < before <= _MOST_LINE_ENDS:
+        self.buf.maybe_extract_at_most(before)
+    return head_fault(received, _head_cap_bytes)
+
+
+_MOST_LINE_ENDS = 8
 TOO_LARGE = "is too large"
 FOLDED = "has a folded line"
 
 
 def head_fault(received: bytes, cap_bytes: int) -> str | None:
     """What is wrong with the head that ``received`` begins with, whole or not; None if nothing is. Pure."""
+    received, before = received.lstrip(b"\r\n"), len(received)
+    if before - len(received) > _MOST_LINE_ENDS:
+        return TOO_LARGE
     end = received.find(b"\n\r\n")
     bare = received.find(b"\n\n", 0, end if end >= 0 else len(received))
     end = bare if bare >= 0 else end

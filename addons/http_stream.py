@@ -485,6 +485,8 @@ class SeamStream(engine.HttpStream):
                     answer = yield command
 
     def _say(self, words: http.Response) -> CommandGenerator[None]:
+        if self._last_call:
+            words.headers["connection"] = "close"
         for part in (
             ResponseHeaders(self.stream_id, words, False),
             ResponseData(self.stream_id, words.raw_content or b""),

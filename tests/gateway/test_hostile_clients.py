@@ -85,6 +85,54 @@ async def test_a_large_body_without_a_token_is_thrown_away_as_it_comes(tmp_path:
         assert [r["reason"] for r in bed.refusals()] == ["TOKEN_REQUIRED"]
 
 
+async def test_heads_without_a_token_take_no_room_from_others(tmp_path: Path, provider: Provider) -> None:
+    async with running_bed(tmp_path / "s", provider) as bed:
+        for _ in range(20):
+            client = await bed.client()
+            await client.send(f"POST {CHAT} HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n".encode())
+        await asyncio.sleep(0.3)
+        assert (await bed.chat("x" * 70_000)).status == 200
+
+
+async def test_small_chunked_calls_take_the_room_of_their_size(tmp_path: Path, provider: Provider) -> None:
+    async with running_bed(tmp_path / "s", provider, max_body_bytes=200_000) as bed:
+        head = "".join(f"{n}: {v}\r\n" for n, v in bed.headers().items())
+        body = chat_body("events:200 slow:20", stream=True)
+        for _ in range(20):
+            client = await bed.client()
+            start = f"POST {CHAT} HTTP/1.1\r\n{head}transfer-encoding: chunked\r\n\r\n{len(body):x}\r\n".encode()
+            await client.send(start + body + b"\r\n0\r\n\r\n")
+            await client.reader.readuntil(b"data:")
+        assert len(bed.gateway.gate.open_calls) == 20
+        assert (await bed.chat("x" * 70_000)).status == 200
+
+
+async def test_a_token_that_expires_while_its_body_comes_is_refused(tmp_path: Path, provider: Provider) -> None:
+    async with running_bed(tmp_path / "s", provider) as bed:
+        before = len(provider.seen())
+        body = chat_body("x" * 70_000)
+        fields = {**bed.headers(bed.token(ttl_s=2)), "content-length": str(len(body))}
+        client = await bed.client()
+        head = "".join(f"{n}: {v}\r\n" for n, v in fields.items())
+        await client.send(f"POST {CHAT} HTTP/1.1\r\n{head}\r\n".encode() + body[:10])
+        await asyncio.sleep(3)
+        await client.send(body[10:])
+        async with asyncio.timeout(10):
+            assert b"TOKEN_EXPIRED" in await client.reader.read(65536)
+        assert len(provider.seen()) == before
+
+
+async def test_line_ends_before_a_head_do_not_lift_its_bound(tmp_path: Path, provider: Provider) -> None:
+    async with running_bed(tmp_path / "s", provider) as bed:
+        client = await bed.client()
+        await client.send(b"\r\n" * 5000)
+        async with asyncio.timeout(10):
+            assert (await client.reader.read(65536)).startswith(b"HTTP/1.1 431")
+        polite = await bed.client()
+        await polite.send(b"\r\n")
+        assert (await polite.request("POST", CHAT, bed.headers(), chat_body())).status == 200
+
+
 async def test_large_bodies_are_read_a_few_at_a_time(tmp_path: Path, provider: Provider) -> None:
     async with running_bed(tmp_path / "s", provider, max_body_bytes=100_000) as bed:
         head = "".join(f"{n}: {v}\r\n" for n, v in {**bed.headers(), "content-length": "100000"}.items())
