@@ -28,7 +28,7 @@ from .call import Call
 from .connections import Connections
 from .ending import Ending
 from .http_stream import CUT, Hold, Watch
-from .upstream import redact
+from .stream_tap import redact
 
 log = logging.getLogger("clawproxy.gate")
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import importlib.resources
 import logging
 import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from ..policies.packaged import packaged_file
 from ..policies.pin import Pinner
 from ..policies.routes import Catalogue, load_catalogue
 from ..policies.source import DirectorySource
@@ -93,7 +93,7 @@ class Gateway:
             pinner=self._pinner,
             jobs=self.jobs,
             ending=ending,
-            credentials=_credentials(settings, self.catalogue),
+            credentials=_credentials(settings),
             clock_ms=clock_ms,
             max_body_bytes=limits.max_body_bytes,
             max_header_bytes=limits.max_header_bytes,
@@ -246,9 +246,8 @@ def _only(request: JsonObject, known: set[str]) -> None:
 
 
 def _catalogue(settings: Settings) -> Catalogue:
-    text = importlib.resources.files("clawproxy.configs").joinpath("providers.toml").read_bytes()
     overrides = {name: section.upstream for name, section in settings.providers.items() if section.upstream}
-    catalogue = load_catalogue(text, overrides)
+    catalogue = load_catalogue(packaged_file("providers.toml"), overrides)
     for name in settings.providers:
         if name not in catalogue.providers:
             raise ClawproxyError(
@@ -257,7 +256,7 @@ def _catalogue(settings: Settings) -> Catalogue:
     return catalogue
 
 
-def _credentials(settings: Settings, catalogue: Catalogue) -> Mapping[str, str]:
+def _credentials(settings: Settings) -> Mapping[str, str]:
     return {
         name: read_secret(section.credential, where=f"providers.{name}.credential")
         for name, section in settings.providers.items()

@@ -27,8 +27,8 @@ from .call import Call
 from .connections import Connections, Tunnel
 from .ending import Ending, start_of
 from .identity import EXPLICIT_HEADERS, KEY_HEADERS, Leases, collect_token, proxy_password
-from .stream_tap import SseTap
-from .upstream import clean_answer, rebuild_request, redact
+from .stream_tap import SseTap, redact
+from .upstream import clean_answer, rebuild_request
 from .wire.format import FORMATS
 
 _MAX_HEADERS = 128

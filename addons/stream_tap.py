@@ -37,6 +37,11 @@ _LONGEST_PARTIAL = 2
 """A blank line of which only CRLF has arrived."""
 
 
+def redact(text: bytes, secret: bytes) -> bytes:
+    """``text`` without ``secret``, which a provider may echo."""
+    return text.replace(secret, REDACTED) if secret else text
+
+
 class SseTap:
     """The tap of an event stream. ``secret`` is the credential that was sent upstream.
 
@@ -76,7 +81,7 @@ class SseTap:
         self.first_byte_ms = max(0, self._clock_ms() - self._started_ms)
 
     def _redacted(self, data: bytes) -> bytes:
-        return data.replace(self._secret, REDACTED) if self._secret else data
+        return redact(data, self._secret)
 
     def _too_large(self, what: str) -> ClawproxyError:
         expected = f"at most {self._cap_bytes} bytes"

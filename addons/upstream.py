@@ -8,7 +8,7 @@ from mitmproxy import http
 
 from ..policies.routes import RouteMatch
 from .call import Call
-from .stream_tap import REDACTED
+from .stream_tap import redact
 
 # a job handle, or a JWS: wherever the agent put it, it does not leave
 _HOLDS_A_TOKEN = re.compile(r"cph_|eyJ[A-Za-z0-9_-]*\.[A-Za-z0-9_-]+\.")
@@ -74,8 +74,3 @@ def _headers(fields: list[tuple[bytes, bytes]]) -> http.Headers:
     headers = http.Headers()
     headers.fields = tuple(fields)  # they are bytes already, the constructor would look at each
     return headers
-
-
-def redact(text: bytes, secret: bytes) -> bytes:
-    """``text`` without ``secret``, which a provider may echo."""
-    return text.replace(secret, REDACTED) if secret and secret in text else text

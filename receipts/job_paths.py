@@ -54,9 +54,6 @@ class JobPaths:
     def seal(self) -> Path:
         return self.directory / "SEAL.json"
 
-    def proof_bundle(self, segment: int) -> Path:
-        return self.directory / proof_bundle_name(segment)
-
     @property
     def locks(self) -> Path:
         return self.jobs_dir / ".locks"

@@ -14,7 +14,6 @@ import re
 from .errors import ClawproxyError
 
 SHA256_B64U_CHARS = 43
-ED25519_SIG_B64U_CHARS = 86
 _TO_URL = bytes.maketrans(b"+/", b"-_")
 _B64U = re.compile(r"[A-Za-z0-9_-]+", re.ASCII)
 

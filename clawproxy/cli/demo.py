@@ -47,7 +47,7 @@ class Row:
 def demo(
     directory: Annotated[
         Path, typer.Option("--dir", help="Where keys, contracts, logs and the bundle are left.")
-    ] = Path(".demo"),
+    ] = DEFAULT_DEMO,
     json_: JsonFlag = False,
 ) -> None:
     """Start a provider stand-in and a gateway, let real SDK clients work through it, seal, verify, tamper, verify."""
