@@ -31,9 +31,11 @@ class ResponseReader(ABC):
     """Reads one answer: ``read_json`` once, or ``on_event`` for each event of a stream.
 
     ``tokens_input`` counts everything that was read by the model, cached or not; ``tokens_output`` what it wrote,
-    reasoning included: the provider's own figures, 0 where it gave none (``usage_known``). ``model`` is the one that
-    the answer names. ``ended`` says that the provider ended the answer in its own way, ``failed`` that this end is an
-    error, ``unread`` that something could not be read as the provider documents it.
+    reasoning included: the provider's own figures, 0 where it gave none (``usage_known``). Of the input,
+    ``tokens_cached`` were read from a cache and ``tokens_cache_write`` written to one; of the output,
+    ``tokens_reasoning`` were thoughts; 0 where not told. ``model`` is the one that the answer names. ``ended`` says
+    that the provider ended the answer in its own way, ``failed`` that this end is an error, ``unread`` that something
+    could not be read as the provider documents it.
     """
 
     markers: re.Pattern[bytes]
@@ -41,6 +43,9 @@ class ResponseReader(ABC):
     def __init__(self) -> None:
         self.tokens_input = 0
         self.tokens_output = 0
+        self.tokens_cached = 0
+        self.tokens_cache_write = 0
+        self.tokens_reasoning = 0
         self.usage_known = False
         self.model: str | None = None
         self.ended = False
@@ -77,6 +82,20 @@ class ResponseReader(ABC):
             self._calls[key] = clip(name, _MAX_NAME_CHARS)
         else:
             self._more_calls = True
+
+    def _read_counts(self, usage: JsonObject, names: tuple[str, str], details: tuple[str, str]) -> None:
+        """Take what ``usage`` tells, in the words of OpenAI's APIs: ``names`` are its members for input and output,
+        ``details`` those for the parts of the two. A figure that is not there leaves the one before."""
+        read, wrote = (count(usage.get(name)) for name in names)
+        if read is None and wrote is None:
+            return
+        self.usage_known = True
+        self.tokens_input = self.tokens_input if read is None else read
+        self.tokens_output = self.tokens_output if wrote is None else wrote
+        of_input, of_output = (member(usage, name) for name in details)
+        self.tokens_cached = count(of_input.get("cached_tokens")) or self.tokens_cached
+        self.tokens_cache_write = count(of_input.get("cache_write_tokens")) or self.tokens_cache_write
+        self.tokens_reasoning = count(of_output.get("reasoning_tokens")) or self.tokens_reasoning
 
     def _read_model(self, value: object) -> None:
         if isinstance(value, str) and value:
