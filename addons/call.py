@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ..receipts.scribe import Intended
     from ..tokens.verify import Grant
     from .http_stream import Watch
-    from .stream_tap import SseTap
+    from .stream_tap import StreamTap
     from .wire.format import ResponseReader, WireFormat
 
 
@@ -49,7 +49,7 @@ class Call:
     destination: tuple[str, int] | None = None  # forward
     credential: str = field(default="", repr=False)
     reader: ResponseReader | None = None  # observe
-    tap: SseTap | None = None
+    tap: StreamTap | None = None
     watch: Watch | None = None
 
     steps_done: int = 0

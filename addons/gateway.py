@@ -247,11 +247,12 @@ def _only(request: JsonObject, known: set[str]) -> None:
 
 def _catalogue(settings: Settings) -> Catalogue:
     overrides = {name: section.upstream for name, section in settings.providers.items() if section.upstream}
-    catalogue = load_catalogue(packaged_file("providers.toml"), overrides)
+    hosts = {name: tuple(section.hosts) for name, section in settings.providers.items() if section.hosts is not None}
+    catalogue = load_catalogue(packaged_file("providers.toml"), overrides, hosts)
     for name in settings.providers:
-        if name not in catalogue.providers:
+        if name not in catalogue.names:
             raise ClawproxyError(
-                "CONFIG_INVALID", "no such provider", where=f"providers.{name}", expected=", ".join(catalogue.providers)
+                "CONFIG_INVALID", "no such provider", where=f"providers.{name}", expected=", ".join(catalogue.names)
             )
     return catalogue
 

@@ -71,6 +71,7 @@ class ProviderSection(_Section):
     """What this gateway changes of a provider of the catalogue."""
 
     upstream: Text | None = None
+    hosts: list[Text] | None = Field(default=None, max_length=64)
     credential: Text | None = None
 
 

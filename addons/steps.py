@@ -18,18 +18,18 @@ from ..policies.pin import Pinner
 from ..policies.routes import Catalogue
 from ..receipts.calls import Outcome
 from ..receipts.jobs import JobBook
-from ..tokens.canonical import MAX_BODY_NODES, parse_json_object
+from ..tokens.canonical import MAX_BODY_NODES, JsonObject, parse_json_object
 from ..tokens.digests import is_sha256_b64u, sha256_b64u
 from ..tokens.errors import ClawproxyError
-from ..tokens.reasons import Refusal
+from ..tokens.reasons import REASONS, Refusal
 from ..tokens.verify import Grant, TokenVerifier
 from .call import Call
 from .connections import Connections, Tunnel
 from .ending import Ending, start_of
 from .identity import EXPLICIT_HEADERS, KEY_HEADERS, Leases, collect_token, proxy_password
-from .stream_tap import SseTap, redact
+from .stream_tap import StreamTap, redact
 from .upstream import clean_answer, rebuild_request
-from .wire.format import FORMATS
+from .wire.format import FORMATS, WireRequest
 
 _MAX_HEADERS = 128
 # of all fields of a request, joined by LF
@@ -193,28 +193,34 @@ class LiveSteps:
     def read(self, call: Call) -> Refusal | None:
         """The body, strictly, and the facts in it: the bytes judged here are the bytes that leave."""
         assert call.match is not None
-        headers = call.headers
+        headers, body = call.headers, call.flow.request.raw_content or b""
         if headers.get("content-encoding", "identity") != "identity":
             return Refusal("CONTENT_TYPE_REFUSED", "content-encoding", "compressed bodies are not read")
-        if not _JSON_TYPE.fullmatch(headers.get("content-type", "")):
+        if call.match.route.method == "GET":
+            if body:
+                return Refusal("REQUEST_AMBIGUOUS", "body", "a body where the route has none", at="read")
+        elif not _JSON_TYPE.fullmatch(headers.get("content-type", "")):
             return Refusal("CONTENT_TYPE_REFUSED", "content-type", "not application/json")
-        body = call.flow.request.raw_content or b""
         if len(body) > self._max_body_bytes:
             return Refusal(
                 "REQUEST_TOO_LARGE", "gateway.max_body_bytes", f"at most {self._max_body_bytes} bytes are read"
             )
         try:
-            document = parse_json_object(body, max_bytes=self._max_body_bytes, max_nodes=MAX_BODY_NODES)
+            document: JsonObject = {}
+            if call.match.route.method != "GET":
+                document = parse_json_object(body, max_bytes=self._max_body_bytes, max_nodes=MAX_BODY_NODES)
             match = self._catalogue.choose(call.match, document, headers.get("x-openai-api"))
             if isinstance(match, Refusal):
                 return match
             call.match, call.format = match, FORMATS[match.route.format]
-            call.facts = call.format.read_request(document, provider=match.provider.name, route=match.route.name)
+            route = match.route
+            call.facts = call.format.read_request(
+                WireRequest(document, match.provider.name, route.name, route.kind, match.model, route.stream)
+            )
         except ClawproxyError as err:
             # not `got`: what the agent wrote has no place in the evidence
-            return Refusal(
-                "INVALID_REQUEST", "body", f"{err.message} (expected {err.expected})" if err.expected else err.message
-            )
+            why = f"{err.message} (expected {err.expected})" if err.expected else err.message
+            return Refusal(err.reason if err.reason in REASONS else "INVALID_REQUEST", "body", why, at="read")
         call.request_hash_b64u = sha256_b64u(body)
         return None
 
@@ -283,6 +289,7 @@ class LiveSteps:
         response = call.flow.response
         assert response is not None
         assert call.format is not None
+        assert call.facts is not None
         if response.status_code < 200 or response.headers.get("content-encoding", "identity") != "identity":
             call.outcome, call.detail = Outcome.UPSTREAM_FAILED, "the provider's answer cannot be read"
             call.flow.kill()  # type: ignore[no-untyped-call]  # mitmproxy leaves it untyped
@@ -290,11 +297,14 @@ class LiveSteps:
         marks = {b"x-clawproxy-receipt-id": call.receipt_id.encode(), b"x-clawproxy-job": (call.job_id or "").encode()}
         clean_answer(response, call.credential, marks)
         call.reader = call.format.new_reader()
-        is_stream = response.headers.get("content-type", "").lower().startswith("text/event-stream")
-        if is_stream and response.status_code == 200:
+        kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
+        framing = call.format.framing(kind, stream=call.facts.stream) if response.status_code == 200 else None
+        if framing is not None:
             response.headers.pop("content-length", None)
             response.headers["transfer-encoding"] = "chunked"
-            call.tap = SseTap(call.flow, call.reader, call.credential.encode(), call.started_ms, self._clock_ms)
+            call.tap = StreamTap(
+                call.flow, call.reader, framing, call.credential.encode(), call.started_ms, self._clock_ms
+            )
             response.stream = call.tap  # type: ignore[assignment]  # the seam reads it (http_stream.py)
 
     # -- 11 attest -------------------------------------------------------------------------------------------------

@@ -1,27 +1,25 @@
 """Taps: they hash and read an answer while it passes, and hold its end until the receipt is durable (``holds.Tap``).
 
-``SseTap`` lets whole events pass and holds everything from the provider's terminal event on. A chunk that ends with an
-event and holds nothing for the reader passes after one scan (docs/architecture.md, step 10).
+``StreamTap`` lets whole events pass and holds everything from the provider's terminal event on. A chunk that ends with
+an event and holds nothing for the reader passes after one scan (docs/architecture.md, step 10).
 
-An event is what the event-stream format says (WHATWG HTML, 9.2): lines end with LF, CRLF or CR, a blank line ends an
-event, ``data`` lines are joined. How the bytes are split into chunks makes no difference to what leaves, what is held
-and what is read. The hash is over the bytes as they came from upstream; a credential of ours that a provider echoes is
-replaced in what leaves.
+Where an event ends says its framing (``wire.events``). How the bytes are split into chunks makes no difference to what
+leaves, what is held and what is read; what follows the terminal event is held, and read as well. The hash is over the
+bytes as they came from upstream; a credential of ours that a provider echoes is replaced in what leaves.
 
-Limits: what a server sends after its terminal event is held and hashed, but not read. An event above the cap raises,
-which cuts the stream.
+Limits: an event above the cap raises, which cuts the stream.
 """
 
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from ..tokens.digests import b64u_encode
 from ..tokens.errors import ClawproxyError
 from .holds import Hold
+from .wire.events import Framing
 from .wire.reader import ResponseReader
 
 if TYPE_CHECKING:
@@ -29,12 +27,6 @@ if TYPE_CHECKING:
 
 MAX_EVENT_BYTES = 1024 * 1024
 REDACTED = b"[redacted by clawproxy]"
-_BOM = b"\xef\xbb\xbf"
-_EVENT_ENDS = (b"\n\n", b"\r\n\r\n")
-_BLANK_LINE = re.compile(rb"(?>\r\n|\n|\r)(?>\r\n|\n|\r)")
-_NOT_A_LINE_END = re.compile(rb"[^\r\n]")
-_LONGEST_PARTIAL = 2
-"""A blank line of which only CRLF has arrived."""
 
 
 def redact(text: bytes, secret: bytes) -> bytes:
@@ -42,8 +34,8 @@ def redact(text: bytes, secret: bytes) -> bytes:
     return text.replace(secret, REDACTED) if secret else text
 
 
-class SseTap:
-    """The tap of an event stream. ``secret`` is the credential that was sent upstream.
+class StreamTap:
+    """The tap of a streamed answer. ``secret`` is the credential that was sent upstream.
 
     ``seen_bytes`` and ``first_byte_ms`` (milliseconds since the start of the call) say what came from upstream.
     """
@@ -52,6 +44,7 @@ class SseTap:
         self,
         flow: http.HTTPFlow,
         reader: ResponseReader,
+        framing: Framing,
         secret: bytes,
         started_ms: int,
         clock_ms: Callable[[], int],
@@ -62,13 +55,14 @@ class SseTap:
         self.first_byte_ms: int | None = None
         self._flow = flow
         self._reader = reader
+        self._framing = framing
         self._secret = secret
         self._started_ms = started_ms
         self._clock_ms = clock_ms
         self._cap_bytes = cap_bytes
         self._hash = hashlib.sha256()
         self._carry = bytearray()  # the start of an event whose end has not arrived
-        self._searched = 0  # so many bytes of it hold no blank line
+        self._searched = 0  # so many bytes of it hold no end
         self._held = False
         self._late_bytes = 0
 
@@ -81,7 +75,10 @@ class SseTap:
         self.first_byte_ms = max(0, self._clock_ms() - self._started_ms)
 
     def _redacted(self, data: bytes) -> bytes:
-        return redact(data, self._secret)
+        clean = redact(data, self._secret)
+        if clean is not data and clean != data and not self._framing.may_redact:
+            raise ClawproxyError("GATEWAY_FAULT", "the provider echoes the credential in a binary stream")
+        return clean
 
     def _too_large(self, what: str) -> ClawproxyError:
         expected = f"at most {self._cap_bytes} bytes"
@@ -97,7 +94,7 @@ class SseTap:
             return self._after_the_end(data)
         if (
             not self._carry
-            and data.endswith(_EVENT_ENDS)
+            and data.endswith(self._framing.ends)
             and self._reader.markers.search(data) is None
             and (not self._secret or self._secret not in data)
             and len(data) <= self._cap_bytes
@@ -108,55 +105,63 @@ class SseTap:
     def close(self) -> tuple[bytes, bytes]:
         """The upstream is done without a terminal event, unless that is what is left without its blank line."""
         left = bytes(self._carry)
-        self._carry.clear()
         if left:
             self._is_terminal(left, first=len(left) == self.seen_bytes)
+        self._carry.clear()
         self._held = True
         return b"", self._redacted(left)
 
     def _reframe(self, data: bytes) -> bytes | Hold:
         """Cut what has arrived into events, and show each to the reader."""
         carry = self._carry
-        search_from = max(0, self._searched - _LONGEST_PARTIAL)
         carry += data
-        at_stream_start = self.seen_bytes == len(carry)
-        start = 0
-        while True:
-            # line ends before an event mean nothing; they pass, so that the place of a hold does not hang on chunks
-            begins = _NOT_A_LINE_END.search(carry, start)
-            start = begins.start() if begins else len(carry)
-            blank = _BLANK_LINE.search(carry, max(start, search_from))
-            if blank is None:
-                break
-            if blank.end() - start > self._cap_bytes:
-                raise self._too_large("an event")
-            if self._is_terminal(bytes(carry[start : blank.end()]), first=at_stream_start and start == 0):
-                now, held = bytes(carry[:start]), bytes(carry[start:])
-                carry.clear()
-                self._held = True
-                return Hold(self._flow, "end", self._redacted(now), self._redacted(held))
-            start = blank.end()
+        start, end = self._events(stop_at_terminal=True)
         now = bytes(carry[:start])
+        if end > start:
+            held = bytes(carry[start:])
+            self._held = True
+            del carry[:end]
+            self._searched = 0
+            self._read_rest()
+            return Hold(self._flow, "end", self._redacted(now), self._redacted(held))
         del carry[:start]
         self._searched = len(carry)
         if len(carry) > self._cap_bytes:
             raise self._too_large("an event")
         return self._redacted(now)
 
+    def _events(self, *, stop_at_terminal: bool) -> tuple[int, int]:
+        """Show whole events to the reader. Where the terminal one begins and ends; or, twice, where what is not whole
+        begins."""
+        carry, framing = self._carry, self._framing
+        at_stream_start = self.seen_bytes == len(carry)
+        start = 0
+        while True:
+            # what stands between events passes, so that the place of a hold does not hang on chunks
+            start = framing.begin(carry, start)
+            end = framing.end(carry, start, self._searched)
+            if end < 0:
+                return start, start
+            if end - start > self._cap_bytes:
+                raise self._too_large("an event")
+            if self._is_terminal(bytes(carry[start:end]), first=at_stream_start and start == 0) and stop_at_terminal:
+                return start, end
+            start = end
+
     def _is_terminal(self, event: bytes, *, first: bool) -> bool:
-        name, values = b"", []
-        for line in (event.removeprefix(_BOM) if first else event).splitlines():
-            field, _, value = line.partition(b":")
-            if field == b"data":
-                values.append(value.removeprefix(b" "))
-            elif field == b"event":
-                name = value.removeprefix(b" ")
-        if not name and not values:
-            return False  # a comment, or a retry field
-        return self._reader.on_event(name.decode("utf-8", "replace"), b"\n".join(values))
+        told = self._framing.read(event, first=first)
+        return told is not None and self._reader.on_event(*told)
 
     def _after_the_end(self, data: bytes) -> bytes:
         self._late_bytes += len(data)
         if self._late_bytes > self._cap_bytes:
             raise self._too_large("what follows the end")
+        self._carry += data
+        self._read_rest()
         return self._redacted(data)
+
+    def _read_rest(self) -> None:
+        """Show the reader what is whole of what follows the end."""
+        start, _ = self._events(stop_at_terminal=False)
+        del self._carry[:start]
+        self._searched = len(self._carry)

@@ -45,8 +45,7 @@ def rebuild_request(call: Call, match: RouteMatch, credential: str) -> None:
         **forwarded,
         "host": provider.authority,
         "accept-encoding": "identity",
-        "content-type": "application/json",
-        "content-length": str(len(request.content or b"")),
+        **_of_body(request.content or b"", match.route.method),
         provider.credential_header: f"{provider.credential_scheme} {credential}".strip(),
     }
     request.headers = _headers([(name.encode("ascii"), value.encode("ascii")) for name, value in ours.items()])
@@ -56,6 +55,10 @@ def rebuild_request(call: Call, match: RouteMatch, credential: str) -> None:
     request.authority = b""
     request.path = match.upstream_path.encode("ascii")
     call.destination = (provider.host, provider.port)
+
+
+def _of_body(body: bytes, method: str) -> dict[str, str]:
+    return {} if method == "GET" else {"content-type": "application/json", "content-length": str(len(body))}
 
 
 def clean_answer(response: http.Response, credential: str, marks: dict[bytes, bytes]) -> None:

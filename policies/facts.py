@@ -3,6 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
+
+
+class CallKind(StrEnum):
+    """What a route does. Only ``LIST`` names no model."""
+
+    GENERATE = "generate"
+    EMBED = "embed"
+    COUNT = "count"
+    LIST = "list"
 
 
 @dataclass(frozen=True, slots=True)
@@ -10,10 +20,13 @@ class CallFacts:
     """Facts of one model call. Names are as they stand on the wire.
 
     ``tools`` are the declared tools, provider-run ones by their type, namespaced ones as ``namespace.name``, in order
-    and without repeats. ``provider_state`` names the members that point at content held by the provider
-    (``previous_response_id``, ``conversation``, a stored prompt), which the gateway cannot read. ``tool_choice`` is
-    the name of the tool that the call must use, as in ``tools``; a mode (auto, none, required, any) is None.
-    ``remote_urls`` names the members that make the provider fetch a URL (never the URL itself); ``data:`` is none.
+    and without repeats. ``any_tools`` are those of them through which any other tool can be called, whose real tool is
+    not known (meta-tools, code that calls tools). ``provider_state`` names the members that point at content held by
+    the provider (``previous_response_id``, ``conversation``, a stored prompt), which the gateway cannot read.
+    ``tool_choice`` is the name of the tool that the call must use, as in ``tools``; a mode (auto, none, required, any)
+    is None. ``remote_urls`` names the members that make the provider fetch a URL (never the URL itself); ``data:`` is
+    none. ``fallback_models`` are those that the provider may use in place of ``model``; ``is_router`` says that
+    ``model`` is a name behind which the provider chooses one.
     """
 
     provider: str
@@ -25,3 +38,7 @@ class CallFacts:
     provider_state: tuple[str, ...] = ()
     max_output_tokens: int | None = None
     remote_urls: tuple[str, ...] = ()
+    kind: CallKind = CallKind.GENERATE
+    any_tools: tuple[str, ...] = ()
+    fallback_models: tuple[str, ...] = ()
+    is_router: bool = False

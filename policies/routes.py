@@ -1,7 +1,9 @@
 """Step 1: which provider, and which of its routes, a request is for. Pure; the catalogue is configs/providers.toml.
 
-The world is closed: a method and exact path that no route has is refused, and so is a path or query that could be
-read in two ways. Paths are compared as they stand in the request line, undecoded.
+The world is closed: a method and path that no route has is refused, and so is a path or query that could be read in
+two ways. Paths are compared as they stand in the request line; only where a route has ``{model}`` in its path, a
+percent-encoded ``:`` or ``/`` within that place is decoded, if the route says that its models have them, and the path
+that leaves is written from the decoded model.
 
 On the base-URL listener a route is reached in three forms:
 
@@ -16,12 +18,13 @@ The last two are compatibility forms: their answers carry the receipt.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from ..tokens.canonical import JsonObject
 from ..tokens.errors import ClawproxyError, clip
 from ..tokens.reasons import Refusal
+from .facts import CallKind
 from .fields import PROVIDER_NAME, Fields
 from .names import matches
 from .tool_classes import parse_toml
@@ -29,8 +32,14 @@ from .tool_classes import parse_toml
 _PROXY_PREFIX = "/v1/proxy/"
 _MAX_PATH_CHARS = 1024
 _PATH = re.compile(r"(/[A-Za-z0-9._~:-]+)+", re.ASCII)
-_REQUEST_PATH = re.compile(rf"/|{_PATH.pattern}/?", re.ASCII)
+_TEMPLATE = re.compile(r"(?:/[A-Za-z0-9._~:-]+)*/\{model\}(?::[A-Za-z]+)?(?:/[A-Za-z0-9._~:-]+)*", re.ASCII)
+_REQUEST_PATH = re.compile(r"/|(/(?:[A-Za-z0-9._~:-]|%3A|%2F)+)+/?", re.ASCII)
+_MODEL = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9._-]|[:/](?![:/]|$))*", re.ASCII)
+_MAX_MODEL_CHARS = 256
+_ESCAPES = {":": "%3A", "/": "%2F"}
 _QUERY = re.compile(r"[A-Za-z0-9._~-]+=[A-Za-z0-9._~-]+(&[A-Za-z0-9._~-]+=[A-Za-z0-9._~-]+)*", re.ASCII)
+_QUERY_RULE = re.compile(r"[A-Za-z0-9._~-]+=(?:\*|[A-Za-z0-9._~-]+)", re.ASCII)
+_ESCAPED = re.compile(r"[:/]", re.ASCII)
 _HOST = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*", re.ASCII)
 _ORIGIN = re.compile(r"(https?)://(\[[0-9a-f:.]+\]|[a-z0-9.-]+)(?::([0-9]{1,5}))?/?", re.ASCII)
 _HEADER = re.compile(r"[a-z0-9-]+\*?", re.ASCII)
@@ -46,19 +55,54 @@ _CREDENTIAL_HEADERS = frozenset(
         "x-scoped-token",
     }
 )
+_METHODS = ("POST", "GET")
 _API_HEADER = {"responses": "openai_responses", "chat_completions": "openai_chat"}
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """One method and path of a provider. ``query`` holds the ``name=value`` pairs that may follow it."""
+    """One method and path of a provider; ``{model}`` may stand in the path for a part of one segment.
+
+    ``query`` holds the ``name=value`` pairs that may follow it; ``name=*`` lets any plain value follow the name.
+    ``stream`` is what the path itself says of streaming, None where the body does. ``model_escapes`` are characters of
+    a model that are percent-encoded at the provider. ``proxied`` routes are those behind ``/v1/proxy/<provider>``.
+    """
 
     name: str
     method: str
     path: str
     format: str
-    query: frozenset[str]
-    bare: bool
+    query: frozenset[str] = frozenset()
+    bare: bool = False
+    proxied: bool = False
+    kind: CallKind = CallKind.GENERATE
+    stream: bool | None = None
+    model_escapes: frozenset[str] = frozenset()
+
+    def model_of(self, path: str) -> str | None:
+        """The model in ``path``, decoded, if the path is one of this route."""
+        head, found, tail = self.path.partition("{model}")
+        if not found or not path.startswith(head) or not path.endswith(tail) or len(path) <= len(head) + len(tail):
+            return None
+        model = path[len(head) : len(path) - len(tail)]
+        if "/" in model or (":" in model and ":" not in self.model_escapes):
+            return None
+        for char, escaped in _ESCAPES.items():
+            if char in self.model_escapes:
+                model = model.replace(escaped, char)
+        return model if len(model) <= _MAX_MODEL_CHARS and _MODEL.fullmatch(model) and ".." not in model else None
+
+    def path_for(self, model: str | None) -> str:
+        """The path as it leaves."""
+        if model is None:
+            return self.path
+        for char in self.model_escapes:
+            model = model.replace(char, _ESCAPES[char])
+        return self.path.replace("{model}", model)
+
+    def takes(self, pair: str) -> bool:
+        """Whether the ``name=value`` pair may follow."""
+        return pair in self.query or pair.partition("=")[0] + "=*" in self.query
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,11 +150,14 @@ class RouteMatch:
     query: str
     compat: bool
     candidates: tuple[Route, ...] = ()
+    model: str | None = None
+    """The model in the path."""
 
     @property
     def upstream_path(self) -> str:
         """Path and query of the request that goes to the provider."""
-        return f"{self.route.path}?{self.query}" if self.query else self.route.path
+        path = self.route.path_for(self.model)
+        return f"{path}?{self.query}" if self.query else path
 
     @property
     def format_by_body(self) -> bool:
@@ -121,17 +168,24 @@ class RouteMatch:
 class Catalogue:
     """The providers and their routes; see the module for the forms of a path."""
 
-    def __init__(self, providers: Mapping[str, Provider]) -> None:
+    def __init__(self, providers: Mapping[str, Provider], names: tuple[str, ...] = ()) -> None:
         self.providers = dict(providers)
+        self.names = names or tuple(providers)
+        """Of every provider, those too that need an upstream from the configuration first."""
         self._by_host: dict[tuple[str, int], Provider] = {}
-        self._reverse: dict[str, tuple[Provider, Route, bool]] = {}
+        self._reverse: dict[tuple[str, str], tuple[Provider, Route, bool]] = {}
+        self._templates: list[tuple[str, Provider, Route]] = []
         for provider in self.providers.values():
             for host in provider.hosts:
                 _put(self._by_host, host, provider, f"host {host[0]}:{host[1]}")
             for route in provider.routes:
-                _put(self._reverse, provider.prefix + route.path, (provider, route, False), f"path of {route.name}")
+                if "{" in route.path:
+                    self._templates.append((provider.prefix, provider, route))
+                    continue
+                at = (route.method, provider.prefix + route.path)
+                _put(self._reverse, at, (provider, route, False), f"path of {route.name}")
                 if route.bare:
-                    _put(self._reverse, route.path, (provider, route, True), f"bare path {route.path}")
+                    _put(self._reverse, (route.method, route.path), (provider, route, True), f"bare path {route.path}")
 
     def has_host(self, host: str, port: int) -> bool:
         """Whether a provider is known by this host name and port: exact, lower case, without a trailing dot."""
@@ -146,9 +200,12 @@ class Catalogue:
         if isinstance(split, Refusal):
             return split
         bare, query = split
-        route = next((route for route in provider.routes if route.path == bare), None)
-        if route is None:
-            return _no_route(provider)
+        found = [route for route in provider.routes if route.path == bare]
+        if not found:
+            return _by_template(((provider, route) for route in provider.routes), method, bare, query) or _no_route(
+                provider
+            )
+        route = next((route for route in found if route.method == method), found[0])
         return _matched(provider, route, method, query, compat=False)
 
     def match_reverse(self, method: str, path: str) -> RouteMatch | Refusal:
@@ -163,10 +220,20 @@ class Catalogue:
             if provider is None:
                 known = ", ".join(self.providers)
                 return Refusal("UNKNOWN_PROVIDER", f'/v1/proxy/ names "{clip(name)}"', f"known providers: {known}")
-            found = _matched(provider, provider.routes[0], method, query, compat=True)
-            return found if isinstance(found, Refusal) else replace(found, candidates=provider.routes)
-        known_path = self._reverse.get(bare)
+            routes = tuple(route for route in provider.routes if route.proxied)
+            if not routes:
+                return _no_route(provider)
+            found = _matched(provider, routes[0], method, query, compat=True)
+            return found if isinstance(found, Refusal) else replace(found, candidates=routes)
+        known_path = self._reverse.get((method, bare))
         if known_path is None:
+            known_path = next((self._reverse[m, bare] for m in _METHODS if (m, bare) in self._reverse), None)
+        if known_path is None:
+            owned = ((p, r, bare.removeprefix(prefix)) for prefix, p, r in self._templates if bare.startswith(prefix))
+            for provider, route, path in owned:
+                templated = _by_template([(provider, route)], method, path, query)
+                if templated is not None:
+                    return templated
             owner = next((p for p in self.providers.values() if bare.startswith(p.prefix + "/")), None)
             return _no_route(owner)
         provider, route, compat = known_path
@@ -209,6 +276,18 @@ def _split(path: str) -> tuple[str, str] | Refusal:
     return bare, query
 
 
+def _by_template(
+    routes: Iterable[tuple[Provider, Route]], method: str, path: str, query: str
+) -> RouteMatch | Refusal | None:
+    """The route of which ``path`` is an instance."""
+    for provider, route in routes:
+        model = route.model_of(path)
+        if model is not None:
+            found = _matched(provider, route, method, query, compat=False)
+            return found if isinstance(found, Refusal) else replace(found, model=model)
+    return None
+
+
 def _matched(provider: Provider, route: Route, method: str, query: str, *, compat: bool) -> RouteMatch | Refusal:
     if method != route.method:
         return Refusal(
@@ -217,7 +296,7 @@ def _matched(provider: Provider, route: Route, method: str, query: str, *, compa
     pairs = query.split("&") if query else []
     if len({pair.partition("=")[0] for pair in pairs}) != len(pairs):
         return Refusal("REQUEST_AMBIGUOUS", "query", "a parameter occurs twice")
-    unknown = next((pair for pair in pairs if pair not in route.query), None)
+    unknown = next((pair for pair in pairs if not route.takes(pair)), None)
     if unknown is not None:
         name = clip(unknown.partition("=")[0])  # the value may be a key
         return Refusal("ROUTE_NOT_FOUND", f'query parameter "{name}"', _allowed_query(provider, route))
@@ -247,46 +326,64 @@ _PROVIDER_KEYS = (
     "forwarded_headers",
     "routes",
 )
-_ROUTE_KEYS = ("name", "method", "path", "format", "query", "bare")
+_ROUTE_KEYS = ("name", "method", "path", "format", "query", "bare", "proxied", "kind", "stream", "model_escapes")
 
 
-def load_catalogue(toml: bytes, overrides: Mapping[str, str] | None = None) -> Catalogue:
+def load_catalogue(
+    toml: bytes,
+    overrides: Mapping[str, str] | None = None,
+    hosts: Mapping[str, tuple[str, ...]] | None = None,
+) -> Catalogue:
     """Parse a provider catalogue; raises ``ClawproxyError`` (CONFIG_INVALID).
 
-    ``overrides`` maps a provider to another upstream, ``https://host[:port]``. Plain ``http://`` is taken only from
-    there: the credential then crosses the network in the clear, so it has to be asked for.
+    ``overrides`` maps a provider to another upstream, ``https://host[:port]``; plain ``http://`` is taken only from
+    there. ``hosts`` maps a provider to the names under which agents reach it instead. A provider without an upstream of
+    its own is left out unless it has an override: it is a private deployment, whose address only its owner knows.
     """
     tables = parse_toml(toml)
-    overrides = overrides or {}
-    providers = {name: _provider(tables, name, overrides.get(name)) for name in tables.names("provider", max_items=64)}
-    for name in overrides:
-        if name not in providers:
+    overrides, hosts = overrides or {}, hosts or {}
+    names = tables.names("provider", max_items=64)
+    read = {name: _provider(tables, name, overrides.get(name), hosts.get(name)) for name in names}
+    providers = {name: provider for name, provider in read.items() if provider is not None}
+    for name in (*overrides, *hosts):
+        if name not in read:
             raise ClawproxyError(
-                "CONFIG_INVALID", "no such provider", where=f"providers.{clip(name)}", expected=", ".join(providers)
+                "CONFIG_INVALID", "no such provider", where=f"providers.{clip(name)}", expected=", ".join(read)
             )
-    return Catalogue(providers)
+    return Catalogue(providers, tuple(read))
 
 
-def _provider(tables: Fields, name: str, override: str | None) -> Provider:
+def _provider(tables: Fields, name: str, override: str | None, hosts: tuple[str, ...] | None) -> Provider | None:
     table = tables.object(name, _PROVIDER_KEYS)
     if table is None or not PROVIDER_NAME.fullmatch(name):
         tables.refuse(name, "not the name of a provider", got=name, expected=PROVIDER_NAME.pattern)
-    table.need("upstream", "hosts", "prefix", "credential_header", "routes")
-    scheme, host, port = _origin(table.text("upstream", max_chars=256) or "", table.at("upstream"), plain=False)
+    table.need("prefix", "credential_header", "routes")
+    stated = table.text("upstream", max_chars=256)
+    plain = (stated or "").startswith("http://127.0.0.1:")  # a server on this machine, which has no certificate
+    scheme, host, port = ("", "", 0) if stated is None else _origin(stated, table.at("upstream"), plain=plain)
     if override is not None:
         scheme, host, port = _origin(override, f"providers.{name}.upstream", plain=True)
+    known_hosts = table.texts("hosts", like=_HOST) or () if hosts is None else hosts
+    for known in known_hosts:
+        if not _HOST.fullmatch(known):
+            raise ClawproxyError(
+                "CONFIG_INVALID", "not a host name", where=f"providers.{name}.hosts", got=known, expected=_HOST.pattern
+            )
     forwarded = table.texts("forwarded_headers", like=_HEADER) or ()
     for header in forwarded:
         if any(matches(header, credential) for credential in _CREDENTIAL_HEADERS):
             table.refuse("forwarded_headers", "would let a client's credential through", got=header)
     defaults = table.object("default_headers")
     inner = table.objects("routes", _ROUTE_KEYS, min_items=1) or ()
+    routes = tuple(map(_route, inner))
+    if not scheme:
+        return None
     return Provider(
         name=name,
         scheme=scheme,
         host=host,
         port=port,
-        hosts=frozenset((h, 443) for h in table.texts("hosts", min_items=1, like=_HOST) or ()),
+        hosts=frozenset((h, 443) for h in known_hosts),
         prefix=table.text("prefix", like=_PATH) or "",
         credential_header=table.text("credential_header", like=_HEADER) or "",
         credential_scheme=table.text("credential_scheme") or "",
@@ -297,22 +394,28 @@ def _provider(tables: Fields, name: str, override: str | None) -> Provider:
             frozenset(h for h in forwarded if not h.endswith("*")),
             tuple(h.removesuffix("*") for h in forwarded if h.endswith("*")),
         ),
-        routes=tuple(map(_route, inner)),
+        routes=routes,
     )
 
 
 def _route(table: Fields) -> Route:
     table.need("name", "method", "path", "format")
-    path = table.text("path", like=_PATH) or ""
-    if isinstance(_split(path), Refusal):
+    path = table.text("path") or ""
+    if not (_PATH.fullmatch(path) or _TEMPLATE.fullmatch(path)) or isinstance(
+        _split(path.replace("{model}", "m")), Refusal
+    ):
         table.refuse("path", "no request can have this path", got=path, expected="a path without . and .. segments")
     return Route(
         name=table.text("name", like=PROVIDER_NAME) or "",
         method=table.text("method", one_of=("GET", "POST")) or "",
         path=path,
         format=table.text("format", like=PROVIDER_NAME) or "",
-        query=frozenset(table.texts("query", like=_QUERY) or ()),
+        query=frozenset(table.texts("query", like=_QUERY_RULE) or ()),
         bare=table.flag("bare") or False,
+        proxied=table.flag("proxied") or False,
+        kind=CallKind(table.text("kind", one_of=tuple(CallKind)) or CallKind.GENERATE),
+        stream=table.flag("stream"),
+        model_escapes=frozenset(table.texts("model_escapes", like=_ESCAPED) or ()),
     )
 
 

@@ -17,10 +17,12 @@ from typing import Any
 from ...policies.facts import CallFacts
 from ...tokens.canonical import JsonObject
 from .asked import Asked, list_of_objects, object_at
+from .events import Framing, SseFraming
 from .keys import PART, TOOL, BodyKeys, refuse, refuse_type
 from .parts import Parts
 from .reader import ESCAPED_ASCII, ResponseReader, count, load_object, member, objects, text
 from .refusal_text import RefusalText
+from .request import WireRequest
 
 # not: keys that choose who pays or another model (billing_policy, fallbacks), and those that the SDK sends as headers
 _KEYS = BodyKeys(
@@ -66,8 +68,8 @@ class AnthropicMessages:
 
     name = "anthropic_messages"
 
-    def read_request(self, body: JsonObject, *, provider: str, route: str) -> CallFacts:
-        asked = Asked(body, _KEYS)
+    def read_request(self, request: WireRequest) -> CallFacts:
+        asked, body = Asked(request, _KEYS), request.body
         for n, tool in enumerate(asked.objects("tools")):
             _read_tool(asked, tool, f"tools[{n}]")
         choice = body.get("tool_choice")
@@ -85,7 +87,10 @@ class AnthropicMessages:
                 pass  # seen is enough
         for part in _PARTS.walk(asked, asked.objects("messages", needed=True), "messages"):
             _read_part(asked, part)
-        return asked.facts(provider, route, "max_tokens")
+        return asked.facts("max_tokens")
+
+    def framing(self, content_type: str, *, stream: bool) -> Framing | None:
+        return SseFraming() if content_type == "text/event-stream" else None
 
     def new_reader(self) -> ResponseReader:
         return _Reader()

@@ -14,6 +14,8 @@ from ...policies.facts import CallFacts
 from ...policies.names import is_settled
 from ...tokens.canonical import MAX_SAFE_INT, JsonObject
 from .keys import HOLDS_TOOLS, TOOL, BodyKeys, refuse
+from .meta_tools import META_TOOLS
+from .request import WireRequest
 
 _STATE_KEYS = ("previous_response_id", "conversation", "prompt", "container", "thread")
 
@@ -39,18 +41,26 @@ _READ_ELSEWHERE = frozenset(
 class Asked:
     """Collects the facts of one request; ``facts`` closes it."""
 
-    def __init__(self, body: JsonObject, keys: BodyKeys) -> None:
+    def __init__(self, request: WireRequest, keys: BodyKeys) -> None:
+        body = request.body
         keys.check(body, "body")
+        self._request = request
         self._body = body
         self._tools: dict[str, None] = {}
         self._state: dict[str, None] = {}
         self._urls: dict[str, None] = {}
         self._forced: str | None = None
-        self._model = body.get("model")
+        self._any_tools: dict[str, None] = {}
+        self._model = body.get("model", request.model)
+        if request.model is not None:
+            self.same_model_as_path(request.model)
         if "model" in body and not (isinstance(self._model, str) and is_settled(self._model)):
             refuse("model", "not a model name", type(self._model).__name__, "1 to 256 printable characters")
         if not isinstance(body.get("stream", False), bool):
             refuse("stream", "neither true nor false", type(body["stream"]).__name__, "true, false or no such key")
+        self._stream = body.get("stream", False) if request.stream is None else request.stream
+        if body.get("stream", self._stream) != self._stream:
+            refuse("stream", "the body says otherwise than the path", expected="no such key")
         for key in _STATE_KEYS:
             if body.get(key) is not None:
                 self.state(key)
@@ -65,7 +75,10 @@ class Asked:
 
     def tool(self, name: object, where: str) -> None:
         """A tool that the call declares."""
-        self._tools[_settled(name, where)] = None
+        settled = _settled(name, where)
+        self._tools[settled] = None
+        if settled in META_TOOLS:
+            self._any_tools[settled] = None
 
     def force(self, name: object, where: str) -> None:
         """The tool that the model is made to call; ``decide`` refuses one that is not declared."""
@@ -107,6 +120,11 @@ class Asked:
         if value is not None and value != self._model:
             refuse(where, "a second model, which would not be judged", expected="no such key, or the model of the call")
 
+    def same_model_as_path(self, model: str) -> None:
+        """The path names the model; a body that names another is two calls in one."""
+        if self._body.get("model", model) != model:
+            refuse("model", "the body names another model than the path", expected="no such key, or the same model")
+
     def _hosted_tools(self) -> None:
         if self._body.get("web_search_options") is not None:
             self.tool("web_search", "web_search_options")
@@ -131,7 +149,7 @@ class Asked:
                     if key not in ("schema", "grammar", "variables"):
                         left.append((inner, where))
 
-    def facts(self, provider: str, route: str, *limits: str) -> CallFacts:
+    def facts(self, *limits: str) -> CallFacts:
         """The facts; ``limits`` are the keys that bound the output in tokens, of which the largest counts."""
         bounds = []
         for key in limits:
@@ -142,15 +160,17 @@ class Asked:
                 refuse(key, "not a number of tokens", type(bound).__name__, "a whole number")
             bounds.append(bound)
         return CallFacts(
-            provider=provider,
-            route=route,
+            provider=self._request.provider,
+            route=self._request.route,
             model=self._model,
-            stream=self._body.get("stream", False),
+            stream=self._stream,
             tools=tuple(self._tools),
             tool_choice=self._forced,
             provider_state=tuple(self._state),
             max_output_tokens=max(bounds, default=None),
             remote_urls=tuple(self._urls),
+            kind=self._request.kind,
+            any_tools=tuple(self._any_tools),
         )
 
 

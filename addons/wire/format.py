@@ -9,12 +9,14 @@ from typing import Protocol
 from ...policies.facts import CallFacts
 from ...tokens.canonical import JsonObject
 from .anthropic_messages import AnthropicMessages
+from .events import Framing
 from .openai_chat import OpenAIChat
 from .openai_responses import OpenAIResponses
 from .reader import ResponseReader
 from .refusal_text import RefusalText
+from .request import WireRequest
 
-__all__ = ["FORMATS", "RefusalText", "ResponseReader", "WireFormat"]
+__all__ = ["FORMATS", "RefusalText", "ResponseReader", "WireFormat", "WireRequest"]
 
 
 class WireFormat(Protocol):
@@ -23,11 +25,16 @@ class WireFormat(Protocol):
     @property
     def name(self) -> str: ...
 
-    def read_request(self, body: JsonObject, *, provider: str, route: str) -> CallFacts:
-        """The facts of a request that ``tokens.canonical.parse_json_object`` has parsed.
+    def read_request(self, request: WireRequest) -> CallFacts:
+        """The facts of a request whose body ``tokens.canonical.parse_json_object`` has parsed.
 
         Raises ``ClawproxyError`` (INVALID_REQUEST) for what it cannot read with certainty.
         """
+        ...
+
+    def framing(self, content_type: str, *, stream: bool) -> Framing | None:
+        """How an answer of this content type (lower case, without parameters) is cut into events; None where it is
+        read whole. ``stream`` is what the request asked for."""
         ...
 
     def new_reader(self) -> ResponseReader:

@@ -14,10 +14,12 @@ from typing import Any
 from ...policies.facts import CallFacts
 from ...tokens.canonical import JsonObject
 from .asked import Asked, list_of_objects, object_at
+from .events import Framing, SseFraming
 from .keys import TOOL, BodyKeys, refuse
 from .parts import Parts
 from .reader import MAX_TOOL_CALLS, ResponseReader, count, load_object, member, objects, text
 from .refusal_text import RefusalText, openai_error
+from .request import WireRequest
 
 # one class in front of the alternatives: measured a third faster than the plain alternatives
 _MARKERS = rb'["\[\\](?:DONE\]|name"|usage"(?!: ?null)|error"(?!: ?null)|u00[4-7]%s)'
@@ -38,8 +40,8 @@ class OpenAIChat:
 
     name = "openai_chat"
 
-    def read_request(self, body: JsonObject, *, provider: str, route: str) -> CallFacts:
-        asked = Asked(body, _KEYS)
+    def read_request(self, request: WireRequest) -> CallFacts:
+        asked, body = Asked(request, _KEYS), request.body
         for n, tool in enumerate(asked.objects("tools")):
             asked.tool(_tool_name(tool, f"tools[{n}]"), f"tools[{n}]")
         for n, function in enumerate(asked.objects("functions")):
@@ -58,7 +60,10 @@ class OpenAIChat:
             audio = part.get("audio")
             if part.get("role") == "assistant" and isinstance(audio, dict) and audio.get("id") is not None:
                 asked.state("audio")
-        return asked.facts(provider, route, "max_tokens", "max_completion_tokens")
+        return asked.facts("max_tokens", "max_completion_tokens")
+
+    def framing(self, content_type: str, *, stream: bool) -> Framing | None:
+        return SseFraming() if content_type == "text/event-stream" else None
 
     def new_reader(self) -> ResponseReader:
         return _Reader()

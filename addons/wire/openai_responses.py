@@ -15,10 +15,12 @@ from typing import Any
 from ...policies.facts import CallFacts
 from ...tokens.canonical import JsonObject
 from .asked import Asked, list_of_objects
+from .events import Framing, SseFraming
 from .keys import TOOL, BodyKeys, ClosedKeys, refuse, refuse_type
 from .parts import Parts
 from .reader import ESCAPED_ASCII, ResponseReader, count, load_object, member, objects, text
 from .refusal_text import RefusalText, openai_error
+from .request import WireRequest
 
 _KEYS = BodyKeys(
     "access_programs background background_options context_management conversation image include input instructions"
@@ -76,8 +78,8 @@ class OpenAIResponses:
 
     name = "openai_responses"
 
-    def read_request(self, body: JsonObject, *, provider: str, route: str) -> CallFacts:
-        asked = Asked(body, _KEYS)
+    def read_request(self, request: WireRequest) -> CallFacts:
+        asked, body = Asked(request, _KEYS), request.body
         if body.get("background") not in (None, False):
             refuse(
                 "background", "a background response goes on outside of the gateway", expected="false or no such key"
@@ -93,7 +95,10 @@ class OpenAIResponses:
                 _read_item(asked, item, f"input[{n}]")
             for _ in _PARTS.walk(asked, asked_for, "input"):
                 pass  # seen is enough
-        return asked.facts(provider, route, "max_output_tokens")
+        return asked.facts("max_output_tokens")
+
+    def framing(self, content_type: str, *, stream: bool) -> Framing | None:
+        return SseFraming() if content_type == "text/event-stream" else None
 
     def new_reader(self) -> ResponseReader:
         return _Reader()

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 from clawproxy.addons.holds import Hold, Tap
-from clawproxy.addons.stream_tap import REDACTED, SseTap
+from clawproxy.addons.stream_tap import REDACTED, StreamTap
+from clawproxy.addons.wire.events import SseFraming
 from clawproxy.addons.wire.format import FORMATS
 from clawproxy.tokens.digests import b64u_encode
 from clawproxy.tokens.errors import ClawproxyError
@@ -38,11 +39,11 @@ class Clock:
         return 1_000 + self.asked
 
 
-def tap_of(name: str, secret: bytes = b"", **more: Any) -> SseTap:
-    return SseTap(FLOW, FORMATS[name].new_reader(), secret, 1_000, Clock(), **more)
+def tap_of(name: str, secret: bytes = b"", **more: Any) -> StreamTap:
+    return StreamTap(FLOW, FORMATS[name].new_reader(), SseFraming(), secret, 1_000, Clock(), **more)
 
 
-def run(tap: SseTap, chunks: list[bytes]) -> tuple[bytes, bytes]:
+def run(tap: StreamTap, chunks: list[bytes]) -> tuple[bytes, bytes]:
     """What left before the end, and what was held at the end; as the seam plays it."""
     left, hold = b"", None
     for chunk in chunks:
@@ -66,7 +67,7 @@ def split(data: bytes, cuts: list[int]) -> list[bytes]:
     return [data[a:b] for a, b in itertools.pairwise(places)]
 
 
-def everything(tap: SseTap) -> tuple[object, ...]:
+def everything(tap: StreamTap) -> tuple[object, ...]:
     reader = tap._reader
     usage = reader.tokens_input, reader.tokens_output, reader.usage_known
     return (tap.digest_b64u, tap.seen_bytes, *usage, reader.model, reader.tool_calls, reader.ended, reader.failed)
@@ -236,7 +237,7 @@ def test_what_follows_the_end_is_held_hashed_and_bounded() -> None:
 
 def test_the_clock_is_asked_once() -> None:
     clock = Clock()
-    tap = SseTap(FLOW, FORMATS["openai_chat"].new_reader(), b"", 1_000, clock)
+    tap = StreamTap(FLOW, FORMATS["openai_chat"].new_reader(), SseFraming(), b"", 1_000, clock)
     run(tap, [b"data: {}\n\n"] * 9)
     assert (tap.first_byte_ms, clock.asked) == (1, 1)
 

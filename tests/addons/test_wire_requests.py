@@ -6,7 +6,7 @@ import contextlib
 from typing import Any
 
 import pytest
-from clawproxy.addons.wire.format import FORMATS
+from clawproxy.addons.wire.format import FORMATS, WireRequest
 from clawproxy.policies.facts import CallFacts
 from clawproxy.tokens.canonical import parse_json_object
 from clawproxy.tokens.errors import ClawproxyError
@@ -20,7 +20,7 @@ EVERY = sorted(MAKERS)
 
 
 def read(name: str, body: dict[str, Any]) -> CallFacts:
-    return FORMATS[name].read_request(body, provider="p", route="r")
+    return FORMATS[name].read_request(WireRequest(body, "p", "r"))
 
 
 def refused(name: str, body: dict[str, Any]) -> str:

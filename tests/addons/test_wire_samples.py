@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 from clawproxy.addons.holds import Hold
-from clawproxy.addons.stream_tap import SseTap
-from clawproxy.addons.wire.format import FORMATS
+from clawproxy.addons.stream_tap import StreamTap
+from clawproxy.addons.wire.events import SseFraming
+from clawproxy.addons.wire.format import FORMATS, WireRequest
 
 SAMPLES = Path(__file__).parents[2].parent / "shared" / "samples"
 FORMAT_OF_PATH = {
@@ -38,7 +39,7 @@ def _matching() -> list[Any]:
 @pytest.mark.parametrize(("name", "sample"), _matching())
 def test_the_requests_and_answers_of_real_clients_are_read(name: str, sample: dict[str, Any]) -> None:
     form = FORMATS[name]
-    facts = form.read_request(sample["request_body_truncated"], provider="p", route="r")
+    facts = form.read_request(WireRequest(sample["request_body_truncated"], "p", "r"))
 
     assert facts.model == sample["model"]
     assert facts.stream == bool(sample["stream"])
@@ -48,7 +49,7 @@ def test_the_requests_and_answers_of_real_clients_are_read(name: str, sample: di
     body = sample["response_body_from_our_fake"].encode()
     reader = form.new_reader()
     if sample["response_content_type"].startswith("text/event-stream"):
-        tap = SseTap(SimpleNamespace(), reader, b"", 0, lambda: 0)  # type: ignore[arg-type]
+        tap = StreamTap(SimpleNamespace(), reader, SseFraming(), b"", 0, lambda: 0)  # type: ignore[arg-type]
         out = tap.feed(body)
         if isinstance(out, bytes):  # cut short when it was recorded
             out = Hold(SimpleNamespace(), "end", out, tap.close()[1])  # type: ignore[arg-type]

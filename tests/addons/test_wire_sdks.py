@@ -6,7 +6,7 @@ from typing import Any, Literal, get_args, get_origin
 
 import pytest
 import typing_extensions as te
-from clawproxy.addons.wire.format import FORMATS
+from clawproxy.addons.wire.format import FORMATS, WireRequest
 from clawproxy.tokens.errors import ClawproxyError
 
 from .payloads import anthropic, chat, responses
@@ -27,7 +27,7 @@ NOT_TAKEN = {
 
 def _why(name: str, body: dict[str, Any]) -> str:
     try:
-        FORMATS[name].read_request(body, provider="p", route="r")
+        FORMATS[name].read_request(WireRequest(body, "p", "r"))
     except ClawproxyError as err:
         return err.message
     return ""

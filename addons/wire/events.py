@@ -1,0 +1,69 @@
+"""How the bytes of a streamed answer are cut into events: one small class for each framing. Pure.
+
+A framing says where the event that begins at a place ends, and what of it is for the reader. How the bytes were split
+into chunks makes no difference to it; ``stream_tap`` keeps what is incomplete and bounds its length.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Protocol
+
+_BOM = b"\xef\xbb\xbf"
+_BLANK_LINE = re.compile(rb"(?>\r\n|\n|\r)(?>\r\n|\n|\r)")
+_NOT_A_LINE_END = re.compile(rb"[^\r\n]")
+_LONGEST_PARTIAL = 2
+"""A blank line of which only CRLF has arrived."""
+
+
+class Framing(Protocol):
+    """One framing; an instance serves one stream."""
+
+    ends: tuple[bytes, ...]
+    """A chunk that ends so, and before which nothing is incomplete, ends with an event: it may pass after one scan for
+    markers. Empty where that cannot be told from the last bytes."""
+    may_redact: bool
+    """Whether bytes of an event may be replaced without breaking the framing; else an echoed secret cuts the stream."""
+
+    def begin(self, buffer: bytearray, start: int) -> int:
+        """Where the next event begins, at or after ``start``: bytes between events mean nothing and pass."""
+        ...
+
+    def end(self, buffer: bytearray, start: int, searched: int) -> int:
+        """Where the event that begins at ``start`` ends, or -1. Up to ``searched`` it was looked for before.
+
+        Raises ``ClawproxyError`` for bytes that are not this framing, which cuts the stream.
+        """
+        ...
+
+    def read(self, event: bytes, *, first: bool) -> tuple[str, bytes] | None:
+        """Name and data of an event; None for one that holds nothing."""
+        ...
+
+
+class SseFraming:
+    """Server-sent events (WHATWG HTML, 9.2): lines end with LF, CRLF or CR, a blank line ends an event, ``data`` lines
+    are joined."""
+
+    ends: tuple[bytes, ...] = (b"\n\n", b"\r\n\r\n")
+    may_redact = True
+
+    def begin(self, buffer: bytearray, start: int) -> int:
+        found = _NOT_A_LINE_END.search(buffer, start)
+        return found.start() if found else len(buffer)
+
+    def end(self, buffer: bytearray, start: int, searched: int) -> int:
+        found = _BLANK_LINE.search(buffer, max(start, searched - _LONGEST_PARTIAL, 0))
+        return found.end() if found else -1
+
+    def read(self, event: bytes, *, first: bool) -> tuple[str, bytes] | None:
+        name, values = b"", []
+        for line in (event.removeprefix(_BOM) if first else event).splitlines():
+            field, _, value = line.partition(b":")
+            if field == b"data":
+                values.append(value.removeprefix(b" "))
+            elif field == b"event":
+                name = value.removeprefix(b" ")
+        if not name and not values:
+            return None  # a comment, or a retry field
+        return name.decode("utf-8", "replace"), b"\n".join(values)
