@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterable, Mapping
 
 from ..tokens.canonical import JsonObject
+from .egress import read_egress
 from .fields import PROVIDER_NAME, Fields
 from .policy import DEFAULT_MAX_TTL_S, Demand, ModelRules, Policy, Shape
 from .tools import MODEL_CALL, build_tool_rules
@@ -53,7 +54,8 @@ def read_claw(document: JsonObject, policy_hash_b64u: str) -> Policy:
     - ``token_constraints.cst_ttl_minutes`` and ``token_requirements.max_ttl_minutes``: the shorter one holds.
     - ``approvals``: an object (approval of the whole job) or a list of actions; ``required`` is true unless it says
       false.
-    - ``data_boundaries``, ``data_classes_*``, ``egress_allowlist``, ``budgets``, ``elevated: false`` become demands.
+    - ``egress_allowlist``: where calls of tools may go (``egress``).
+    - ``data_boundaries``, ``data_classes_*``, ``budgets``, ``elevated: false`` become demands.
     """
     fields = Fields(document, KNOWN_FIELDS)
     fields.need("policy_name")
@@ -76,6 +78,7 @@ def read_claw(document: JsonObject, policy_hash_b64u: str) -> Policy:
         model_call_denied=MODEL_CALL in denied,
         max_ttl_s=_max_ttl_s(fields),
         demands=tuple(demands),
+        egress=read_egress(fields),
     )
 
 
@@ -160,8 +163,6 @@ def _data_rules(fields: Fields, demands: list[Demand]) -> None:
 
 
 def _limits(fields: Fields, demands: list[Demand]) -> None:
-    if fields.texts("egress_allowlist") is not None:
-        demands.append(Demand("egress_allowlist", "egress of tools is not seen by this gateway yet"))
     budgets = fields.object("budgets")
     if budgets is not None:
         for name in budgets.names("budget", max_items=32):

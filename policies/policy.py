@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from ..tokens.canonical import JsonObject
+from .egress import EgressEntry
 from .names import matches
 from .statements import Statement
 from .tools import ToolRules
@@ -59,8 +60,8 @@ class Policy:
     ``statements`` decide (WPC v2). ``tools`` None means that statements decide, or, without statements, that the
     shape has no word for tools and each declared tool is refused (WPC v1). ``model_call_denied`` is set where
     ``denied_tools`` names the model call itself. ``max_ttl_s`` bounds exp - iat of a token. ``demands`` must be empty
-    for a call to go out. ``envelope`` is the signed contract that it was pinned from, empty for a document that was
-    only read.
+    for a call to go out. ``egress`` is where calls of tools may go; empty means nowhere. ``envelope`` is the signed
+    contract that it was pinned from, empty for a document that was only read.
     """
 
     policy_hash_b64u: str
@@ -74,4 +75,5 @@ class Policy:
     model_call_denied: bool = False
     max_ttl_s: int = DEFAULT_MAX_TTL_S
     demands: tuple[Demand, ...] = ()
+    egress: tuple[EgressEntry, ...] = ()
     envelope: JsonObject = field(default_factory=dict, repr=False, compare=False)

@@ -117,6 +117,7 @@ _ROWS = (
     Reason("POLICY_TOOL_NOT_ALLOWED", "decide", 403, "the call declares a tool that the contract does not allow", "remove the tool, or have it added to allowed_tools and tool_classes"),
     Reason("POLICY_STATE_NOT_READABLE", "decide", 403, "the call builds on content held by the provider, which the gateway cannot read", "send the whole conversation in the request"),
     Reason("POLICY_REMOTE_URL", "decide", 403, "the call makes the provider fetch a URL, which the contract does not allow", "send the content itself, as data"),
+    Reason("EGRESS_NOT_ALLOWED", "decide", 403, "the contract's egress_allowlist does not list this host, method or path", "have the destination added to egress_allowlist and the contract signed"),
     Reason("POLICY_STATEMENT_DENIED", "decide", 403, "no statement of the contract allows this, or one denies it", "have the contract changed and signed"),
     # reserve
     Reason("IDEMPOTENCY_KEY_IN_USE", "reserve", 403, "this job has used the idempotency key before", "send a new X-Idempotency-Key for each call"),
@@ -126,11 +127,13 @@ _ROWS = (
     # intend
     Reason("EVIDENCE_UNAVAILABLE", "intend", 503, "the intent could not be made durable, so nothing went out", "free the disk or repair it, then restart the gateway"),
     Reason("JOB_DAMAGED", "intend", 503, "the job's journal does not verify", "look at it with: clawproxy verify, and open a new job"),
+    Reason("DESTINATION_REFUSED", "intend", 403, "the provider's name resolves to an address that is not public", "correct the name's DNS, or set providers.<name>.allow_private for a provider of your own network"),
     # forward
     Reason("CREDENTIAL_MISSING", "intend", 503, "the gateway has no credential for this provider", "set providers.<name>.credential"),
     Reason("UPSTREAM_UNREACHABLE", "forward", 502, "no connection to the provider, so nothing left", "check providers.<name>.upstream, upstream_ca and the network, then repeat the call"),
     # observe
     Reason("UPSTREAM_FAILED", "observe", 502, "the provider's answer broke off or cannot be read", "repeat the call; the receipt says how far it came"),
+    Reason("UPSTREAM_REDIRECT", "observe", 502, "the provider answered with a redirect, which is not followed", "set providers.<name>.upstream to where the provider really is"),
     # any step
     Reason("GATEWAY_FAULT", "admit", 500, "a step failed inside the gateway, so nothing went out", "see the gateway's log under the receipt id"),
     Reason("GATEWAY_TIMEOUT", "admit", 503, "a step took longer than its time-out, so nothing went out", "see the gateway's log under the receipt id"),
