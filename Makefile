@@ -9,7 +9,7 @@ BIN    := .venv/bin
 export UV_SYSTEM_CERTS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help sync lint type test e2e bench demo docs wheel all lock clean
+.PHONY: help sync lint type test e2e abuse bench demo docs wheel all lock clean
 
 help: ## this list
 	@grep -E '^[a-z0-9]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9]+):.*## /  make \1\t/' | expand -t 16
@@ -28,6 +28,9 @@ test: .tools/synced ## the tests but the slow ones, about 3 minutes on 2 cores
 
 e2e: .tools/synced ## the slow tests: end to end, kill -9, exhaustive tampering
 	$(BIN)/pytest -m slow
+
+abuse: .tools/synced ## the corpus of attacks (tests/abuse) on every transport, as a table by class
+	$(BIN)/python -m tests.abuse
 
 bench: .tools/synced ## the gateway beside stock mitmdump, as CPU per request (docs/performance.md)
 	$(BIN)/python -m bench

@@ -1,0 +1,418 @@
+"""Executes cases against a running gateway: sends the bytes, reads the answer, and looks for what must not have
+happened: a byte at the provider, an answer, another reason, a denial that is missing or not signed."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import json
+import ssl
+import time
+from collections.abc import AsyncIterator, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from clawproxy.receipts.per_second import PerSecond
+from clawproxy.receipts.records import ENVELOPE_TYPES
+from clawproxy.tokens.envelope import check_envelope_shape, check_envelope_signature
+from clawproxy.tokens.errors import ClawproxyError
+from clawproxy.tokens.keys import Role
+
+from ..clawproxy.standin_process import Provider
+from ..gateway.bed import Bed, running_bed
+from .bodies import BASES, Base, build_body, clean_body
+from .cases import Case, Expect
+from .forged import forge, place_contract
+from .relay import Relay
+from .texts import expand
+
+ANSWER_TIMEOUT_S = 6.0
+JOB = "abuse"
+
+
+@dataclass(frozen=True, slots=True)
+class Execution:
+    """A case on one transport, with the body of one format."""
+
+    case: Case
+    transport: str
+    format: str
+
+    @property
+    def name(self) -> str:
+        return f"{self.case.id}[{self.transport}-{self.format}]"
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """``red`` says what was wrong, or is empty; ``bypass`` that something reached the provider, or an answer came."""
+
+    execution: Execution
+    red: str
+    bypass: bool
+    reason: str
+    seconds: float
+
+
+@dataclass(slots=True)
+class Answer:
+    """What came back; ``reason`` is ours, ``http 400`` for an answer of the HTTP parser, ``closed`` or ``silent``."""
+
+    status: int = 0
+    headers: dict[str, str] = field(default_factory=dict)
+    body: bytes = b""
+    ended: str = ""
+
+    @property
+    def reason(self) -> str:
+        if not self.status:
+            return self.ended
+        return self.headers.get("x-clawproxy-reason") or f"http {self.status}"
+
+
+def executions(cases: Iterable[Case]) -> list[Execution]:
+    """Every transport and format that a case is for and that this gateway serves, in an order that is stable."""
+    found = []
+    for case in cases:
+        formats = BASES.keys() if case.formats == ("*",) else case.formats
+        for name in formats:
+            base = BASES[name]
+            for transport in case.transports:
+                if base.serves(transport) and transport not in ("http2", "websocket"):
+                    found.append(Execution(case, transport, name))
+    return found
+
+
+class Line:
+    """One client connection."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader, self.writer = reader, writer
+
+    async def send(self, raw: bytes) -> None:
+        self.writer.write(raw)
+        with contextlib.suppress(ConnectionError, ssl.SSLError):
+            await self.writer.drain()
+
+    async def answer(self, method: str = "POST", timeout_s: float = ANSWER_TIMEOUT_S) -> Answer:
+        """The next answer that is none of 1xx."""
+        answer = Answer()
+        try:
+            async with asyncio.timeout(timeout_s):
+                while answer.status < 200:
+                    head = await self.reader.readuntil(b"\r\n\r\n")
+                    first, *fields = head.decode("latin-1").rstrip("\r\n").split("\r\n")
+                    answer.status = int(first.split(" ")[1])
+                    pairs = (item.split(":", 1) for item in fields)
+                    answer.headers = {name.strip().lower(): value.strip() for name, value in pairs}
+                answer.body = await self._body(answer, method)
+        except TimeoutError:
+            answer.ended = "silent"
+        except (asyncio.IncompleteReadError, asyncio.LimitOverrunError, ConnectionError, ssl.SSLError, ValueError):
+            answer.ended = "closed"
+        return answer
+
+    async def _body(self, answer: Answer, method: str) -> bytes:
+        if method == "HEAD" or (method == "CONNECT" and answer.status == 200) or answer.status in (204, 304):
+            return b""
+        if answer.headers.get("transfer-encoding") == "chunked":
+            body = b""
+            while size := int((await self.reader.readuntil(b"\r\n")).split(b";")[0], 16):
+                body += (await self.reader.readexactly(size + 2))[:-2]
+            await self.reader.readuntil(b"\r\n")
+            return body
+        if "content-length" in answer.headers:
+            return await self.reader.readexactly(int(answer.headers["content-length"]))
+        return await self.reader.read()
+
+    def close(self) -> None:
+        self.writer.close()
+
+
+class _Tail:
+    """New lines of a growing file."""
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._at = path, 0
+
+    def lines(self) -> list[dict[str, Any]]:
+        if not self._path.exists():
+            return []
+        with self._path.open("rb") as file:
+            file.seek(self._at)
+            found = file.read()
+            self._at = file.tell()
+        return [json.loads(line) for line in found.splitlines()]
+
+
+class Runner:
+    """``bed`` is the gateway, ``relay`` stands between it and the provider."""
+
+    def __init__(self, bed: Bed, relay: Relay) -> None:
+        self.bed, self.relay = bed, relay
+        self._token = bed.token(JOB).encode()
+        self._other_token = bed.token(f"{JOB}-other").encode()
+        self._tls = ssl.create_default_context(cafile=bed.gateway.ca_file)
+        self._any_name = ssl.create_default_context(cafile=bed.gateway.ca_file)
+        self._any_name.check_hostname = False
+        self._clean: dict[tuple[str, str], Line] = {}
+        self._tails: dict[Path, _Tail] = {}
+        self._denials: dict[str, dict[str, Any]] = {}
+
+    # -- one execution ---------------------------------------------------------------------------------------------
+
+    async def execute(self, execution: Execution) -> Result:
+        """Send it, judge what happened, and see that a clean call still works."""
+        started = time.perf_counter()
+        case, transport = execution.case, execution.transport
+        expect = case.expected(transport)
+        self._read_denials()
+        self._denials.clear()
+        lines_before = len(self.bed.provider.record.read_bytes())
+        line: Line | None = None
+        try:
+            line, answer, seen_before, lines_before = await self._attack(execution, lines_before)
+            await self._settled()
+            red, bypass = self._judge(answer, expect, seen_before, lines_before)
+        finally:
+            if line is not None:
+                line.close()
+        if not red and (said := await self._call_cleanly(transport, execution.format)):
+            red = f"a clean call afterwards: {said}"
+        await self.relay.until_open(len(self._clean))
+        return Result(execution, red, bypass, answer.reason, time.perf_counter() - started)
+
+    def _judge(
+        self, answer: Answer, expect: Expect, seen_before: tuple[int, int], lines_before: int
+    ) -> tuple[str, bool]:
+        if len(self.bed.provider.record.read_bytes()) != lines_before:
+            return "the provider got a request", True
+        if self.relay.seen != seen_before:
+            return "bytes or a connection went to the provider", True
+        if answer.status and answer.status < 400:
+            return f"answered with {answer.status}", True
+        if answer.reason not in expect.reasons:
+            return f"reason {answer.reason}, expected {' or '.join(expect.reasons)}", False
+        if expect.statuses and answer.status not in expect.statuses:
+            return f"status {answer.status}, expected {expect.statuses}", False
+        return self._judge_denial(answer, expect), False
+
+    def _judge_denial(self, answer: Answer, expect: Expect) -> str:
+        self._read_denials()
+        if expect.denial == "none":
+            return ""
+        if expect.denial == "recorded":
+            found = list(self._denials.values())
+            if not found:
+                return "no denial in any journal"
+            record = found[-1]
+            if record["payload"]["reason"] not in expect.reasons:
+                return f"the denial says {record['payload']['reason']}"
+        else:
+            named = answer.headers.get("x-clawproxy-receipt-id", "")
+            if named not in self._denials:
+                return "the answer's denial is in no journal"
+            record = self._denials[named]
+            if record["payload"]["reason"] != answer.reason:
+                return f"the denial says {record['payload']['reason']}"
+        try:
+            check_envelope_shape(record, ENVELOPE_TYPES["denial"])
+            check_envelope_signature(record)
+        except ClawproxyError as err:
+            return f"the denial does not verify: {err.message}"
+        return "" if record["signer_did"] == self.bed.keys[Role.RECEIPT].did else "the denial has another signer"
+
+    def _read_denials(self) -> None:
+        state = self.bed.state
+        for path in [*(state / "gateway").glob("*.jsonl"), *(state / "jobs").glob("*/receipts.jsonl")]:
+            tail = self._tails.setdefault(path, _Tail(path))
+            for line in tail.lines():
+                if line["t"] == "denial":
+                    self._denials[line["body"]["payload"]["receipt_id"]] = line["body"]
+
+    async def _settled(self) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(5):
+                while self.bed.gateway.gate.open_calls:  # noqa: ASYNC110 - a test waits
+                    await asyncio.sleep(0.002)
+
+    # -- the attack ------------------------------------------------------------------------------------------------
+
+    async def _attack(self, execution: Execution, lines: int) -> tuple[Line, Answer, tuple[int, int], int]:
+        case, transport, base = execution.case, execution.transport, BASES[execution.format]
+        send = case.send
+        seen = self.relay.seen
+        token = self._token_of(case)
+        values = self._values(base, transport, token)
+        line, refused = await self._open(transport, base, send.get("connect", {}), values)
+        if refused is not None:
+            return line, refused, seen, lines
+        if send.get("after_clean"):
+            await line.send(self._clean_request(transport, base))
+            first = await line.answer()
+            assert first.status == 200, f"the clean call before: {first.status} {first.body[:300]!r}"
+            seen, lines = self.relay.seen, len(self.bed.provider.record.read_bytes())
+        sending = asyncio.create_task(self._send(line, self._bytes(send, base, transport, values), send))
+        answer = await line.answer(send.get("method", "POST"))
+        sending.cancel()
+        await asyncio.gather(sending, return_exceptions=True)
+        return line, answer, seen, lines
+
+    @staticmethod
+    async def _send(line: Line, raw: bytes, send: Any) -> None:
+        await line.send(raw)
+        if send.get("hang_up"):
+            await asyncio.sleep(0.05)
+            with contextlib.suppress(OSError, RuntimeError):
+                if line.writer.can_write_eof():
+                    line.writer.write_eof()
+                else:
+                    line.close()
+
+    def _token_of(self, case: Case) -> bytes:
+        if "token" not in case.send and "contract" not in case.send:
+            return self._token
+        job_id = f"j-{case.id}" if "contract" in case.send else JOB
+        pinned = self.bed.policy_hash
+        if "contract" in case.send:
+            pinned = place_contract(self.bed, case.send["contract"], case.id)
+        return forge(self.bed, case.send.get("token", {}), job_id, pinned)
+
+    def _values(self, base: Base, transport: str, token: bytes) -> dict[str, bytes]:
+        host = base.host if transport in ("regular", "connect") else "gateway"
+        return {
+            "token": token,
+            "good_token": self._token,
+            "other_token": self._other_token,
+            "host": host.encode(),
+            "provider_host": base.host.encode(),
+            "other_host": b"api.anthropic.com" if base.provider == "openai" else b"api.openai.com",
+            "target": base.target(transport).encode(),
+            "path": base.path.encode(),
+            "prefix": b"" if transport in ("connect", "bare", "compat") else base.prefix.encode(),
+            "job": JOB.encode(),
+        }
+
+    def _clean_request(self, transport: str, base: Base) -> bytes:
+        values = self._values(base, transport, self._token)
+        return self._bytes({}, base, transport, values)
+
+    def _bytes(self, send: Any, base: Base, transport: str, values: dict[str, bytes]) -> bytes:
+        body = build_body(base, send["body"], values) if "body" in send else clean_body(base)
+        values = {**values, "body": body, "length": str(len(body)).encode()}
+        fields = [
+            (b"host", values["host"]),
+            (b"content-type", b"application/json"),
+            *_placed(send.get("place", "x-cst"), values["token"]),
+            (b"content-length", values["length"]),
+        ]
+        without = {name.encode() for name in send.get("without", [])}
+        fields = [(name, value) for name, value in fields if name not in without]
+        fields += [(expand(name, values), expand(value, values)) for name, value in send.get("headers", [])]
+        values["headers"] = b"".join(b"%b: %b\r\n" % field for field in fields if field[0].lower() != b"content-length")
+        if "raw" in send:
+            return expand(send["raw"], values)
+        target = expand(send.get("target", "{{target}}"), values)
+        if send.get("place") == "query":
+            target += b"?token=" + values["token"]
+        head = b"%b %b %b\r\n" % (
+            send.get("method", base.method).encode(),
+            target,
+            send.get("version", "HTTP/1.1").encode(),
+        )
+        return head + b"".join(b"%b: %b\r\n" % field for field in fields) + b"\r\n" + body
+
+    async def _open(
+        self, transport: str, base: Base, connect: dict[str, Any], values: dict[str, bytes]
+    ) -> tuple[Line, Answer | None]:
+        """A connection as the transport has it; an answer where the tunnel was refused."""
+        listener = "regular" if transport in ("regular", "connect") else "reverse"
+        address = urlsplit(self.bed.gateway.addresses[listener])
+        assert address.hostname
+        assert address.port
+        line = Line(*await asyncio.open_connection(address.hostname, address.port, limit=1 << 20))
+        if transport != "connect":
+            return line, None
+        authority = expand(connect.get("authority", f"{base.host}:443"), values)
+        more = b"".join(b"%b: %b\r\n" % (expand(n, values), expand(v, values)) for n, v in connect.get("headers", []))
+        version = connect.get("version", "HTTP/1.1").encode()
+        host = b"" if any(n == "host" for n, _ in connect.get("headers", [])) else b"host: " + authority + b"\r\n"
+        await line.send(b"CONNECT " + authority + b" " + version + b"\r\n" + host + more + b"\r\n")
+        told = await line.answer("CONNECT")
+        if told.status != 200:
+            return line, told
+        if connect.get("plain"):
+            return line, None
+        name = connect.get("sni", base.host)
+        try:
+            context = self._tls if name == base.host else self._any_name
+            async with asyncio.timeout(ANSWER_TIMEOUT_S):
+                await line.writer.start_tls(context, server_hostname=name or None)
+        except (ssl.SSLError, ConnectionError, TimeoutError, ValueError):
+            return line, Answer(ended="closed")
+        return line, None
+
+    # -- the clean call --------------------------------------------------------------------------------------------
+
+    async def _call_cleanly(self, transport: str, name: str) -> str:
+        """A clean call on the same kind of connection; empty if it was answered. The connection is kept for the next
+        one, and made anew when the gateway has closed it. (Plain HTTP through the proxy port has no clean call: the
+        tunnel of the same listener stands for it.)"""
+        transport = "connect" if transport == "regular" else transport
+        base, key = BASES[name], (transport, BASES[name].host)
+        for fresh in (False, True):
+            line = self._clean.get(key)
+            if line is None or fresh:
+                if line is not None:
+                    line.close()
+                    await self.relay.until_open(len(self._clean) - 1)
+                line, refused = await self._open(transport, base, {}, self._values(base, transport, self._token))
+                if refused is not None:
+                    return f"{refused.status} {refused.reason}"
+                self._clean[key] = line
+            await line.send(self._clean_request(transport, base))
+            answer = await line.answer()
+            if answer.status == 200:
+                return ""
+        return f"{answer.status} {answer.reason}"
+
+    async def close(self) -> None:
+        for line in self._clean.values():
+            line.close()
+
+
+def _placed(place: str, token: bytes) -> list[tuple[bytes, bytes]]:
+    """The header field that carries the token, if one does."""
+    match place:
+        case "none" | "query":
+            return []
+        case "authorization":
+            return [(b"authorization", b"Bearer " + token)]
+        case "cookie":
+            return [(b"cookie", b"x-cst=" + token)]
+        case _:
+            return [(place.encode(), token)]
+
+
+@contextlib.asynccontextmanager
+async def running_runner(folder: Path, provider: Provider, **gateway_keys: Any) -> AsyncIterator[Runner]:
+    """A gateway before a counted way to ``provider``. Denials beyond 50 a second are counted and not written by a
+    gateway as it ships; here each is written, so that each can be looked at."""
+    port = urlsplit(provider.url).port
+    assert port
+    relay = Relay(port)
+    await relay.start()
+    counted = dataclasses.replace(provider, url=relay.url)
+    async with running_bed(folder / "state", counted, **gateway_keys) as bed:
+        gateway: Any = bed.gateway
+        gateway.jobs._limits = dataclasses.replace(gateway.jobs._limits, denials_per_second=10**6, denials=10**6)
+        gateway._refusal_log._rate = PerSecond(10**6)
+        runner = Runner(bed, relay)
+        try:
+            yield runner
+        finally:
+            await runner.close()
+    await relay.stop()
