@@ -25,6 +25,7 @@ KNOWN_FIELDS = (
     "allowed_tools",
     "denied_tools",
     "tool_classes",
+    "allowed_provider_features",
     "data_boundaries",
     "data_classes_allowed",
     "data_classes_denied",
@@ -38,6 +39,7 @@ KNOWN_FIELDS = (
     "evidence_requirements",
 )
 _WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}", re.ASCII)
+_FEATURE = re.compile(r"(?:state|url):[a-z][a-z0-9_]{0,63}(?:\.[a-z][a-z0-9_]{0,63})?", re.ASCII)
 _MAX_TTL_MINUTES = 1440
 _ASKS_NOTHING = "allow"
 """The one value of a data boundary that forbids nothing."""
@@ -48,6 +50,9 @@ def read_claw(document: JsonObject, policy_hash_b64u: str) -> Policy:
 
     - ``allowed_models``: exact names, or patterns with ``*`` for any run of characters. Case counts.
     - ``allowed_tools``, ``denied_tools``: words that ``tool_classes`` ties to wire names (``tools``); a denial wins.
+    - ``allowed_provider_features``: members of a request that point at content which the provider holds
+      (``state:previous_response_id``) or fetches (``url:image_url``), as a refusal names them; without an entry each
+      such member is refused, since the gateway cannot read that content.
     - ``model_routing.must_proxy_via`` must be ``clawproxy``; receipts, the proof bundle, the pinned hash, the job and
       the token itself are always demanded by the gateway, so asking for them costs nothing and not asking changes
       nothing.
@@ -76,6 +81,9 @@ def read_claw(document: JsonObject, policy_hash_b64u: str) -> Policy:
         models=ModelRules(fields.texts("allowed_models") or ()),
         tools=build_tool_rules(allowed=allowed, denied=denied, on_approval=on_approval, classes=classes),
         model_call_denied=MODEL_CALL in denied,
+        provider_features=frozenset(
+            fields.texts("allowed_provider_features", max_items=64, max_chars=140, like=_FEATURE) or ()
+        ),
         max_ttl_s=_max_ttl_s(fields),
         demands=tuple(demands),
         egress=read_egress(fields),

@@ -1,8 +1,12 @@
 """Step 6: may this call go out. Pure: facts × grant × policy → ``Allow`` or ``Refusal``, the first rule that refuses
 wins.
 
-Order: the token's scope, provider, model, model identity tier, content held by the provider, URLs that it would
-fetch, tools (each denial before the first permission), the tool that the call must use.
+Order: the token's scope, provider, model and the models that may stand in for it, model identity tier, content held by
+the provider, URLs that it would fetch, tools (each denial before the first permission), the tool that the call must
+use.
+
+What stands for more than its name says is allowed only by an entry that is exactly that name, never by a pattern: a
+router, behind which the provider chooses the model, and a tool that can call any other.
 """
 
 from __future__ import annotations
@@ -13,10 +17,10 @@ from dataclasses import dataclass
 from ..tokens.errors import clip, word_or
 from ..tokens.grant import Grant
 from ..tokens.reasons import Refusal
-from .facts import CallFacts
+from .facts import CallFacts, CallKind
 from .names import is_settled
 from .policy import TIERS, Policy
-from .statements import Statement, judge
+from .statements import Statement, judge, lookalike_of, naming
 from .tools import MODEL_CALL, ToolRules
 
 _MAX_DETAIL_CHARS = 300
@@ -46,10 +50,11 @@ def decide(facts: CallFacts, grant: Grant, policy: Policy) -> Allow | Refusal:
     if TIERS.index(policy.minimum_tier) > 0:
         rule = f'minimum_model_identity_tier "{policy.minimum_tier}"'
         return Refusal("POLICY_MODEL_IDENTITY_TIER_TOO_LOW", rule, f"a closed provider gives {TIERS[0]}")
-    if facts.provider_state:
-        return Refusal("POLICY_STATE_NOT_READABLE", clip(facts.provider_state[0]), "its content is not in the request")
-    if facts.remote_urls:
-        return Refusal("POLICY_REMOTE_URL", clip(facts.remote_urls[0]), "no contract can allow it yet")
+    feature = _features("POLICY_STATE_NOT_READABLE", "state", facts.provider_state, policy) or _features(
+        "POLICY_REMOTE_URL", "url", facts.remote_urls, policy
+    )
+    if feature is not None:
+        return feature
     tools = _tools(facts, grant, policy)
     if isinstance(tools, Refusal):
         return tools
@@ -74,19 +79,53 @@ def _provider(facts: CallFacts, policy: Policy) -> str | Refusal:
 def _model(facts: CallFacts, grant: Grant, policy: Policy) -> str | Refusal:
     if policy.model_call_denied:
         return Refusal("POLICY_MODEL_NOT_ALLOWED", f'denied_tools["{MODEL_CALL}"]', "the contract allows no model call")
+    if facts.kind is CallKind.LIST:
+        if policy.models is not None:
+            return "a list of models calls none"
+        resource = f"{facts.provider}/models"
+        return _by_statements(policy.statements or (), "model:list", resource, _context(facts, grant, ""))
     if not facts.model:
         return Refusal("POLICY_MODEL_REQUIRED", "allowed_models", "the call names no model")
-    shown = clip(facts.model)
-    if not is_settled(facts.model):
+    rule = _one_model(facts.model, facts, grant, policy, exact=facts.is_router)
+    for fallback in facts.fallback_models:
+        if isinstance(rule, Refusal):
+            break
+        other = _one_model(fallback, facts, grant, policy, exact=False)
+        rule = other if isinstance(other, Refusal) else rule
+    return rule
+
+
+def _one_model(model: str, facts: CallFacts, grant: Grant, policy: Policy, *, exact: bool) -> str | Refusal:
+    """Judge ``model``; with ``exact`` only an entry that is its very name allows it."""
+    shown = clip(model)
+    if not is_settled(model):
         return Refusal("POLICY_MODEL_NOT_ALLOWED", "model names", f'"{shown}" is no plain name of up to 256 characters')
     if policy.models is None:
-        resource = f"{facts.provider}/{facts.model}"
-        return _by_statements(policy.statements or (), "model:invoke", resource, _context(facts, grant))
-    entry = policy.models.permission(facts.model)
+        statements, resource = policy.statements or (), f"{facts.provider}/{model}"
+        lookalike = lookalike_of(statements, resource, ("Model:Name", model))
+        if lookalike is None:
+            if exact:
+                statements = naming(statements, resource)
+            return _by_statements(statements, "model:invoke", resource, _context(facts, grant, model))
+    else:
+        lookalike = policy.models.lookalike(model)
+    if lookalike is not None:
+        return Refusal("POLICY_MODEL_NOT_ALLOWED", "model names", f'"{shown}" only looks like "{clip(lookalike)}"')
+    assert policy.models is not None
+    entry = policy.models.permission(model, exact=exact)
     if entry is None:
-        rule = f'allowed_models has no entry for "{shown}"'
+        what = f'"{shown}", a router that a pattern does not cover' if exact else f'"{shown}"'
+        rule = f"allowed_models has no entry for {what}"
         return Refusal("POLICY_MODEL_NOT_ALLOWED", rule, _allowed("models", policy.models.patterns))
     return f'allowed_models["{entry}"]'
+
+
+def _features(reason: str, kind: str, members: tuple[str, ...], policy: Policy) -> Refusal | None:
+    """The first member that the contract does not let through."""
+    member = next((member for member in members if f"{kind}:{member}" not in policy.provider_features), None)
+    if member is None:
+        return None
+    return Refusal(reason, clip(member), f'allowed_provider_features has no entry "{kind}:{clip(member)}"')
 
 
 def _tools(facts: CallFacts, grant: Grant, policy: Policy) -> tuple[str, ...] | Refusal:
@@ -104,14 +143,14 @@ def _tools(facts: CallFacts, grant: Grant, policy: Policy) -> tuple[str, ...] | 
             return Refusal("POLICY_TOOL_DENIED", str(denial), f"the call declares {_shown(tool)}")
     rules = []
     for tool in facts.tools:
-        rule = _permission(tool, policy.tools)
+        rule = _permission(tool, policy.tools, exact=tool in facts.any_tools)
         if isinstance(rule, Refusal):
             return rule
         rules.append(rule)
     return tuple(rules)
 
 
-def _permission(tool: str, rules: ToolRules) -> str | Refusal:
+def _permission(tool: str, rules: ToolRules, *, exact: bool) -> str | Refusal:
     shown = _shown(tool)
     if not is_settled(tool):
         return Refusal("POLICY_TOOL_NOT_ALLOWED", "tool names", f"{shown} is no plain name of up to 256 characters")
@@ -121,10 +160,11 @@ def _permission(tool: str, rules: ToolRules) -> str | Refusal:
     lookalike = rules.lookalike(tool)
     if lookalike is not None:
         return Refusal("POLICY_TOOL_NOT_ALLOWED", "tool names", f'{shown} only looks like "{lookalike}"')
-    rule = rules.permission(tool)
+    rule = rules.permission(tool, exact=exact)
     if rule is None:
+        what = f"{shown}, which can call any tool and which a pattern does not cover" if exact else shown
         detail = _allowed("tools", (r.pattern for r in rules.allowed))
-        return Refusal("POLICY_TOOL_NOT_ALLOWED", f"allowed_tools has no entry for {shown}", detail)
+        return Refusal("POLICY_TOOL_NOT_ALLOWED", f"allowed_tools has no entry for {what}", detail)
     return str(rule)
 
 
@@ -136,16 +176,17 @@ def _tools_by_statements(
         if not is_settled(tool):
             detail = f"{_shown(tool)} is no plain name of up to 256 characters"
             return Refusal("POLICY_TOOL_NOT_ALLOWED", "tool names", detail)
-        context = {**_context(facts, grant), "Tool:Name": tool}
-        rule = _by_statements(statements, "tool:execute", tool, context)
+        context = {**_context(facts, grant, facts.model or ""), "Tool:Name": tool}
+        asked = naming(statements, tool) if tool in facts.any_tools else statements
+        rule = _by_statements(asked, "tool:execute", tool, context)
         if isinstance(rule, Refusal):
             return rule
         rules.append(rule)
     return tuple(rules)
 
 
-def _context(facts: CallFacts, grant: Grant) -> dict[str, str]:
-    return {"Agent:DID": grant.sub, "Model:Provider": facts.provider, "Model:Name": facts.model or ""}
+def _context(facts: CallFacts, grant: Grant, model: str) -> dict[str, str]:
+    return {"Agent:DID": grant.sub, "Model:Provider": facts.provider, "Model:Name": model}
 
 
 def _by_statements(

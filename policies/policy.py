@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import lru_cache
 
 from ..tokens.canonical import JsonObject
 from .egress import EgressEntry
-from .names import matches
+from .names import fold, matches
 from .statements import Statement
 from .tools import ToolRules
 
@@ -42,14 +44,25 @@ class ModelRules:
     fold_case: bool = False
     """WPC v1 compares without regard to ASCII case (protocol.md C.4); everywhere else case counts."""
 
-    def permission(self, model: str) -> str | None:
-        """The entry that allows ``model``."""
+    def permission(self, model: str, *, exact: bool = False) -> str | None:
+        """The entry that allows ``model``; with ``exact`` no pattern does."""
+        entries = [entry for entry in self.patterns if "*" not in entry] if exact else self.patterns
         if not self.fold_case:
-            return next((entry for entry in self.patterns if matches(entry, model)), None)
+            return next((entry for entry in entries if matches(entry, model)), None)
         if not model.isascii():  # lower() outside ASCII maps unlike letters onto each other
             return None
         lower = model.lower()
-        return next((entry for entry in self.patterns if entry.isascii() and matches(entry.lower(), lower)), None)
+        return next((entry for entry in entries if entry.isascii() and matches(entry.lower(), lower)), None)
+
+    def lookalike(self, model: str) -> str | None:
+        """A model that the contract names, without a pattern, and that ``model`` only looks like."""
+        name = _by_fold(self.patterns).get(fold(model))
+        return name if name is not None and self.permission(model, exact=True) is None else None
+
+
+@lru_cache(maxsize=256)  # one entry for each contract
+def _by_fold(patterns: tuple[str, ...]) -> Mapping[str, str]:
+    return {fold(entry): entry for entry in patterns if "*" not in entry}
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,9 +72,10 @@ class Policy:
     ``providers`` None means any provider of the catalogue, an empty tuple none. ``models`` None means that
     ``statements`` decide (WPC v2). ``tools`` None means that statements decide, or, without statements, that the
     shape has no word for tools and each declared tool is refused (WPC v1). ``model_call_denied`` is set where
-    ``denied_tools`` names the model call itself. ``max_ttl_s`` bounds exp - iat of a token. ``demands`` must be empty
-    for a call to go out. ``egress`` is where calls of tools may go; empty means nowhere. ``envelope`` is the signed
-    contract that it was pinned from, empty for a document that was only read.
+    ``denied_tools`` names the model call itself. ``provider_features`` are the members with content held by the
+    provider (``state:…``) or fetched by it (``url:…``) that a call may have. ``max_ttl_s`` bounds exp - iat of a token.
+    ``demands`` must be empty for a call to go out. ``egress`` is where calls of tools may go; empty means nowhere.
+    ``envelope`` is the signed contract that it was pinned from, empty for a document that was only read.
     """
 
     policy_hash_b64u: str
@@ -73,6 +87,7 @@ class Policy:
     statements: tuple[Statement, ...] | None = None
     minimum_tier: str = TIERS[0]
     model_call_denied: bool = False
+    provider_features: frozenset[str] = frozenset()
     max_ttl_s: int = DEFAULT_MAX_TTL_S
     demands: tuple[Demand, ...] = ()
     egress: tuple[EgressEntry, ...] = ()

@@ -74,6 +74,25 @@ def judge(
     return StatementVerdict(bool(allows), allows)
 
 
+def naming(statements: tuple[Statement, ...], resource: str) -> tuple[Statement, ...]:
+    """``statements`` without each Allow that does not name ``resource`` in full among its resources."""
+    return tuple(s for s in statements if not s.allows or resource in s.resources)
+
+
+def lookalike_of(statements: tuple[Statement, ...], resource: str, stated: tuple[str, str]) -> str | None:
+    """A name without ``*`` and ``?`` that a statement speaks of, and that ``resource`` only looks like.
+
+    ``stated`` is the key and value by which conditions speak of the same thing.
+    """
+    spoken = [(name, resource) for s in statements for name in s.resources]
+    key, value = stated
+    spoken += [(c.expected, value) for s in statements for c in s.conditions if c.key == key]
+    plain = [(name, seen) for name, seen in spoken if "*" not in name and "?" not in name]
+    if any(name == seen for name, seen in plain):
+        return None
+    return next((name for name, seen in plain if fold(name) == fold(seen)), None)
+
+
 def _same(text: str) -> str:
     return text
 

@@ -80,9 +80,14 @@ class ToolRules:
         """The entry that ties ``name`` to an approval, if one does."""
         return self._on_approval.find(fold(name))
 
-    def permission(self, name: str) -> ToolRule | None:
-        """The entry that allows ``name``, looked at by itself: denials and lookalikes are asked for first."""
-        return None if name == MODEL_CALL else self._allowed.find(name)
+    def permission(self, name: str, *, exact: bool = False) -> ToolRule | None:
+        """The entry that allows ``name``, looked at by itself: denials and lookalikes are asked for first.
+
+        With ``exact`` no pattern does.
+        """
+        if name == MODEL_CALL:
+            return None
+        return self._allowed.literals.get(name) if exact else self._allowed.find(name)
 
     def lookalike(self, name: str) -> str | None:
         """A name that the contract speaks of and that ``name`` only looks like."""

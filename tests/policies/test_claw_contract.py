@@ -187,3 +187,15 @@ def test_check_speaks_about_the_other_shapes_too() -> None:
     assert _places(wpc_v2()) == {}
     deny = {"sid": "d", "effect": "Deny", "actions": ["*"], "resources": ["*"]}
     assert set(_places(wpc_v2(deny))) == {"statements"}
+
+
+@pytest.mark.parametrize(
+    "entries",
+    [["state"], ["state:*"], ["url:"], ["State:x"], ["file:x"], ["url:a.b.c"], [1], "state:x", ["state:x "], [None]],
+)
+def test_a_feature_of_a_provider_is_named_by_kind_and_member(entries: Any) -> None:
+    good = ["state:previous_response_id", "url:image_url.url"]
+    assert policy_of(claw(allowed_provider_features=good)).provider_features == set(good)
+    assert policy_of(claw()).provider_features == frozenset()
+    with pytest.raises(ClawproxyError):
+        policy_of(claw(allowed_provider_features=entries))

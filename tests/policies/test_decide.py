@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from clawproxy.policies.decide import Allow, decide
+from clawproxy.policies.facts import CallKind
 from clawproxy.policies.names import fold, matches
 from clawproxy.policies.packaged import STARTERS, starter
 from clawproxy.tokens.canonical import JsonObject
@@ -13,7 +14,7 @@ from clawproxy.tokens.reasons import REASONS, Refusal
 from hypothesis import given
 from hypothesis import strategies as st
 
-from .makers import a_grant, claw, facts, policy_of, statement, wpc_v2
+from .makers import a_grant, claw, facts, policy_of, statement, wpc_v1, wpc_v2
 
 
 def _decide(document: JsonObject, **asked: Any) -> Allow | Refusal:
@@ -286,3 +287,143 @@ def test_the_two_ends_of_a_pattern_do_not_overlap() -> None:
 @given(st.text(max_size=8))
 def test_folding_twice_changes_nothing(name: str) -> None:
     assert fold(fold(name)) == fold(name)
+
+
+# -- what stands for more than its name says ---------------------------------------------------------------------------
+
+ANY_TOOL = {"tools": ("tool_call",), "any_tools": ("tool_call",)}
+
+
+@pytest.mark.parametrize(
+    ("classes", "allowed"),
+    [
+        ({"a": ["*"]}, False),
+        ({"a": ["tool_*"]}, False),
+        ({"a": ["tool_call"]}, True),
+        ({"a": ["*", "tool_call"]}, True),
+        ({"a": ["Tool_Call", "*"]}, False),
+    ],
+)
+def test_a_tool_that_can_call_any_other_is_allowed_only_by_its_exact_name(
+    classes: dict[str, list[str]], allowed: bool
+) -> None:
+    document = claw(allowed_tools=["a"], tool_classes=classes)
+    assert isinstance(_decide(document, **ANY_TOOL), Allow) is allowed
+    statements = wpc_v2(
+        statement("models", "Allow", ["model:invoke"], ["**"]), statement("t", "Allow", ["tool:execute"], classes["a"])
+    )
+    assert isinstance(_decide(statements, **ANY_TOOL), Allow) is allowed
+
+
+def test_a_pattern_covers_the_same_name_where_it_cannot_call_any_tool() -> None:
+    document = claw(allowed_tools=["a"], tool_classes={"a": ["tool_*"]})
+    assert isinstance(_decide(document, tools=("tool_call",)), Allow)
+
+
+def test_a_denial_of_a_tool_that_can_call_any_other_still_wins() -> None:
+    document = wpc_v2(statement("all", "Allow", ["*"], ["**", "tool_call"]), statement("no", "Deny", ["*"], ["TOOL_*"]))
+    _refused(document, "POLICY_STATEMENT_DENIED", **ANY_TOOL)
+
+
+def test_a_starter_names_the_tools_that_can_call_any_other() -> None:
+    for name, provider, model, tools in (
+        ("claude-code", "anthropic", "claude-sonnet-5-5", ("ToolSearch", "DeferredToolPlaceholder")),
+        ("codex", "openai", "gpt-5", ("functions.exec", "functions.wait")),
+        ("openclaw", "anthropic", "claude-sonnet-5-5", ("tool_search", "tool_describe", "tool_call", "exec")),
+    ):
+        decision = _decide(starter(name), provider=provider, model=model, tools=tools, any_tools=tools)
+        assert isinstance(decision, Allow), decision
+
+
+def test_a_router_is_allowed_only_by_its_exact_name() -> None:
+    for model in ("openrouter/auto", "a-router"):
+        for entry, allowed in (("*", False), (f"{model[:-1]}*", False), (model, True)):
+            decision = _decide(claw(allowed_models=[entry]), model=model, is_router=True)
+            assert isinstance(decision, Allow) is allowed
+            by_statement = statement("m", "Allow", ["model:invoke"], [f"openai/{entry}".replace("*", "**")])
+            assert isinstance(_decide(wpc_v2(by_statement), model=model, is_router=True), Allow) is allowed
+        refusal = _refused(claw(allowed_models=["*"]), "POLICY_MODEL_NOT_ALLOWED", model=model, is_router=True)
+        assert "a router" in refusal.rule
+        assert isinstance(_decide(claw(allowed_models=["*"]), model=model), Allow)
+
+
+def test_each_model_that_may_stand_in_must_be_allowed() -> None:
+    document = claw(allowed_models=["gpt-4o", "o1"])
+    assert isinstance(_decide(document, fallback_models=("o1", "gpt-4o")), Allow)
+    for fallbacks in (("o1", "o3"), ("o3",), ("",), ("O1",)):
+        _refused(document, "POLICY_MODEL_NOT_ALLOWED", fallback_models=fallbacks)
+    _refused(document, "POLICY_MODEL_NOT_ALLOWED", model="o3", fallback_models=("o1",))
+    statements = wpc_v2(
+        statement("all", "Allow", ["*"], ["**"]),
+        statement("no", "Deny", ["*"], ["**"], conditions={"StringEquals": {"Model:Name": "o3"}}),
+    )
+    assert isinstance(_decide(statements, fallback_models=("o1",)), Allow)
+    _refused(statements, "POLICY_STATEMENT_DENIED", fallback_models=("o1", "o3"))
+
+
+@pytest.mark.parametrize("model", ["GPT-4o", "gpt-4O", "g\u200apt-4o", "gpt -4o"])
+def test_a_model_that_looks_like_a_named_one_is_refused_even_where_a_pattern_fits(model: str) -> None:
+    for entries in (["gpt-4o", "*"], ["*", "gpt-4o"]):
+        assert isinstance(_decide(claw(allowed_models=entries)), Allow)
+        refusal = _refused(claw(allowed_models=entries), "POLICY_MODEL_NOT_ALLOWED", model=model)
+        assert "looks like" in refusal.detail or "plain name" in refusal.detail
+    both = claw(allowed_models=["gpt-4o", "GPT-4o", "*"])
+    assert isinstance(_decide(both, model="GPT-4o"), Allow)
+
+
+def test_a_model_that_looks_like_one_of_a_statement_is_refused() -> None:
+    allow = statement("all", "Allow", ["*"], ["**"])
+    for deny in (
+        statement("no", "Deny", ["*"], ["openai/o3"]),
+        statement("no", "Deny", ["*"], ["**"], conditions={"StringEquals": {"Model:Name": "o3"}}),
+    ):
+        _refused(wpc_v2(allow, deny), "POLICY_STATEMENT_DENIED", model="o3")
+        _refused(wpc_v2(allow, deny), "POLICY_MODEL_NOT_ALLOWED", model="O3")
+        assert isinstance(_decide(wpc_v2(allow, deny), model="o4"), Allow)
+
+
+def test_a_model_in_another_case_is_the_same_one_in_wpc_v1() -> None:
+    assert isinstance(_decide(wpc_v1(allowed_models=["gpt-4o", "*"]), model="GPT-4O"), Allow)
+
+
+# -- content that the gateway cannot read ------------------------------------------------------------------------------
+
+
+def test_a_contract_can_let_one_member_through_and_no_other() -> None:
+    document = claw(allowed_provider_features=["state:previous_response_id", "url:image_url"])
+    asked: dict[str, Any] = {"provider_state": ("previous_response_id",), "remote_urls": ("image_url",)}
+    assert isinstance(_decide(document, **asked), Allow)
+    more = {**asked, "provider_state": ("previous_response_id", "conversation")}
+    refusal = _refused(document, "POLICY_STATE_NOT_READABLE", **more)
+    assert (refusal.rule, refusal.detail) == (
+        "conversation",
+        'allowed_provider_features has no entry "state:conversation"',
+    )
+    for member in ("previous_response_id", "image_url.url", "Image_url"):
+        assert _refused(document, "POLICY_REMOTE_URL", remote_urls=("image_url", member)).rule == member
+    _refused(document, "POLICY_STATE_NOT_READABLE", provider_state=("image_url",))
+
+
+# -- lists of models -----------------------------------------------------------------------------------------------
+
+
+def test_a_list_of_models_needs_no_model_but_its_provider() -> None:
+    asked: dict[str, Any] = {"kind": CallKind.LIST, "model": None}
+    for document in (claw(), wpc_v1(), wpc_v2()):
+        assert isinstance(_decide(document, **asked), Allow)
+    _refused(claw(), "POLICY_PROVIDER_NOT_ALLOWED", provider="google", **asked)
+    _refused(claw(denied_tools=["model_call_via_clawproxy"]), "POLICY_MODEL_NOT_ALLOWED", **asked)
+    for kind in (CallKind.GENERATE, CallKind.COUNT, CallKind.EMBED):
+        _refused(claw(), "POLICY_MODEL_REQUIRED", kind=kind, model=None)
+
+
+def test_a_statement_allows_a_list_of_models_by_an_action_of_its_own() -> None:
+    asked: dict[str, Any] = {"kind": CallKind.LIST, "model": None}
+    for actions, resources, allowed in (
+        (["model:list"], ["openai/*"], True),
+        (["model:*"], ["openai/*"], True),
+        (["model:list"], ["anthropic/*"], False),
+        (["model:invoke"], ["**"], False),
+    ):
+        decision = _decide(wpc_v2(statement("m", "Allow", actions, resources)), **asked)
+        assert isinstance(decision, Allow) is allowed
