@@ -46,6 +46,8 @@ class Call:
     request_hash_b64u: str | None = None
     nonce: str = ""  # reserve
     intended: Intended | None = None  # intend
+    addresses: tuple[str, ...] = ()
+    """Where the provider's host is, checked: what may be dialled."""
     destination: tuple[str, int] | None = None  # forward
     credential: str = field(default="", repr=False)
     reader: ResponseReader | None = None  # observe
@@ -61,6 +63,8 @@ class Call:
     outcome: Outcome | None = None
     """How the call will end, where that is known before it ends (a fault, a stop, an unreachable provider)."""
     detail: str = ""
+    last_words: str = ""
+    """The reason that the agent is told, where the outcome alone does not say it."""
     recorded: bool = False
     """The one record of this call is on its way to the journal, or there. Set before the first await."""
     envelope: JsonObject | None = None

@@ -26,6 +26,7 @@ from ..tokens.errors import ClawproxyError
 from ..tokens.reasons import REASONS, Refusal
 from .call import Call
 from .connections import Connections
+from .dial import permit
 from .ending import Ending
 from .http_stream import CUT, Hold, Watch
 from .stream_tap import redact
@@ -180,12 +181,15 @@ class Gate:
     def server_connect(self, data: ServerConnectionHookData) -> None:
         """The last lock: a connection opens only to where a decided call of this client goes."""
         wanted = {
-            call.destination
+            call.destination: call.addresses
             for call in self._open.values()
-            if call.intended is not None and call.flow.client_conn.id == data.client.id
+            if call.intended is not None and call.destination is not None and call.flow.client_conn.id == data.client.id
         }
-        if data.server.address is None or tuple(data.server.address[:2]) not in wanted:
+        destination = tuple(data.server.address[:2]) if data.server.address is not None else None
+        if destination not in wanted or data.server.transport_protocol != "tcp" or data.server.via is not None:
             data.server.error = "no decided call goes there"
+        else:
+            permit(destination, wanted[destination])
 
     def server_connect_error(self, data: ServerConnectionHookData) -> None:
         for call in self._open.values():

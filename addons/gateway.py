@@ -29,11 +29,21 @@ from ..tokens.verify import TokenVerifier
 from .admin import AdminSocket
 from .ca import ensure_ca
 from .connections import Connections
+from .dial import Destination, Resolve, Resolver, resolve_host
 from .ending import Ending
 from .gate import Gate, Steps
 from .identity import Lease, Leases
 from .master import EngineOptions, GatewayMaster
-from .settings import Settings, check_ca_file, parse_address, read_secret, signer_dids
+from .settings import (
+    NO_CREDENTIAL,
+    Settings,
+    check_ca_file,
+    check_encrypted,
+    is_address,
+    parse_address,
+    read_secret,
+    signer_dids,
+)
 from .steps import LiveSteps
 
 log = logging.getLogger("clawproxy.gateway")
@@ -51,7 +61,8 @@ def clock_ms() -> int:
 
 
 class Gateway:
-    """One gateway on one state directory. ``wrap_steps`` and ``addons`` are where tests put faults in between."""
+    """One gateway on one state directory. ``wrap_steps`` and ``addons`` are where tests put faults in between, and
+    ``resolve`` where they answer for the DNS."""
 
     def __init__(
         self,
@@ -59,6 +70,7 @@ class Gateway:
         *,
         wrap_steps: Callable[[Steps], Steps] = lambda steps: steps,
         addons: Callable[[Gate], Sequence[object]] = lambda gate: [gate],
+        resolve: Resolve = resolve_host,
     ) -> None:
         self.settings = settings
         self.addresses: dict[str, str] = {}
@@ -93,7 +105,8 @@ class Gateway:
             pinner=self._pinner,
             jobs=self.jobs,
             ending=ending,
-            credentials=_credentials(settings),
+            credentials=_credentials(settings, self.catalogue),
+            resolver=Resolver(_private_destinations(settings, self.catalogue), resolve=resolve),
             clock_ms=clock_ms,
             max_body_bytes=limits.max_body_bytes,
             max_header_bytes=limits.max_header_bytes,
@@ -257,12 +270,26 @@ def _catalogue(settings: Settings) -> Catalogue:
     return catalogue
 
 
-def _credentials(settings: Settings) -> Mapping[str, str]:
-    return {
-        name: read_secret(section.credential, where=f"providers.{name}.credential")
+def _credentials(settings: Settings, catalogue: Catalogue) -> Mapping[str, str]:
+    """By provider; empty where the configuration says that it takes none. None of them may cross plain HTTP."""
+    found: dict[str, str] = {}
+    for name, section in settings.providers.items():
+        if section.credential == NO_CREDENTIAL:
+            found[name] = ""
+        elif section.credential is not None:
+            check_encrypted(name, catalogue.providers[name].scheme)
+            found[name] = read_secret(section.credential, where=f"providers.{name}.credential")
+    return found
+
+
+def _private_destinations(settings: Settings, catalogue: Catalogue) -> frozenset[Destination]:
+    """Where a private address is meant: the configuration says so, or names the address itself."""
+    return frozenset(
+        (provider.host, provider.port)
         for name, section in settings.providers.items()
-        if section.credential is not None
-    }
+        for provider in [catalogue.providers[name]]
+        if section.allow_private or (section.upstream is not None and is_address(provider.host))
+    )
 
 
 def _engine_options(settings: Settings) -> tuple[list[str], EngineOptions]:

@@ -26,7 +26,7 @@ from mitmproxy.net.free_port import get_free_port
 from mitmproxy.options import Options
 
 from ..tokens.errors import ClawproxyError
-from . import client_hello, http_stream
+from . import client_hello, dial, http_stream
 from .backpressure import Backpressure
 from .ca import CERT_FILE, ensure_ca
 from .connection_limits import (
@@ -121,6 +121,7 @@ class GatewayMaster:
         """
         http_stream.install(end_deadline_s=options.end_deadline_s, head_cap_bytes=options.max_head_bytes)
         client_hello.install()
+        dial.install()
         check_engine()
         tune(off=options.tuning_off)
         ensure_ca(options.confdir)

@@ -15,7 +15,7 @@ from ..tokens.reasons import REASONS, Refusal
 from .wire.format import WireFormat
 from .wire.refusal_text import RefusalText, openai_error
 
-_FINAL_FAULTS = frozenset({"GATEWAY_FAULT", "JOB_DAMAGED", "CREDENTIAL_MISSING"})
+_FINAL_FAULTS = frozenset({"GATEWAY_FAULT", "JOB_DAMAGED", "CREDENTIAL_MISSING", "UPSTREAM_REDIRECT"})
 _HEADER_SAFE = re.compile(r"[\x21-\x7e]{1,256}", re.ASCII)
 _RULE_CHARS = 200
 _DETAIL_CHARS = 300

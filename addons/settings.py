@@ -23,6 +23,9 @@ _MAX_CONFIG_BYTES = 256 * 1024
 _MAX_SECRET_BYTES = 16 * 1024
 _EXEC_TIMEOUT_S = 10
 
+NO_CREDENTIAL = "none"
+"""In place of a reference to a secret: calls go to this provider without one."""
+
 type Text = Annotated[str, StringConstraints(min_length=1, max_length=4096)]
 
 
@@ -73,6 +76,7 @@ class ProviderSection(_Section):
     upstream: Text | None = None
     hosts: list[Text] | None = Field(default=None, max_length=64)
     credential: Text | None = None
+    allow_private: bool = False
 
 
 class Settings(_Section):
@@ -216,6 +220,28 @@ def read_secret(reference: str, *, where: str) -> str:
             remedy=f"put the key there, or remove [{where.rpartition('.')[0]}]",
         )
     return value
+
+
+def check_encrypted(provider: str, scheme: str) -> None:
+    """Raise ``ClawproxyError`` (CONFIG_INVALID) where a credential would cross the network in the clear."""
+    if scheme != "https":
+        raise ClawproxyError(
+            "CONFIG_INVALID",
+            "a credential never crosses plain HTTP",
+            where=f"providers.{provider}",
+            got=f"{scheme}:// and a credential",
+            expected="an https:// upstream",
+            remedy=f'give the upstream TLS, or set providers.{provider}.credential = "{NO_CREDENTIAL}"',
+        )
+
+
+def is_address(host: str) -> bool:
+    """Whether ``host`` is an IP address rather than a name."""
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
 
 
 def _read_small(path: Path) -> str:

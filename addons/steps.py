@@ -25,6 +25,7 @@ from ..tokens.reasons import REASONS, Refusal
 from ..tokens.verify import Grant, TokenVerifier
 from .call import Call
 from .connections import Connections, Tunnel
+from .dial import Resolver
 from .ending import Ending, start_of
 from .identity import EXPLICIT_HEADERS, KEY_HEADERS, Leases, collect_token, proxy_password
 from .stream_tap import StreamTap, redact
@@ -75,6 +76,7 @@ class LiveSteps:
         jobs: JobBook,
         ending: Ending,
         credentials: Mapping[str, str],
+        resolver: Resolver,
         clock_ms: Callable[[], int],
         max_body_bytes: int,
         max_header_bytes: int,
@@ -87,6 +89,7 @@ class LiveSteps:
         self._jobs = jobs
         self._ending = ending
         self._credentials = credentials
+        self._resolver = resolver
         self._clock_ms = clock_ms
         self._max_body_bytes = max_body_bytes
         self._max_header_bytes = max_header_bytes
@@ -258,7 +261,7 @@ class LiveSteps:
     # -- 8 intend --------------------------------------------------------------------------------------------------
 
     async def intend(self, call: Call) -> Refusal | None:
-        """The intent, durable before anything leaves. The credential must be at hand first."""
+        """The intent, durable before anything leaves. Credential and checked addresses must be at hand first."""
         assert call.match is not None
         assert call.job is not None
         credential = self._credentials.get(call.match.provider.name)
@@ -267,6 +270,11 @@ class LiveSteps:
                 "CREDENTIAL_MISSING", f"providers.{call.match.provider.name}.credential", "none is configured"
             )
         call.credential = credential
+        destination = (call.match.provider.host, call.match.provider.port)
+        addresses = self._resolver.known(destination) or await self._resolver.look_up(destination)
+        if isinstance(addresses, Refusal):
+            return addresses
+        call.addresses = addresses
         try:
             call.intended = await call.job.intend(start_of(call))
         except asyncio.CancelledError:
@@ -290,6 +298,11 @@ class LiveSteps:
         assert response is not None
         assert call.format is not None
         assert call.facts is not None
+        if 300 <= response.status_code < 400 and response.status_code != 304:
+            call.outcome, call.detail = Outcome.UPSTREAM_FAILED, "the provider answered with a redirect"
+            call.last_words = "UPSTREAM_REDIRECT"
+            call.flow.kill()  # type: ignore[no-untyped-call]  # mitmproxy leaves it untyped
+            return
         if response.status_code < 200 or response.headers.get("content-encoding", "identity") != "identity":
             call.outcome, call.detail = Outcome.UPSTREAM_FAILED, "the provider's answer cannot be read"
             call.flow.kill()  # type: ignore[no-untyped-call]  # mitmproxy leaves it untyped

@@ -7,6 +7,7 @@ import re
 from mitmproxy import http
 
 from ..policies.routes import RouteMatch
+from ..tokens.errors import ClawproxyError
 from .call import Call
 from .stream_tap import redact
 
@@ -46,8 +47,11 @@ def rebuild_request(call: Call, match: RouteMatch, credential: str) -> None:
         "host": provider.authority,
         "accept-encoding": "identity",
         **_of_body(request.content or b"", match.route.method),
-        provider.credential_header: f"{provider.credential_scheme} {credential}".strip(),
     }
+    if credential:
+        if provider.scheme != "https":  # the configuration was refused with it; this is the lock behind that one
+            raise ClawproxyError("GATEWAY_FAULT", "a credential never crosses plain HTTP")
+        ours[provider.credential_header] = f"{provider.credential_scheme} {credential}".strip()
     request.headers = _headers([(name.encode("ascii"), value.encode("ascii")) for name, value in ours.items()])
     request.trailers = None
     request.method = match.route.method.encode("ascii")

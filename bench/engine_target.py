@@ -12,9 +12,11 @@ import sys
 import tempfile
 from pathlib import Path
 
+from clawproxy.addons.dial import permit
 from clawproxy.addons.http_stream import Hold, Watch
 from clawproxy.addons.master import EngineOptions, GatewayMaster
 from mitmproxy import http
+from mitmproxy.proxy.server_hooks import ServerConnectionHookData
 
 
 class _HashTap:
@@ -37,6 +39,9 @@ class _Minimal:
 
     def request(self, flow: http.HTTPFlow) -> None:
         flow.request.scheme, flow.request.host, flow.request.port = "http", "127.0.0.1", self._port
+
+    def server_connect(self, data: ServerConnectionHookData) -> None:
+        permit(("127.0.0.1", self._port), ("127.0.0.1",))
 
     def responseheaders(self, flow: http.HTTPFlow) -> None:
         assert flow.response is not None

@@ -38,16 +38,11 @@ async def _serve(upstream_port: int, state: Path) -> None:
         save_key(key, state / "keys" / f"{role}.pem")
     envelope = sign_contract(_CONTRACT, keys[Role.POLICY], "2026-01-01T00:00:00.000Z")
     (state / "contracts" / "contract.json").write_bytes(jcs_bytes(envelope))
-    credential = state / "provider-key"
-    credential.write_text("sk-nothing-that-an-answer-holds")
-    credential.chmod(0o600)
     settings = parse_settings(
         {
             "gateway": {"state_dir": str(state)},
             "listen": {"reverse": "127.0.0.1:0", "regular": "", "admin": False},
-            "providers": {
-                "openai": {"upstream": f"http://127.0.0.1:{upstream_port}", "credential": f"file:{credential}"}
-            },
+            "providers": {"openai": {"upstream": f"http://127.0.0.1:{upstream_port}", "credential": "none"}},
         },
         where="bench",
     )

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from clawproxy.addons.dial import permit
 from clawproxy.addons.http_stream import Hold, Watch
 from clawproxy.addons.master import EngineOptions, GatewayMaster
 from mitmproxy import http
@@ -89,6 +90,7 @@ class Gate:
         await self._bent("request", flow)
 
     async def server_connect(self, data: Any) -> None:
+        permit(self.upstream, self.upstream[:1])
         await self._bent("server_connect", data)
 
     async def server_connected(self, data: Any) -> None:

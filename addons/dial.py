@@ -1,0 +1,189 @@
+"""The only way out: a name is resolved once its call is decided, its addresses are judged, and only those are dialled.
+
+``Resolver`` turns a provider's host into checked addresses (policies/addresses.py), with a small cache, so that a busy
+host costs nothing per call. ``Permit`` carries them from the ``server_connect`` hook to the dial, which run in one task
+(``ConnectionHandler.open_connection``): in mitmproxy's ``server.py`` the name ``asyncio`` is replaced by a copy whose
+``open_connection`` dials what the permit says, in order, and nothing without one. The connection keeps its host name:
+SNI, certificate check and reuse go by that.
+
+Limits: an address that was public when it was judged is dialled for up to ``CACHE_S`` longer. The look-ups run in the
+loop's thread pool, at most one per host at a time; one that hangs there is waited for only so long.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import types
+from collections.abc import Awaitable, Callable, Sequence
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Any
+
+from mitmproxy.proxy import server
+
+from ..policies.addresses import address_fault
+from ..tokens.errors import clip
+from ..tokens.reasons import Refusal
+
+CACHE_S = 30.0
+LOOKUP_TIMEOUT_S = 5.0
+DIAL_TIMEOUT_S = 20.0
+"""For all addresses of a host together."""
+ADDRESS_TIMEOUT_S = 8.0
+MAX_ADDRESSES = 16
+"""So many are dialled; all are judged."""
+_MAX_ANSWERS = 64
+_MAX_HOSTS = 256
+
+type Destination = tuple[str, int]
+type Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
+
+
+async def resolve_host(host: str, port: int) -> Sequence[str]:
+    """The addresses of ``host``, as the system's resolver orders them; an address stands for itself.
+
+    Raises ``OSError`` where there are none.
+    """
+    loop = asyncio.get_running_loop()
+    found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG)
+    return [str(entry[4][0]) for entry in found]
+
+
+class Resolver:
+    """Checked addresses by destination. ``private`` are the destinations that may have private ones; for the event
+    loop alone. ``clock_s`` is monotonic."""
+
+    def __init__(
+        self,
+        private: frozenset[Destination] = frozenset(),
+        *,
+        resolve: Resolve = resolve_host,
+        clock_s: Callable[[], float] | None = None,
+    ) -> None:
+        self._private = private
+        self._resolve = resolve
+        self._clock_s = clock_s
+        self._known: dict[Destination, tuple[float, tuple[str, ...]]] = {}
+        self._looking: dict[Destination, asyncio.Task[Sequence[str]]] = {}
+
+    def known(self, destination: Destination) -> tuple[str, ...] | None:
+        """The addresses of a host that was looked up a moment ago."""
+        entry = self._known.get(destination)
+        return entry[1] if entry is not None and self._now_s() < entry[0] else None
+
+    async def look_up(self, destination: Destination) -> tuple[str, ...] | Refusal:
+        """Ask the resolver, and judge every address of the answer."""
+        host, port = destination
+        try:
+            async with asyncio.timeout(LOOKUP_TIMEOUT_S):
+                found = await asyncio.shield(self._lookup(destination))
+        except (OSError, UnicodeError) as err:  # TimeoutError is an OSError
+            why = "no answer in time" if isinstance(err, TimeoutError) else "the name does not resolve"
+            return Refusal("UPSTREAM_UNREACHABLE", f"{clip(host)}:{port}", why, at="intend")
+        return self._judged(destination, found)
+
+    def _lookup(self, destination: Destination) -> asyncio.Task[Sequence[str]]:
+        """One at a time per host: who comes meanwhile waits for the same."""
+        task = self._looking.get(destination)
+        if task is None:
+            task = asyncio.ensure_future(self._resolve(*destination))
+            self._looking[destination] = task
+            task.add_done_callback(lambda done: self._looked(destination, done))
+        return task
+
+    def _looked(self, destination: Destination, done: asyncio.Task[Sequence[str]]) -> None:
+        self._looking.pop(destination, None)
+        if not done.cancelled():
+            done.exception()  # whoever asked may be gone
+
+    def _judged(self, destination: Destination, found: Sequence[str]) -> tuple[str, ...] | Refusal:
+        host, port = destination
+        addresses = tuple(dict.fromkeys(found))
+        rule = f"address of {clip(host)}:{port}"
+        if not addresses:
+            return Refusal("UPSTREAM_UNREACHABLE", rule, "the name has no address", at="intend")
+        if len(addresses) > _MAX_ANSWERS:
+            return Refusal("DESTINATION_REFUSED", rule, f"more than {_MAX_ANSWERS} addresses")
+        private = destination in self._private
+        for address in addresses:
+            fault = address_fault(address, private=private)
+            if fault is not None:
+                return Refusal("DESTINATION_REFUSED", rule, fault)
+        addresses = addresses[:MAX_ADDRESSES]
+        self._known.pop(destination, None)
+        while len(self._known) >= _MAX_HOSTS:
+            del self._known[next(iter(self._known))]
+        self._known[destination] = (self._now_s() + CACHE_S, addresses)
+        return addresses
+
+    def _now_s(self) -> float:
+        return self._clock_s() if self._clock_s is not None else asyncio.get_running_loop().time()
+
+
+# -- the dial ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Permit:
+    """Leave to open one connection to ``destination``, at these addresses."""
+
+    destination: Destination
+    addresses: tuple[str, ...]
+
+
+_permit: ContextVar[Permit | None] = ContextVar("clawproxy_permit", default=None)
+
+
+def permit(destination: Destination, addresses: tuple[str, ...]) -> None:
+    """From a synchronous ``server_connect`` hook: the connection that is about to be opened may be."""
+    _permit.set(Permit(destination, addresses))
+
+
+class NotPermittedError(OSError):
+    """A dial without a permit. mitmproxy takes it for a connection that failed."""
+
+
+async def open_connection(
+    host: str, port: int, *, local_addr: object = None
+) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """``asyncio.open_connection``, to a permitted address of ``host`` and nowhere else. A permit serves once."""
+    allowed = _permit.get()
+    _permit.set(None)
+    if allowed is None or allowed.destination != (host, port) or local_addr is not None:
+        raise NotPermittedError("no checked address for this destination")
+    last: OSError = NotPermittedError("no address is left")
+    async with asyncio.timeout(DIAL_TIMEOUT_S):
+        for address in allowed.addresses:
+            try:
+                async with asyncio.timeout(ADDRESS_TIMEOUT_S):
+                    return await asyncio.open_connection(address, port, flags=socket.AI_NUMERICHOST)
+            except OSError as err:
+                last = err
+    raise last
+
+
+class _EngineAsyncio(types.ModuleType):
+    """``asyncio`` as mitmproxy's ``server.py`` sees it."""
+
+    open_connection: Callable[..., Any]
+
+
+def install() -> None:
+    """Set the dial, for the whole process."""
+    if is_installed():
+        return
+    shim = _EngineAsyncio("asyncio")
+    shim.__dict__.update(vars(asyncio))
+    shim.open_connection = open_connection
+    server.asyncio = shim  # type: ignore[attr-defined]
+
+
+def is_installed() -> bool:
+    """Whether mitmproxy's dial is ours."""
+    return server.asyncio.open_connection is open_connection  # type: ignore[attr-defined]
+
+
+def uninstall() -> None:
+    """mitmproxy as it comes."""
+    server.asyncio = asyncio  # type: ignore[attr-defined]
