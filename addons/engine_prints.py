@@ -60,6 +60,8 @@ PRINTS: dict[str, str] = {
     "proxy/layers/http/_http1.py:Http1Client.read_headers": "48fcad14d4172e5b",
     "proxy/layers/http/_http1.py:Http1Client.send": "fd35af663af56e09",
     "proxy/layers/http/_http1.py:Http1Connection._handle_event": "841d274644d1550a",
+    "proxy/layers/http/_http1.py:Http1Connection.make_pipe": "662188a71bc1c709",
+    "proxy/layers/http/_http1.py:Http1Connection.passthrough": "66f44aa3cb2a1905",
     "proxy/layers/http/_http1.py:Http1Connection.mark_done": "329de8bbd1d1754e",
     "proxy/layers/http/_http1.py:Http1Connection.read_body": "9d6f1c84f3b6fa3e",
     "proxy/layers/http/_http1.py:Http1Connection.wait": "1d0a0a313faa41c4",

@@ -9,7 +9,7 @@ hook                                             what a fault does
 requestheaders, request, responseheaders,        the flow is killed: nothing (more) goes to either side
 response
 http_connect                                     answered 403, no tunnel
-seam_hold                                        no verdict: the seam cuts
+seam_hold, seam_frame                            no verdict: the seam cuts
 seam_watch                                       stop: the seam cuts
 client_connected, server_connect                 the connection is refused
 tls_start_client, tls_start_server               no TLS context: the handshake fails
@@ -19,7 +19,8 @@ error, *_error, *_disconnected, tls_failed_*     nothing is left to stop; the ot
 ===============================================  ========================================================
 
 Then ``hook_fault(name, data, error)`` is called on every addon that has it, guarded itself, so that the gate can write
-the record. Protocols that nobody judges (raw TCP, UDP, DNS, WebSocket, QUIC, SOCKS) are closed in the same way.
+the record. Protocols that nobody judges (raw TCP, UDP, DNS, QUIC, SOCKS, mitmproxy's own WebSocket layer) are closed
+in the same way.
 
 Runs on the event loop; time-outs use its clock.
 """
@@ -39,12 +40,12 @@ from mitmproxy.flow import Error, Flow
 from mitmproxy.proxy.layer import NextLayer
 from mitmproxy.proxy.server_hooks import ServerConnectionHookData
 
-from .holds import Hold, Watch
+from .holds import Frame, Hold, Watch
 from .http1_guards import where
 
 log = logging.getLogger("clawproxy.guard")
 
-_UNBOUNDED = frozenset({"seam_hold", "seam_watch"})
+_UNBOUNDED = frozenset({"seam_frame", "seam_hold", "seam_watch"})
 """These wait for the disk, for people, and for the end of the call; the seam bounds them."""
 
 _TOLD_ANYWAY = frozenset(
@@ -53,6 +54,7 @@ _TOLD_ANYWAY = frozenset(
         "error",
         "http_connect_error",
         "seam_pressure",
+        "seam_socket_end",
         "server_connect_error",
         "server_disconnected",
         "tls_failed_client",
@@ -179,6 +181,8 @@ class Dispatch:
     def _stop(self, name: str, data: object) -> None:
         if isinstance(data, Hold):
             data.verdict = data.ping = None
+        elif isinstance(data, Frame):
+            data.verdict = None
         elif isinstance(data, Watch):
             data.stop = data.stop or "the watch failed"
         elif name == "http_connect" and isinstance(data, http.HTTPFlow):

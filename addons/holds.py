@@ -79,3 +79,60 @@ class SeamPressureHook(commands.StartHook):  # type: ignore[no-untyped-call]
 
     blocking = False
     hold: Hold
+
+
+# -- sockets -------------------------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True, eq=False)
+class Frame:
+    """A whole message of a WebSocket that waits; without a verdict the socket is closed."""
+
+    flow: http.HTTPFlow
+    from_client: bool
+    data: bytes
+    fault: str = ""
+    """What is wrong with what came, where it is no message that could be judged; there is no verdict then."""
+    verdict: bytes | None = None
+    """The message as it leaves."""
+    goodbye: bytes = b""
+    """What the agent is told before the socket is closed."""
+    code: int = 1008
+    """The close code that the agent gets."""
+
+
+@dataclass(frozen=True, slots=True)
+class SocketEnd:
+    """A socket is closed. ``by`` says who did it first."""
+
+    flow: http.HTTPFlow
+    by: Literal["client", "server", "gateway"]
+    why: str = ""
+
+
+@runtime_checkable
+class FrameJudge(Protocol):
+    """Judges the messages of one socket. Synchronous; an exception cuts. ``client_bytes`` and ``server_bytes`` bound
+    one message of either side."""
+
+    client_bytes: int
+    server_bytes: int
+
+    def take(self, data: bytes, *, from_client: bool) -> bytes | Frame:
+        """The message as it may leave now, or what must wait for ``seam_frame``."""
+        ...
+
+
+@dataclass
+class SeamFrameHook(commands.StartHook):  # type: ignore[no-untyped-call]
+    """A message of a socket waits."""
+
+    frame: Frame
+
+
+@dataclass
+class SeamSocketEndHook(commands.StartHook):  # type: ignore[no-untyped-call]
+    """A socket is closed."""
+
+    blocking = False
+    end: SocketEnd

@@ -11,6 +11,9 @@ nothing can wait for the disk, or for a person, before the end of an answer leav
     is ``hold.verdict``; ``None`` (no addon, an exception, a cancellation, the deadline) means that the call is cut.
 ``seam_pressure(hold)``
     when too much has queued up behind a held part (``hold.pressed``), and again when it is released.
+``async seam_frame(frame)`` and ``seam_socket_end(end)``
+    for a WebSocket (``socket_relay.py``), into which a call turns where ``UPGRADE`` was set before it left, the
+    provider answers 101, and ``SOCKET`` holds the judge of its messages by then. The 101 itself waits like any answer.
 
 A streamed answer has a ``Tap`` as ``flow.response.stream``, set in ``responseheaders``; anything else there is refused.
 Every other answer, refusals made by an addon included, is held whole: ``seam_hold`` may still change ``flow.response``,
@@ -44,6 +47,8 @@ from mitmproxy.proxy.layer import CommandGenerator
 from mitmproxy.proxy.layers import http as engine
 from mitmproxy.proxy.layers.http._events import (
     ErrorCode,
+    RequestData,
+    RequestEndOfMessage,
     RequestHeaders,
     RequestProtocolError,
     ResponseData,
@@ -56,7 +61,8 @@ from mitmproxy.proxy.layers.http._hooks import HttpErrorHook, HttpResponseHook
 
 from . import http1_guards
 from .framing import frame_tapped, frame_whole, is_eof_framed
-from .holds import Hold, SeamHoldHook, SeamPressureHook, SeamWatchHook, Tap, Watch
+from .holds import FrameJudge, Hold, SeamHoldHook, SeamPressureHook, SeamWatchHook, Tap, Watch
+from .socket_relay import Relay
 
 __all__ = ["CUT", "Hold", "SeamLimits", "SeamStream", "Tap", "Watch", "install", "uninstall"]
 
@@ -64,6 +70,12 @@ log = logging.getLogger("clawproxy.seam")
 
 LAST_WORDS = "clawproxy.last_words"
 """In ``flow.metadata``, set by an addon's ``error`` hook: the answer to send where none has begun."""
+
+UPGRADE = "clawproxy.upgrade"
+"""In ``flow.metadata``, set before the request leaves: it may become a WebSocket."""
+
+SOCKET = "clawproxy.socket"
+"""In ``flow.metadata``, set in ``responseheaders`` of a 101: the ``FrameJudge`` of the WebSocket."""
 
 CUT = "cut by the gateway: "
 """How ``flow.error.msg`` begins when it was the seam that ended a call."""
@@ -101,6 +113,7 @@ class _Phase(enum.Enum):
     PART = enum.auto()  # a part is held; what follows queues up
     GRACE = enum.auto()  # the end is held; the upstream has not ended its message yet
     ATTEST = enum.auto()  # the end is held and seam_hold is at work
+    SOCKET = enum.auto()  # the call has become a WebSocket
 
 
 class SeamStream(engine.HttpStream):
@@ -127,6 +140,7 @@ class SeamStream(engine.HttpStream):
         self._last_call = False  # the client wants its connection closed after the answer
         self._ended = False  # the upstream's message is over, cleanly or because we cancelled it
         self._client_gone = False
+        self._relay: Relay | None = None
         self._over = False
 
     # -- events ----------------------------------------------------------------------------------------------------
@@ -164,6 +178,8 @@ class SeamStream(engine.HttpStream):
             yield from super()._handle_event(event)
             if self.state_errored in (self.client_state, self.server_state):
                 self._finished()
+        elif self._relay is not None:
+            yield from self._socket_event(self._relay, event)
         elif isinstance(event, (RequestProtocolError, ResponseProtocolError)):
             yield from self._broken(event)
         elif isinstance(event, ResponseData):
@@ -181,6 +197,9 @@ class SeamStream(engine.HttpStream):
         if command is self._watch_hook:
             if self.watch is not None and self.watch.stop is not None:
                 yield from self.cut("stopped")
+        elif self._relay is not None:
+            yield from self._relay.completed(command)
+            yield from self._after_relay(self._relay)
         elif command is self._hold_hook:
             self._hold_hook = None
             yield from self._answered()
@@ -232,13 +251,18 @@ class SeamStream(engine.HttpStream):
     def _cancel_upstream(self, why: str) -> CommandGenerator[None]:
         if self._upstream_busy:
             self._upstream_busy = False
-            yield engine.SendHttp(RequestProtocolError(self.stream_id, why, ErrorCode.CANCEL), self.context.server)
+            yield self._close_upstream(why)
+
+    def _close_upstream(self, why: str) -> engine.SendHttp:
+        return engine.SendHttp(RequestProtocolError(self.stream_id, why, ErrorCode.CANCEL), self.context.server)
 
     # -- the head of the response ----------------------------------------------------------------------------------
 
     def state_wait_for_response_headers(self, event: ResponseHeaders) -> CommandGenerator[None]:
-        """Switched protocols are refused: what follows would be bytes without receipts."""
-        if event.response.status_code < 200:
+        """Switched protocols are refused: what follows would be bytes without receipts. But a WebSocket may be asked
+        for, and judged."""
+        asked_for = event.response.status_code == 101 and self.flow.metadata.get(UPGRADE) is True
+        if event.response.status_code < 200 and not asked_for:
             self.flow.response = event.response
             raise _CutError(f"the upstream answered {event.response.status_code}")
         self._eof_framed = not event.end_stream and is_eof_framed(self.flow.request, event.response)
@@ -329,6 +353,11 @@ class SeamStream(engine.HttpStream):
             self.hold.held += out if isinstance(out, bytes) else _held_bytes(out)
             if len(self.hold.held) > _limits.backlog_cap_bytes:
                 raise _CutError("too much behind the terminal event")
+        elif self._is_switching:  # the first messages of a socket come behind the head that waits
+            self._backlog.append(data)
+            self._backlog_bytes += len(data)
+            if self._backlog_bytes > _limits.backlog_cap_bytes:
+                raise _CutError("too much behind the answer to an upgrade")
 
     def _taken(self, out: object) -> CommandGenerator[None]:
         """What the tap made of a piece."""
@@ -434,7 +463,7 @@ class SeamStream(engine.HttpStream):
     def send_response(self, already_streamed: bool = False) -> CommandGenerator[None]:
         """An untapped answer is whole: all of it waits, head included."""
         assert self.flow.response is not None
-        if already_streamed or self.flow.response.status_code < 200:
+        if already_streamed or (self.flow.response.status_code < 200 and not self._is_switching):
             raise _CutError(f"a {self.flow.response.status_code} answer")
         self.hold = Hold(self.flow, "end", b"", b"")
         yield from self._attest()
@@ -446,11 +475,14 @@ class SeamStream(engine.HttpStream):
             self.client_state = self.server_state = self.state_errored
             yield HttpResponseHook(self.flow)
             self.flow.live = False
+            if self._is_switching:
+                yield self._close_upstream("the client left")
             yield engine.DropStream(self.stream_id)
         elif self.tap is None:
             assert self.flow.response is not None
-            frame_whole(self.flow.request, self.flow.response)
-            if self._last_call:
+            if not self._is_switching:
+                frame_whole(self.flow.request, self.flow.response)
+            if self._last_call and not self._is_switching:
                 self.flow.response.headers["connection"] = "close"
             yield from super().send_response(False)
         else:
@@ -461,7 +493,8 @@ class SeamStream(engine.HttpStream):
                 if self._stored is not None:
                     yield from self._send_stored(b"".join(self._stored))
                 yield from self.flow_done()
-        self._finished()
+        if self._relay is None or self._relay.over:
+            self._finished()
 
     def _send_stored(self, body: bytes) -> CommandGenerator[None]:
         assert self.flow.response is not None
@@ -493,6 +526,52 @@ class SeamStream(engine.HttpStream):
             ResponseEndOfMessage(self.stream_id),
         ):
             yield engine.SendHttp(part, self.context.client)
+
+    # -- a socket --------------------------------------------------------------------------------------------------
+
+    @property
+    def _is_switching(self) -> bool:
+        """The provider agreed to a WebSocket, and somebody will judge its messages."""
+        flow = self.__dict__.get("flow")
+        return (
+            flow is not None
+            and flow.response is not None
+            and flow.response.status_code == 101
+            and isinstance(flow.metadata.get(SOCKET), FrameJudge)
+        )
+
+    def flow_done(self) -> CommandGenerator[None]:
+        """As in mitmproxy; but a 101 that left becomes a socket of ours, or the connection ends."""
+        if not self._is_switching:
+            yield from super().flow_done()
+            return
+        judge = self.flow.metadata[SOCKET]
+        self._relay = relay = Relay(self.flow, judge, self.context, self.stream_id, self)
+        self.phase = _Phase.SOCKET
+        self._upstream_busy = True  # until the socket ends
+        yield engine.SendHttp(ResponseEndOfMessage(self.stream_id), self.context.client)
+        backlog, self._backlog, self._backlog_bytes = self._backlog, deque(), 0
+        for data in backlog:
+            yield from relay.received(data, from_client=False)
+        if self._ended:
+            yield from relay.lost(from_client=False)
+        yield from self._after_relay(relay)
+
+    def _socket_event(self, relay: Relay, event: events.Event) -> CommandGenerator[None]:
+        if isinstance(event, (RequestData, ResponseData)):
+            yield from relay.received(event.data, from_client=isinstance(event, RequestData))
+        elif isinstance(event, (RequestEndOfMessage, RequestProtocolError)):
+            yield from relay.lost(from_client=True)
+        elif isinstance(event, (ResponseEndOfMessage, ResponseProtocolError)):
+            yield from relay.lost(from_client=False)
+        yield from self._after_relay(relay)
+
+    def _after_relay(self, relay: Relay) -> CommandGenerator[None]:
+        if relay.over and not self._over:
+            self._upstream_busy = False
+            self.flow.live = False
+            self._finished()
+            yield engine.DropStream(self.stream_id)
 
     # -- the end ---------------------------------------------------------------------------------------------------
 
