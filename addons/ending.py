@@ -19,6 +19,7 @@ from . import compat
 from .call import Call
 from .http_stream import LAST_WORDS
 from .refusal import build_refusal
+from .usage import SAMPLE_BYTES, count_tokens
 
 log = logging.getLogger("clawproxy.ending")
 
@@ -104,7 +105,7 @@ class Ending:
 
     def explain(self, call: Call, outcome: Outcome) -> None:
         """Last words for an answer that failed before it began (``http_stream.LAST_WORDS``)."""
-        reason = call.last_words or _LAST_WORDS.get(outcome)
+        reason = _LAST_WORDS.get(outcome)
         if reason is not None and call.match is not None:
             provider = call.match.provider
             refusal = Refusal(reason, f"{provider.name} at {provider.host}:{provider.port}", call.detail)
@@ -127,19 +128,34 @@ class Ending:
         reader, tap, response = call.reader, call.tap, call.flow.response
         if tap is not None:
             digest, size, first_byte_ms = tap.digest_b64u, tap.seen_bytes, tap.first_byte_ms
+            sample = bytes(tap.sample)
         elif response is not None and call.reader is not None:
             body = response.raw_content or b""
             digest, size, first_byte_ms = sha256_b64u(body), len(body), None
+            sample = body[:SAMPLE_BYTES]
         else:
-            digest, size, first_byte_ms = _EMPTY_SHA256_B64U, 0, None
+            digest, size, first_byte_ms, sample = _EMPTY_SHA256_B64U, 0, None, b""
+        assert call.facts is not None
+        status = response.status_code if response is not None and reader is not None else None
+        used = count_tokens(
+            reader,
+            call.facts.kind,
+            status=status,
+            request_bytes=len(call.flow.request.raw_content or b""),
+            sample=sample,
+            answer_bytes=size,
+        )
         return CallEnd(
             outcome=outcome,
-            status=response.status_code if response is not None and reader is not None else None,
+            status=status,
             response_hash_b64u=digest,
             response_bytes=size,
-            tokens_input=reader.tokens_input if reader else 0,
-            tokens_output=reader.tokens_output if reader else 0,
-            usage_known=reader.usage_known if reader else False,
+            tokens_input=used.input,
+            tokens_output=used.output,
+            tokens_cached=used.cached,
+            tokens_cache_write=used.cache_write,
+            tokens_reasoning=used.reasoning,
+            usage=used.usage,
             response_model=reader.model if reader else None,
             tool_calls=reader.tool_calls if reader else (),
             first_byte_ms=first_byte_ms,

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 from ..tokens.digests import b64u_encode
 from ..tokens.errors import ClawproxyError
 from .holds import Hold
+from .usage import SAMPLE_BYTES
 from .wire.events import Framing
 from .wire.reader import ResponseReader
 
@@ -37,7 +38,8 @@ def redact(text: bytes, secret: bytes) -> bytes:
 class StreamTap:
     """The tap of a streamed answer. ``secret`` is the credential that was sent upstream.
 
-    ``seen_bytes`` and ``first_byte_ms`` (milliseconds since the start of the call) say what came from upstream.
+    ``seen_bytes`` and ``first_byte_ms`` (milliseconds since the start of the call) say what came from upstream,
+    ``sample`` is its beginning (``usage``).
     """
 
     def __init__(
@@ -52,6 +54,7 @@ class StreamTap:
         cap_bytes: int = MAX_EVENT_BYTES,
     ) -> None:
         self.seen_bytes = 0
+        self.sample = bytearray()
         self.first_byte_ms: int | None = None
         self._flow = flow
         self._reader = reader
@@ -87,6 +90,8 @@ class StreamTap:
     def feed(self, data: bytes) -> bytes | Hold:
         """See ``holds.Tap``. Raises ``ClawproxyError`` when an event is too large."""
         self._hash.update(data)
+        if self.seen_bytes < SAMPLE_BYTES:
+            self.sample += data[: SAMPLE_BYTES - self.seen_bytes]
         self.seen_bytes += len(data)
         if self.first_byte_ms is None:
             self._first()

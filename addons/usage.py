@@ -21,7 +21,8 @@ BYTES_PER_TOKEN = 4
 # values of the members that hold what a model wrote, in every format; the last may be cut off by the sample's end
 _TEXT = re.compile(
     rb'"(?:content|text|delta|arguments|partial_json|thinking|reasoning|reasoning_content|refusal|response|input)"'
-    rb'\s{0,8}:\s{0,8}"((?:[^"\\]|\\.)*+)'
+    rb'\s{0,8}:\s{0,8}"([^"\\]*+(?:\\.[^"\\]*+)*+)',
+    re.DOTALL,
 )
 
 
@@ -71,6 +72,4 @@ def estimate_output(sample: bytes, answer_bytes: int) -> int:
 
 
 def _told(reader: ResponseReader, usage: Usage, read: int, written: int) -> TokenCounts:
-    return TokenCounts(
-        usage, read, written, reader.tokens_cached, reader.tokens_cache_write, reader.tokens_reasoning
-    )
+    return TokenCounts(usage, read, written, reader.tokens_cached, reader.tokens_cache_write, reader.tokens_reasoning)

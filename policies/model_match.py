@@ -24,8 +24,11 @@ class ModelMatch(StrEnum):
 
 
 _OWNERS = frozenset(
-    "openrouter openai anthropic google meta meta-llama mistral mistralai deepseek deepseek-ai qwen x-ai xai amazon"
-    " cohere nvidia microsoft moonshotai minimax z-ai perplexity publishers models".split()
+    {
+        *("openrouter", "models", "publishers", "openai", "anthropic", "google", "meta", "meta-llama", "mistral"),
+        *("mistralai", "deepseek", "deepseek-ai", "qwen", "x-ai", "xai", "amazon", "cohere", "nvidia", "microsoft"),
+        *("moonshotai", "minimax", "z-ai", "perplexity"),
+    }
 )
 """What stands before a ``/`` without making the model another one."""
 _ARN = re.compile(r"arn:aws[a-z-]*:bedrock:[a-z0-9-]*:\d*:[a-z-]+/", re.ASCII)

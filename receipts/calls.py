@@ -18,6 +18,14 @@ class Outcome(StrEnum):
     FAULT = "fault"  # a step after the intent failed inside the gateway
 
 
+class Usage(StrEnum):
+    """Whose the figures of a receipt's tokens are."""
+
+    REPORTED = "reported"  # the provider's
+    ESTIMATED = "estimated"  # at least one of them is worked out from bytes
+    NONE = "none"  # all are 0: no model answered
+
+
 @dataclass(frozen=True, slots=True)
 class CallStart:
     """What is about to leave. ``request_hash_b64u`` is over the body bytes sent upstream (protocol.md D.8)."""
@@ -45,8 +53,9 @@ class CallStart:
 class CallEnd:
     """What came back. ``response_hash_b64u`` is over the content-decoded bytes from upstream, as far as they came.
 
-    ``tokens_*`` are the provider's own figures, ``usage_known`` says whether it gave any. ``tool_calls`` are the names
-    of the tools that the answer calls, in order.
+    ``usage`` says whose figures ``tokens_*`` are. ``tokens_cached`` and ``tokens_cache_write`` are parts of
+    ``tokens_input``, ``tokens_reasoning`` is one of ``tokens_output``; 0 where the provider did not tell.
+    ``tool_calls`` are the names of the tools that the answer calls, in order.
     """
 
     outcome: Outcome
@@ -55,11 +64,14 @@ class CallEnd:
     response_bytes: int
     tokens_input: int
     tokens_output: int
-    usage_known: bool
+    usage: Usage
     response_model: str | None
     tool_calls: tuple[str, ...]
     first_byte_ms: int | None
     ended_ms: int
+    tokens_cached: int = 0
+    tokens_cache_write: int = 0
+    tokens_reasoning: int = 0
     detail: str = ""
 
 

@@ -39,6 +39,8 @@ _RECOMPUTABLE = frozenset(
 )
 """Refusals that rest on nothing but what a denial records."""
 _TOKEN_CLAIMS = ("sub", "aud", "scope", "iat", "exp", "jti", "issuer_did", "token_hash_hex", "token_scope_hash_b64u")
+_USED = ("usage", "tokens_cached", "tokens_cache_write", "tokens_reasoning", "model_match")
+"""Receipts of before have none of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +163,7 @@ class _Story:
             outcome = {
                 **{name: ours[name] for name in ("outcome", "status", "response_model", "tool_calls", "detail")},
                 **{name: payload[name] for name in ("tokens_input", "tokens_output", "latency_ms", "timestamp")},
+                **{name: ours[name] for name in _USED if name in ours},
             }
             place |= {"receipt": end.path, "receipt_seq": end.seq}
         return Explanation(

@@ -16,7 +16,8 @@ from ..tokens.digests import sha256_b64u
 from ..tokens.errors import ClawproxyError
 from ..tokens.grant import Grant
 from ..tokens.reasons import Refusal
-from .calls import CallDenied, CallEnd, CallStart, Outcome
+from .calls import CallDenied, CallEnd, CallStart, Outcome, Usage
+from .effects import EffectEnd, EffectStart
 from .job_facts import JobFacts
 from .journal import Journal, JournalError, LogFile
 from .payloads import MAX_NONCE_CHARS, authority_detail, clip_text, token_facts
@@ -183,7 +184,7 @@ class Job:
         """Give back what ``reserve`` took, for a call that was refused since. Not for one that has an intent."""
         self._reserved.discard(nonce)
 
-    async def intend(self, start: CallStart) -> Intended:
+    async def intend(self, start: CallStart | EffectStart) -> Intended:
         """Record that a call is about to leave. Durable when it returns, so the first upstream byte may go.
 
         Raises ``JournalError`` (EVIDENCE_UNAVAILABLE, JOB_SEALED): nothing may go out. A caller that is cancelled while
@@ -202,7 +203,7 @@ class Job:
             raise
         return intended
 
-    async def attest(self, intended: Intended, end: CallEnd) -> JsonObject:
+    async def attest(self, intended: Intended, end: CallEnd | EffectEnd) -> JsonObject:
         """Sign the receipt; returns its envelope, durable. Once per call: a second time raises ``ClawproxyError``."""
         record = self._receipt(intended, end)
         await self._queue(record)
@@ -276,7 +277,7 @@ class Job:
         if self._closed is not None:
             raise JournalError(self._closed.reason, "the job takes no more records", where=self.job_id)
 
-    def _check_start(self, start: CallStart) -> None:
+    def _check_start(self, start: CallStart | EffectStart) -> None:
         """That the call goes out on an authority that is on record, under ids of its own; else the gateway is wrong."""
         progress = self._progress
         known = (
@@ -304,7 +305,7 @@ class Job:
             self._queue(opened)
         return self._queue(self._scribe.event(event_type, detail, self._clock_ms()))
 
-    def _receipt(self, intended: Intended, end: CallEnd) -> Record:
+    def _receipt(self, intended: Intended, end: CallEnd | EffectEnd) -> Record:
         if intended.attested or intended.receipt_id not in self._progress.open_calls:
             raise ClawproxyError("GATEWAY_FAULT", "a call is attested once, by its own job", where=intended.receipt_id)
         record = self._scribe.receipt(intended, end)
@@ -314,20 +315,24 @@ class Job:
     def _abandon(self, intended: Intended) -> None:
         if self.log.fault is not None:
             return
-        now_ms = self._clock_ms()
+        ended_ms = max(self._clock_ms(), intended.start.started_ms)
         detail = "cancelled while the intent was being written: nothing was sent"
+        if isinstance(intended.start, EffectStart):
+            effect = EffectEnd(Outcome.FAULT, None, _NOTHING_B64U, 0, None, ended_ms, detail)
+            self._queue(self._receipt(intended, effect))
+            return
         end = CallEnd(
-            Outcome.FAULT,
-            None,
-            _NOTHING_B64U,
-            0,
-            0,
-            0,
-            False,
-            None,
-            (),
-            None,
-            max(now_ms, intended.start.started_ms),
-            detail,
+            outcome=Outcome.FAULT,
+            status=None,
+            response_hash_b64u=_NOTHING_B64U,
+            response_bytes=0,
+            tokens_input=0,
+            tokens_output=0,
+            usage=Usage.NONE,
+            response_model=None,
+            tool_calls=(),
+            first_byte_ms=None,
+            ended_ms=ended_ms,
+            detail=detail,
         )
         self._queue(self._receipt(intended, end))

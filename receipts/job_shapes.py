@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from .wire_schema import Flag, ListOf, Nullable, Number, Obj, Shape, Text
+from .wire_schema import Choice, Flag, ListOf, Nullable, Number, Obj, Shape, Text
 
 JOB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}", re.ASCII)
 TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", re.ASCII)
@@ -158,31 +158,42 @@ CALL_START = Obj(
         "tools": ListOf(STRING, max=1_000),
     }
 )
-CALL_END = Obj(
+_CALL_END: Mapping[str, Shape] = {
+    **PLACE,
+    "agent_did": NAME,
+    **dict.fromkeys(("detail", "presenter", "route", "way_in"), STRING),
+    **dict.fromkeys(("intent_seq", "request_bytes", "response_bytes", "tool_calls_total", "tools_total"), COUNT),
+    "first_byte_ms": Nullable(COUNT),
+    "outcome": Text(
+        among=(
+            "complete",
+            "incomplete",
+            "client_gone",
+            "upstream_failed",
+            "upstream_unreachable",
+            "stopped",
+            "fault",
+        )
+    ),
+    "response_model": Nullable(STRING),
+    "status": Nullable(Number(100, 999, whole=True)),
+    "stream": Flag(),
+    **dict.fromkeys(("tool_calls", "tools"), ListOf(STRING, max=1_000)),
+}
+_TOKENS = Number(0, 10_000_000, whole=True)
+_HARNESS: Mapping[str, Shape] = {"event_hash_b64u": DIGEST, "run_id": NAME}
+_CALL_END_NOW = Obj(
     required={
-        **PLACE,
-        "agent_did": NAME,
-        **dict.fromkeys(("detail", "presenter", "route", "way_in"), STRING),
-        **dict.fromkeys(("intent_seq", "request_bytes", "response_bytes", "tool_calls_total", "tools_total"), COUNT),
-        "first_byte_ms": Nullable(COUNT),
-        "outcome": Text(
-            among=(
-                "complete",
-                "incomplete",
-                "client_gone",
-                "upstream_failed",
-                "upstream_unreachable",
-                "stopped",
-                "fault",
-            )
-        ),
-        "response_model": Nullable(STRING),
-        "status": Nullable(Number(100, 999, whole=True)),
-        **dict.fromkeys(("stream", "usage_known"), Flag()),
-        **dict.fromkeys(("tool_calls", "tools"), ListOf(STRING, max=1_000)),
+        **_CALL_END,
+        "model_match": Text(among=("same", "snapshot", "other", "unknown")),
+        **dict.fromkeys(("tokens_cache_write", "tokens_cached", "tokens_reasoning"), _TOKENS),
+        "usage": Text(among=("reported", "estimated", "none")),
     },
-    optional={"event_hash_b64u": DIGEST, "run_id": NAME},
+    optional=_HARNESS,
 )
+_CALL_END_BEFORE = Obj(required={**_CALL_END, "usage_known": Flag()}, optional=_HARNESS)
+CALL_END = Choice(lambda end: _CALL_END_BEFORE if "usage_known" in end else _CALL_END_NOW, "an object")
+"""With ``usage``, or as it was before that, with ``usage_known``."""
 RECEIPT = Obj(
     required={
         "binding": Obj(
@@ -204,7 +215,7 @@ RECEIPT = Obj(
         "receipt_version": _const("1"),
         **dict.fromkeys(("request_hash_b64u", "response_hash_b64u"), DIGEST),
         "timestamp": TIME,
-        **dict.fromkeys(("tokens_input", "tokens_output"), Number(0, 10_000_000, whole=True)),
+        **dict.fromkeys(("tokens_input", "tokens_output"), _TOKENS),
     }
 )
 PAYLOADS: Mapping[str, Obj] = {

@@ -13,6 +13,7 @@ from functools import lru_cache
 
 import orjson
 
+from ..policies.model_match import model_match
 from ..tokens.canonical import MAX_SAFE_INT, JsonObject, jcs_bytes
 from ..tokens.digests import sha256_b64u
 from ..tokens.grant import Grant
@@ -145,12 +146,15 @@ def receipt_payload(
         binding["span_id"] = span_id(start.receipt_id)
     binding["token_scope_hash_b64u"] = start.token_scope_hash_b64u
     status, detail = _status_and_detail(end)
+    tokens_input, tokens_output = _bounded(end.tokens_input, MAX_TOKENS), _bounded(end.tokens_output, MAX_TOKENS)
+    tokens_cached = _bounded(end.tokens_cached, tokens_input)
     ours: JsonObject = {
         **place,
         "agent_did": agent_did,
         "detail": clip_text(detail, _MAX_DETAIL_BYTES),
         "first_byte_ms": None if end.first_byte_ms is None else _bounded(end.first_byte_ms),
         "intent_seq": intent_seq,
+        "model_match": str(model_match(start.model, end.response_model)),
         "outcome": str(end.outcome),
         "presenter": clip_text(start.presenter),
         "request_bytes": _bounded(start.request_bytes),
@@ -159,11 +163,14 @@ def receipt_payload(
         "route": clip_text(start.route),
         "status": status,
         "stream": start.stream,
+        "tokens_cache_write": _bounded(end.tokens_cache_write, tokens_input - tokens_cached),
+        "tokens_cached": tokens_cached,
+        "tokens_reasoning": _bounded(end.tokens_reasoning, tokens_output),
         "tool_calls": clip_names(end.tool_calls),
         "tool_calls_total": len(end.tool_calls),
         "tools": clip_names(start.tools),
         "tools_total": len(start.tools),
-        "usage_known": end.usage_known,
+        "usage": str(end.usage),
         "way_in": clip_text(start.way_in),
     }
     if harness:
@@ -184,8 +191,8 @@ def receipt_payload(
         "request_hash_b64u": start.request_hash_b64u,
         "response_hash_b64u": end.response_hash_b64u,
         "timestamp": timestamp,
-        "tokens_input": _bounded(end.tokens_input, MAX_TOKENS),
-        "tokens_output": _bounded(end.tokens_output, MAX_TOKENS),
+        "tokens_input": tokens_input,
+        "tokens_output": tokens_output,
     }
 
 

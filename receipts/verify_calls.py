@@ -13,7 +13,8 @@ J35 an intent: closed detail, contract of the job, token and presenter on record
     was made before its token was issued, or after it expired, by more than a minute, is a gap (TOKEN_NOT_VALID_THEN)
 J36 a receipt answers one open intent of its segment (RECEIPT_UNMATCHED); ids and nonces occur once (RECEIPT_DUPLICATE)
 J37 a receipt says what its intent said, names the job's agent, and its model identity has its hash (EVIDENCE_MISMATCH,
-    HASH_MISMATCH)
+    HASH_MISMATCH); its parts of tokens are no more than the whole, all are 0 where nothing was used, and where the
+    answer names no model nothing is said of it (EVIDENCE_MISMATCH)
 J38 a receipt is bound to its event, contract and token, or to the harness's chain with ours in the metadata; its span
     is its own, its parent that of the segment's first receipt (RECEIPT_BINDING_MISMATCH, CAUSAL_REFERENCE_DANGLING)
 J39 a denial has an id of its own, and stands in the segment of its time (RECEIPT_DUPLICATE, RECORD_OUT_OF_PLACE)
@@ -30,6 +31,7 @@ Limits: that a token's signature held is the gateway's word; the token itself is
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -56,6 +58,7 @@ _TOKEN = Obj(
     open=True,
 )
 _SAME_IN_RECEIPT = ("request_hash_b64u", "provider")
+_TOLD = ("model_match", "usage")
 _SAME_IN_METADATA = ("presenter", "request_bytes", "route", "stream", "tools", "tools_total", "way_in")
 
 
@@ -115,6 +118,8 @@ class JobSeen:
     receipts: int = 0
     denials: int = 0
     events: int = 0
+    told: dict[str, Counter[str]] = field(default_factory=lambda: {name: Counter() for name in _TOLD})
+    """Of ``usage`` and ``model_match``, how many receipts say what; those of before say neither."""
     ended: bool = False
 
     def counts(self) -> dict[str, int]:
@@ -287,6 +292,10 @@ class JobSeen:
             raise Fault("J36", "RECEIPT_DUPLICATE", join(path, "binding.nonce"), "the nonce occurs twice")
         self.nonces.add(nonce)
         self._check_same(entry, call, path)
+        if "usage" in ours:
+            _check_used(payload, ours, path)
+            for name, seen in self.told.items():
+                seen[ours[name]] += 1
         self._check_binding(payload, call, path)
         self.receipts += 1
         if call.detail["harness_run_id"] and call.detail["harness_event_hash_b64u"]:
@@ -372,6 +381,20 @@ class JobSeen:
             if item["path"] in self.torn:
                 raise Fault("J40", "RECOVERY_INVALID", join(path, f"torn[{n}].path"), "the file is named twice")
             self.torn[item["path"]] = item
+
+
+def _check_used(payload: JsonObject, ours: JsonObject, path: str) -> None:
+    """J37: tokens and the model that answered."""
+    where = join(path, "metadata.clawproxy")
+    read, wrote = payload["tokens_input"], payload["tokens_output"]
+    parts = {"tokens_cached": read, "tokens_cache_write": read - ours["tokens_cached"], "tokens_reasoning": wrote}
+    for member, whole in parts.items():
+        if ours[member] > whole:
+            raise Fault("J37", "EVIDENCE_MISMATCH", join(where, member), "a part that is more than the whole")
+    if ours["usage"] == "none" and read + wrote > 0:
+        raise Fault("J37", "EVIDENCE_MISMATCH", join(where, "usage"), "tokens where nothing was used")
+    if ours["response_model"] is None and ours["model_match"] != "unknown":
+        raise Fault("J37", "EVIDENCE_MISMATCH", join(where, "model_match"), "the answer names no model")
 
 
 def _out_of_time(token: JsonObject, timestamp: str) -> str:

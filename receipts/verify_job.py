@@ -143,6 +143,8 @@ class _Examination:
             facts = {name: self.job[name] for name in ("policy_hash_b64u", "run_id", "agent_did", "gateway_did")}
         if self.entries:
             facts["head_b64u"] = self.entries[-1].h_b64u
+        if self.seen:
+            facts |= {name: dict(sorted(told.items())) for name, told in self.seen.told.items()}
         job_id = self.job["job_id"] if self.job else None
         report = build_report("job", self.findings, whole=Verdict.VERIFIED, job=job_id, counts=counts, facts=facts)
         return JobBundle(report, self.job, tuple(self.entries))

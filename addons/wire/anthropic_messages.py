@@ -195,9 +195,13 @@ class _Reader(ResponseReader):
                 self._read[key] = read
                 self.usage_known = True
         self.tokens_input = sum(self._read.values())
+        self.tokens_cached = self._read.get("cache_read_input_tokens", 0)
+        self.tokens_cache_write = self._read.get("cache_creation_input_tokens", 0)
         if (wrote := count(usage.get("output_tokens"))) is not None:
             self.tokens_output = wrote
             self.usage_known = True
+        thoughts = count(member(usage, "output_tokens_details").get("thinking_tokens"))
+        self.tokens_reasoning = self.tokens_reasoning if thoughts is None else thoughts
 
     def _read_block(self, index: Any, block: JsonObject) -> None:
         kind, name = text(block.get("type")), text(block.get("name"))

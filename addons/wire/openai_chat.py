@@ -17,7 +17,7 @@ from .asked import Asked, list_of_objects, object_at
 from .events import Framing, SseFraming
 from .keys import TOOL, BodyKeys, refuse
 from .parts import Parts
-from .reader import MAX_TOOL_CALLS, ResponseReader, count, load_object, member, objects, text
+from .reader import MAX_TOOL_CALLS, ResponseReader, load_object, member, objects, text
 from .refusal_text import RefusalText, openai_error
 from .request import WireRequest
 
@@ -31,7 +31,8 @@ _KEYS = BodyKeys(
     # as clients send to OpenRouter
     " web_search_options reasoning usage"
 )
-_PARTS = Parts("text image_url input_audio file refusal")
+CHAT_PARTS = Parts("text image_url input_audio file refusal")
+_COUNTS = ("prompt_tokens", "completion_tokens")
 _CHOICE_WORDS = frozenset({"none", "auto", "required"})
 
 
@@ -39,11 +40,14 @@ class OpenAIChat:
     """The format ``openai_chat``."""
 
     name = "openai_chat"
+    _keys = _KEYS
 
     def read_request(self, request: WireRequest) -> CallFacts:
-        asked, body = Asked(request, _KEYS), request.body
+        asked, body = Asked(request, self._keys), request.body
+        self._read_routing(asked, body)
         for n, tool in enumerate(asked.objects("tools")):
-            asked.tool(_tool_name(tool, f"tools[{n}]"), f"tools[{n}]")
+            if not self._read_hosted_tool(asked, tool, f"tools[{n}]"):
+                asked.tool(_tool_name(tool, f"tools[{n}]"), f"tools[{n}]")
         for n, function in enumerate(asked.objects("functions")):
             TOOL.check(function, f"functions[{n}]")
             asked.tool(function.get("name"), f"functions[{n}].name")
@@ -54,13 +58,20 @@ class OpenAIChat:
             asked.force(called.get("name"), "function_call.name")
         elif called is not None and called not in ("none", "auto"):
             refuse("function_call", "neither a word nor a function", expected="none, auto or an object with a name")
-        for _ in _PARTS.walk(asked, body.get("prediction") or [], "prediction"):
+        for _ in CHAT_PARTS.walk(asked, body.get("prediction") or [], "prediction"):
             pass  # seen is enough
-        for part in _PARTS.walk(asked, asked.objects("messages", needed=True), "messages"):
+        for part in CHAT_PARTS.walk(asked, asked.objects("messages", needed=True), "messages"):
             audio = part.get("audio")
             if part.get("role") == "assistant" and isinstance(audio, dict) and audio.get("id") is not None:
                 asked.state("audio")
         return asked.facts("max_tokens", "max_completion_tokens")
+
+    def _read_routing(self, asked: Asked, body: JsonObject) -> None:
+        """What a router takes beside the keys of the API."""
+
+    def _read_hosted_tool(self, asked: Asked, tool: JsonObject, where: str) -> bool:
+        """Whether ``tool`` is one that a router runs itself."""
+        return False
 
     def framing(self, content_type: str, *, stream: bool) -> Framing | None:
         return SseFraming() if content_type == "text/event-stream" else None
@@ -146,12 +157,10 @@ class _Reader(ResponseReader):
         if self.model is not None:
             self.markers = self._markers_after_model
         usage = member(answer, "usage")
-        read = count(usage.get("prompt_tokens", usage.get("input_tokens")))
-        wrote = count(usage.get("completion_tokens", usage.get("output_tokens")))
-        if read is not None or wrote is not None:
-            self.usage_known = True
-            self.tokens_input = self.tokens_input if read is None else read
-            self.tokens_output = self.tokens_output if wrote is None else wrote
+        if "prompt_tokens" in usage or "completion_tokens" in usage:
+            self._read_counts(usage, _COUNTS)
+        else:
+            self._read_counts(usage)
 
     def _piece(self, place: tuple[object, object], call_id: str, name: str) -> None:
         """A name may come in pieces, or whole again with each piece of the arguments; a new id is a new call."""

@@ -18,7 +18,7 @@ from .asked import Asked, list_of_objects
 from .events import Framing, SseFraming
 from .keys import TOOL, BodyKeys, ClosedKeys, refuse, refuse_type
 from .parts import Parts
-from .reader import ESCAPED_ASCII, ResponseReader, count, load_object, member, objects, text
+from .reader import ESCAPED_ASCII, ResponseReader, load_object, member, objects, text
 from .refusal_text import RefusalText, openai_error
 from .request import WireRequest
 
@@ -80,6 +80,7 @@ class OpenAIResponses:
 
     def read_request(self, request: WireRequest) -> CallFacts:
         asked, body = Asked(request, _KEYS), request.body
+        self._read_routing(asked, body)
         if body.get("background") not in (None, False):
             refuse(
                 "background", "a background response goes on outside of the gateway", expected="false or no such key"
@@ -96,6 +97,9 @@ class OpenAIResponses:
             for _ in _PARTS.walk(asked, asked_for, "input"):
                 pass  # seen is enough
         return asked.facts("max_output_tokens")
+
+    def _read_routing(self, asked: Asked, body: JsonObject) -> None:
+        """What a router reads out of the model's name."""
 
     def framing(self, content_type: str, *, stream: bool) -> Framing | None:
         return SseFraming() if content_type == "text/event-stream" else None
@@ -241,12 +245,7 @@ class _Reader(ResponseReader):
 
     def _read_answer(self, answer: JsonObject) -> None:
         self._read_model(answer.get("model"))
-        usage = member(answer, "usage")
-        read, wrote = count(usage.get("input_tokens")), count(usage.get("output_tokens"))
-        if read is not None or wrote is not None:
-            self.usage_known = True
-            self.tokens_input = self.tokens_input if read is None else read
-            self.tokens_output = self.tokens_output if wrote is None else wrote
+        self._read_counts(member(answer, "usage"))
         for n, item in enumerate(objects(answer.get("output"))):
             self._read_output(n, item)
 

@@ -83,19 +83,22 @@ class ResponseReader(ABC):
         else:
             self._more_calls = True
 
-    def _read_counts(self, usage: JsonObject, names: tuple[str, str], details: tuple[str, str]) -> None:
+    def _read_counts(self, usage: JsonObject, names: tuple[str, str] = ("input_tokens", "output_tokens")) -> None:
         """Take what ``usage`` tells, in the words of OpenAI's APIs: ``names`` are its members for input and output,
-        ``details`` those for the parts of the two. A figure that is not there leaves the one before."""
+        whose parts stand in ``<name>_details``. A figure that is not there leaves the one before."""
         read, wrote = (count(usage.get(name)) for name in names)
         if read is None and wrote is None:
             return
         self.usage_known = True
         self.tokens_input = self.tokens_input if read is None else read
         self.tokens_output = self.tokens_output if wrote is None else wrote
-        of_input, of_output = (member(usage, name) for name in details)
+        of_input, of_output = (member(usage, f"{name}_details") for name in names)
         self.tokens_cached = count(of_input.get("cached_tokens")) or self.tokens_cached
         self.tokens_cache_write = count(of_input.get("cache_write_tokens")) or self.tokens_cache_write
-        self.tokens_reasoning = count(of_output.get("reasoning_tokens")) or self.tokens_reasoning
+        thoughts = count(of_output.get("reasoning_tokens")) or 0
+        self.tokens_reasoning = thoughts or self.tokens_reasoning
+        if thoughts and wrote is not None and usage.get("total_tokens") == self.tokens_input + wrote + thoughts:
+            self.tokens_output += thoughts  # some servers count thoughts beside what was written
 
     def _read_model(self, value: object) -> None:
         if isinstance(value, str) and value:

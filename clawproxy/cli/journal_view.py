@@ -68,11 +68,11 @@ def ours(payload: JsonObject) -> JsonObject:
 
 def _receipt(payload: JsonObject) -> str:
     mine = ours(payload)
-    used = (
-        f"{payload.get('tokens_input')} in, {payload.get('tokens_output')} out"
-        if mine.get("usage_known")
-        else "no usage"
-    )
+    usage = mine.get("usage", "reported" if mine.get("usage_known") else "none")
+    used = f"{payload.get('tokens_input')} in, {payload.get('tokens_output')} out"
+    used = {"reported": used, "estimated": f"{used} (estimated)"}.get(str(usage), "no usage")
+    if mine.get("model_match") == "other":
+        used = f"answered by {mine.get('response_model')}, {used}"
     called = f", calls {', '.join(map(str, mine['tool_calls']))}" if mine.get("tool_calls") else ""
     return (
         f"{payload.get('receipt_id')} {payload.get('provider')} {payload.get('model')} "

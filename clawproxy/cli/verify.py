@@ -59,5 +59,9 @@ def print_report(report: Report, path: Path) -> None:
             print(printable(f"  {name}: {value}"))
     if report.counts:
         print("  " + counts_line(report.counts))
+    if others := report.facts.get("model_match", {}).get("other"):
+        print(f"  calls answered by another model than they asked for: {others}")
+    if estimated := report.facts.get("usage", {}).get("estimated"):
+        print(f"  calls with an estimate for tokens: {estimated}")
     if any(finding.reason == "TRUST_NOT_GIVEN" for finding in report.findings):
         print("  give the gateway's keys with --trust; its operator writes them with: clawproxy keys trust")

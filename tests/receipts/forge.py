@@ -163,13 +163,17 @@ class Forge:
             "detail": "",
             "first_byte_ms": 3,
             "intent_seq": intent,
+            "model_match": "other",
             "outcome": "complete",
             "response_bytes": 8,
             "response_model": "gpt-5-mini-2030",
             "status": 200,
             "tool_calls": [],
             "tool_calls_total": 0,
-            "usage_known": True,
+            "tokens_cache_write": 0,
+            "tokens_cached": 3,
+            "tokens_reasoning": 2,
+            "usage": "reported",
             **{name: detail[name] for name in same},
         }
         payload = {

@@ -29,6 +29,8 @@ def test_an_allowed_call_names_what_allowed_it() -> None:
     assert found.contract["name"] == "forged-jobs"
     assert found.token["scope"] == ["clawproxy:call"]
     assert found.outcome["outcome"] == "complete"
+    assert (found.outcome["usage"], found.outcome["model_match"]) == ("reported", "other")
+    assert (found.outcome["tokens_cached"], found.outcome["tokens_reasoning"]) == (3, 2)
     assert found.place["record"] == "receipts.jsonl:2"
     assert found.place["receipt"] == "receipts.jsonl:3"
 

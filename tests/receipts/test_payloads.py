@@ -4,6 +4,7 @@ from typing import Any
 
 import orjson
 import pytest
+from clawproxy.receipts.calls import Usage
 from clawproxy.receipts.job_shapes import CALL_END
 from clawproxy.receipts.payloads import (
     MAX_METADATA_BYTES,
@@ -76,7 +77,8 @@ def test_metadata_stays_within_the_wire_format_whatever_the_agent_sends(
         {
             "tool_calls": tuple(calls), "response_model": model, "detail": detail, "tokens_input": number,
             "tokens_output": -number, "ended_ms": ended_ms, "response_bytes": number, "first_byte_ms": number,
-            "status": number,
+            "status": number, "tokens_cached": number, "tokens_cache_write": number, "tokens_reasoning": -number,
+            "usage": Usage.ESTIMATED,
         },
         agent_did="\x1f" * MAX_TEXT_CHARS,
     )  # fmt: skip
@@ -85,6 +87,10 @@ def test_metadata_stays_within_the_wire_format_whatever_the_agent_sends(
     assert 0 <= payload["tokens_output"] <= 10_000_000
     assert 0 <= payload["latency_ms"] <= 3_600_000
     assert payload["model"]
+    ours = payload["metadata"]["clawproxy"]
+    assert ours["tokens_cached"] + ours["tokens_cache_write"] <= payload["tokens_input"]
+    assert ours["tokens_reasoning"] <= payload["tokens_output"]
+    assert CALL_END.fault(ours) is None
 
 
 @given(_any_text, st.integers(1, 2000))
@@ -167,3 +173,25 @@ def test_any_status_of_http_is_kept(status: int | None) -> None:
 def test_a_receipt_names_its_agent_also_where_a_harness_keeps_the_chain() -> None:
     for start in ({}, {"harness_run_id": "run_theirs", "harness_event_hash_b64u": EVENT_HASH}):
         assert make_payload(start=start)["metadata"]["clawproxy"]["agent_did"] == AGENT_DID
+
+
+@pytest.mark.parametrize("usage", Usage)
+def test_a_receipt_says_whose_its_figures_are_and_what_they_are_made_of(usage: Usage) -> None:
+    end = {"usage": usage, "tokens_cached": 4, "tokens_cache_write": 3, "tokens_reasoning": 2}
+    ours = make_payload(end=end)["metadata"]["clawproxy"]
+    assert {name: ours[name] for name in end} == end
+
+
+def test_parts_of_tokens_are_no_more_than_the_whole() -> None:
+    end = {"tokens_input": 10, "tokens_output": 5, "tokens_cached": 8, "tokens_cache_write": 8, "tokens_reasoning": 8}
+    ours = make_payload(end=end)["metadata"]["clawproxy"]
+    assert (ours["tokens_cached"], ours["tokens_cache_write"], ours["tokens_reasoning"]) == (8, 2, 5)
+
+
+@pytest.mark.parametrize(
+    ("answered", "match"),
+    [("gpt-5-mini", "same"), ("gpt-5-mini-2030-01-01", "snapshot"), ("gpt-3", "other"), (None, "unknown")],
+)
+def test_a_receipt_compares_the_model_that_answered_with_the_one_asked_for(answered: str | None, match: str) -> None:
+    ours = make_payload({"model": "gpt-5-mini"}, {"response_model": answered})["metadata"]["clawproxy"]
+    assert (ours["response_model"], ours["model_match"]) == (answered, match)

@@ -53,6 +53,28 @@ def test_a_sealed_job_verifies_and_is_counted() -> None:
     assert report.job == "job-forged"
 
 
+def test_models_that_answered_and_whose_figures_tokens_are_is_counted() -> None:
+    forge = plain_job(calls=3)
+    ours = [record["payload"]["metadata"]["clawproxy"] for record in forge.records if record["kind"] == "receipt"]
+    ours[0] |= {"model_match": "same", "usage": "estimated"}
+    report = verify_job(forge.files(), trust())
+    assert report.verdict is Verdict.VERIFIED
+    told = {"model_match": {"other": 2, "same": 1}, "usage": {"estimated": 1, "reported": 2}}
+    assert {name: report.to_json()[name] for name in told} == told
+
+
+def test_a_job_of_before_whose_receipts_say_only_whether_usage_was_known_verifies() -> None:
+    forge = plain_job(calls=2)
+    for record in forge.records:
+        if record["kind"] == "receipt":
+            ours = record["payload"]["metadata"]["clawproxy"]
+            for name in ("model_match", "tokens_cache_write", "tokens_cached", "tokens_reasoning", "usage"):
+                del ours[name]
+            ours["usage_known"] = False
+    report = verify_job(forge.files(), trust())
+    assert (report.verdict, report.facts["usage"]) == (Verdict.VERIFIED, {})
+
+
 def test_a_job_that_recorded_zero_calls_verifies() -> None:
     report = verify_job(plain_job(calls=0, denials=0).files(), trust())
     assert (report.verdict, report.counts["calls"]) == (Verdict.VERIFIED, 0)
@@ -682,6 +704,56 @@ BROKEN: dict[str, tuple[Callable[[Forge], Any], str, str]] = {
         _payload(_set("metadata", "model_identity_hash_b64u", to=sha256_b64u(b"x"))),
         "J37",
         "HASH_MISMATCH",
+    ),
+    "more cached tokens than were read": (
+        _payload(_set("metadata", "clawproxy", "tokens_cached", to=12)),
+        "J37",
+        "EVIDENCE_MISMATCH",
+    ),
+    "more cached and cache-written tokens than were read": (
+        _payload(_set("metadata", "clawproxy", "tokens_cache_write", to=9)),
+        "J37",
+        "EVIDENCE_MISMATCH",
+    ),
+    "more thoughts than were written": (
+        _payload(_set("metadata", "clawproxy", "tokens_reasoning", to=6)),
+        "J37",
+        "EVIDENCE_MISMATCH",
+    ),
+    "tokens where nothing was used": (
+        _payload(_set("metadata", "clawproxy", "usage", to="none")),
+        "J37",
+        "EVIDENCE_MISMATCH",
+    ),
+    "a match with a model that is not named": (
+        _payload(_set("metadata", "clawproxy", "response_model", to=None)),
+        "J37",
+        "EVIDENCE_MISMATCH",
+    ),
+    "usage of a kind that there is not": (
+        _payload(_set("metadata", "clawproxy", "usage", to="guessed")),
+        "J25",
+        "SCHEMA_VALIDATION_FAILED",
+    ),
+    "a match of a kind that there is not": (
+        _payload(_set("metadata", "clawproxy", "model_match", to=["same"])),
+        "J25",
+        "SCHEMA_VALIDATION_FAILED",
+    ),
+    "half a cached token": (
+        _payload(_set("metadata", "clawproxy", "tokens_cached", to=0.5)),
+        "J25",
+        "SCHEMA_VALIDATION_FAILED",
+    ),
+    "a receipt without the kind of its usage": (
+        _payload(lambda payload: payload["metadata"]["clawproxy"].pop("usage")),
+        "J25",
+        "SCHEMA_VALIDATION_FAILED",
+    ),
+    "a receipt in the form of now and of before": (
+        _payload(_set("metadata", "clawproxy", "usage_known", to=True)),
+        "J25",
+        "SCHEMA_VALIDATION_FAILED",
     ),
     "a receipt bound to another event": (
         _payload(_set("binding", "event_hash_b64u", to=sha256_b64u(b"x"))),

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from clawproxy.policies.contract import sign_contract
-from clawproxy.receipts.calls import CallDenied, CallEnd, CallStart, Outcome
+from clawproxy.receipts.calls import CallDenied, CallEnd, CallStart, Outcome, Usage
 from clawproxy.receipts.disk import Disk, OsDisk
 from clawproxy.receipts.job import Job, JobLimits
 from clawproxy.receipts.jobs import JobBook, create_job
@@ -109,7 +109,7 @@ def make_end(**over: Any) -> CallEnd:
         response_bytes=8,
         tokens_input=11,
         tokens_output=5,
-        usage_known=True,
+        usage=Usage.REPORTED,
         response_model="gpt-5-mini-2030",
         tool_calls=("mcp__tickets__read",),
         first_byte_ms=3,
