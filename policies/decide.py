@@ -84,6 +84,8 @@ def _model(facts: CallFacts, grant: Grant, policy: Policy) -> str | Refusal:
             return "a list of models calls none"
         resource = f"{facts.provider}/models"
         return _by_statements(policy.statements or (), "model:list", resource, _context(facts, grant, ""))
+    if facts.kind is CallKind.CONNECT and not facts.model:
+        return "a socket calls no model before its first message, which is judged"
     if not facts.model:
         return Refusal("POLICY_MODEL_REQUIRED", "allowed_models", "the call names no model")
     rule = _one_model(facts.model, facts, grant, policy, exact=facts.is_router)

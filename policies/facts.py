@@ -7,12 +7,13 @@ from enum import StrEnum
 
 
 class CallKind(StrEnum):
-    """What a route does. Only ``LIST`` names no model."""
+    """What a route does. Only ``LIST`` and ``CONNECT``, which opens a socket, may name no model."""
 
     GENERATE = "generate"
     EMBED = "embed"
     COUNT = "count"
     LIST = "list"
+    CONNECT = "connect"
 
 
 @dataclass(frozen=True, slots=True)

@@ -66,6 +66,7 @@ class Route:
     ``query`` holds the ``name=value`` pairs that may follow it; ``name=*`` lets any plain value follow the name.
     ``stream`` is what the path itself says of streaming, None where the body does. ``model_escapes`` are characters of
     a model that are percent-encoded at the provider. ``proxied`` routes are those behind ``/v1/proxy/<provider>``.
+    ``websocket`` routes take nothing but the opening handshake of a WebSocket, and no other route takes one.
     """
 
     name: str
@@ -78,6 +79,7 @@ class Route:
     kind: CallKind = CallKind.GENERATE
     stream: bool | None = None
     model_escapes: frozenset[str] = frozenset()
+    websocket: bool = False
 
     def model_of(self, path: str) -> str | None:
         """The model in ``path``, decoded, if the path is one of this route."""
@@ -151,7 +153,7 @@ class RouteMatch:
     compat: bool
     candidates: tuple[Route, ...] = ()
     model: str | None = None
-    """The model in the path."""
+    """The model in the path; of a socket, in the query."""
 
     @property
     def upstream_path(self) -> str:
@@ -300,7 +302,8 @@ def _matched(provider: Provider, route: Route, method: str, query: str, *, compa
     if unknown is not None:
         name = clip(unknown.partition("=")[0])  # the value may be a key
         return Refusal("ROUTE_NOT_FOUND", f'query parameter "{name}"', _allowed_query(provider, route))
-    return RouteMatch(provider, route, query, compat)
+    stated = next((pair for pair in pairs if route.websocket and pair.startswith("model=")), None)
+    return RouteMatch(provider, route, query, compat, model=stated and stated.removeprefix("model="))
 
 
 def _allowed_query(provider: Provider, route: Route) -> str:
@@ -326,7 +329,19 @@ _PROVIDER_KEYS = (
     "forwarded_headers",
     "routes",
 )
-_ROUTE_KEYS = ("name", "method", "path", "format", "query", "bare", "proxied", "kind", "stream", "model_escapes")
+_ROUTE_KEYS = (
+    "name",
+    "method",
+    "path",
+    "format",
+    "query",
+    "bare",
+    "proxied",
+    "kind",
+    "stream",
+    "model_escapes",
+    "transport",
+)
 
 
 def load_catalogue(
@@ -416,6 +431,7 @@ def _route(table: Fields) -> Route:
         kind=CallKind(table.text("kind", one_of=tuple(CallKind)) or CallKind.GENERATE),
         stream=table.flag("stream"),
         model_escapes=frozenset(table.texts("model_escapes", like=_ESCAPED) or ()),
+        websocket=table.text("transport", one_of=("http", "websocket")) == "websocket",
     )
 
 
