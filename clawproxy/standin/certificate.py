@@ -1,4 +1,7 @@
-"""A throw-away certificate authority, and a server certificate for loopback. Touches the file system and the clock."""
+"""A throw-away certificate authority, and a server certificate for loopback and the providers' hosts.
+
+Touches the file system and the clock.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,16 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-HOSTS = ("localhost", "api.openai.com", "api.anthropic.com")
+HOSTS = (
+    "localhost",
+    "api.openai.com",
+    "api.anthropic.com",
+    "generativelanguage.googleapis.com",
+    "openrouter.ai",
+    "fal.run",
+    "bedrock-runtime.us-east-1.amazonaws.com",
+    "test.openai.azure.com",
+)
 _VALID_DAYS = 30
 
 

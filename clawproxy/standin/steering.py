@@ -9,14 +9,26 @@ Words in the last user text, or in the header ``x-standin`` (blanks between word
 | ``events:N`` | N text deltas in a stream (N words in a JSON answer) |
 | ``tool:NAME`` | calls the tool NAME, declared or not; ``call the tool NAME`` in plain words does the same |
 | ``use-a-tool`` | calls the first declared tool |
+| ``two-tools`` | two calls: the last two that ``tool:`` named, else the named or first declared and another |
+| ``reasoning:N`` | N tokens of reasoning in the usage (formats that have such a figure) |
+| ``cached:N`` | N cached input tokens in the usage (formats that have such a figure) |
+| ``no-usage`` | an answer without usage |
+| ``model:NAME`` | the answer names the model NAME instead of the one asked for |
 | ``status:N`` | answers with HTTP status N and the provider's error shape |
+| ``redirect-home`` | answers 307 with another path of the same host as its Location |
+| ``redirect-other`` | answers 302 with another host as its Location |
+| ``redirect-plain`` | answers 307 with the same host over plain ``http://`` as its Location |
+| ``alt-svc`` | ``Alt-Svc`` and ``Set-Cookie`` headers in the answer |
 | ``echo-credential`` | puts the credential it was sent into the answer, as a hostile provider might |
+| ``echo-basic`` | the same as base64 of ``x:`` and the credential |
 | ``no-terminal`` | ends the stream cleanly, but without the provider's terminal event |
 | ``die-before-answer`` | records the request, then resets the connection |
 | ``die-mid-stream`` | resets the connection after half of the answer |
 | ``short-body`` | promises a longer body than it sends, then closes (JSON only) |
 | ``not-json`` | answers 200 with a body that is not JSON |
-| ``drip`` | sends each byte of the answer in a write of its own |
+| ``drip`` | sends each byte of the answer in a write of its own; over WebSocket, messages in small fragments |
+
+Limits: the words of HTTP headers and statuses mean nothing inside a WebSocket, where ``status:N`` is an error event.
 """
 
 from __future__ import annotations
@@ -25,10 +37,12 @@ import re
 from dataclasses import dataclass
 
 _WORD = re.compile(
-    r"\b(slow|hang|events|status):([0-9]{1,6})\b"
+    r"\b(slow|hang|events|status|reasoning|cached):([0-9]{1,6})\b"
     r"|\btool:([A-Za-z0-9_.-]{1,128})"
     r"|\bcall the tool ([A-Za-z0-9_.-]{1,128})"
-    r"|(?<![\w-])(use-a-tool|echo-credential|no-terminal|die-before-answer|die-mid-stream|short-body|not-json|drip)(?![\w-])"
+    r"|\bmodel:([A-Za-z0-9_.:/@-]{1,128})"
+    r"|(?<![\w-])(use-a-tool|two-tools|echo-credential|echo-basic|no-terminal|no-usage|die-before-answer|die-mid-stream"
+    r"|short-body|not-json|drip|redirect-home|redirect-other|redirect-plain|alt-svc)(?![\w-])"
 )
 _MAX_EVENTS = 20_000
 
@@ -41,20 +55,31 @@ class Steering:
     hang_ms: int = 0
     events: int = 0
     status: int = 0
-    tool: str = ""
+    reasoning: int = 0
+    cached: int = 0
+    tools: tuple[str, ...] = ()
+    model: str = ""
     words: frozenset[str] = frozenset()
+
+    @property
+    def tool(self) -> str:
+        """The tool that was named last, or nothing."""
+        return self.tools[-1] if self.tools else ""
 
 
 def parse_steering(text: str) -> Steering:
     """Read the words of the table above; unknown text means nothing."""
-    numbers = {"slow": 0, "hang": 0, "events": 0, "status": 0}
+    numbers = {"slow": 0, "hang": 0, "events": 0, "status": 0, "reasoning": 0, "cached": 0}
     words: set[str] = set()
-    tool = ""
-    for key, number, marked_tool, spoken_tool, word in _WORD.findall(text):
+    tools: list[str] = []
+    model = ""
+    for key, number, marked_tool, spoken_tool, other_model, word in _WORD.findall(text):
         if key:
             numbers[key] = int(number)
         elif marked_tool or spoken_tool:
-            tool = (marked_tool or spoken_tool).rstrip(".")
+            tools.append((marked_tool or spoken_tool).rstrip("."))
+        elif other_model:
+            model = other_model
         else:
             words.add(word)
     return Steering(
@@ -62,6 +87,9 @@ def parse_steering(text: str) -> Steering:
         hang_ms=min(numbers["hang"], 600_000),
         events=min(numbers["events"], _MAX_EVENTS),
         status=numbers["status"] if 400 <= numbers["status"] <= 599 else 0,
-        tool=tool,
+        reasoning=numbers["reasoning"],
+        cached=numbers["cached"],
+        tools=tuple(tools[-2:]),
+        model=model,
         words=frozenset(words),
     )

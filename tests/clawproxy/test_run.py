@@ -53,8 +53,9 @@ def state(tmp_path: Path, provider: Provider) -> Path:
         'reverse = "127.0.0.1:0"',
         'regular = "127.0.0.1:0"',
     ]
-    for name, path in provider.key_files.items():
-        lines += [f"[providers.{name}]", f'upstream = "{provider.url}"', f'credential = "file:{path}"']
+    for name in ("openai", "anthropic"):
+        credential = f"file:{provider.key_files[name]}"
+        lines += [f"[providers.{name}]", f'upstream = "{provider.url}"', f'credential = "{credential}"']
     (root / "clawproxy.toml").write_text("\n".join(lines))
     return root
 
