@@ -99,7 +99,8 @@ def test_a_stream_tells_its_tokens_and_their_parts(name: str) -> None:
 
 @pytest.mark.parametrize("name", sorted(JSON_ANSWERS))
 def test_parts_that_are_no_numbers_are_not_taken(name: str) -> None:
-    for value in (True, -1, 1.5, "9", None, [1], {}):
+    values: list[Any] = [True, -1, 1.5, "9", None, [1], {}]
+    for value in values:
         answer = orjson.loads(orjson.dumps(JSON_ANSWERS[name]))
         for key, below in answer["usage"].items():
             if isinstance(below, dict):
