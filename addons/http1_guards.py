@@ -5,6 +5,8 @@
   ``http1_chunks.py``, and what it refuses is a protocol error, in both directions.
 * The head of an HTTP/1 message has no bound there, and folded lines (RFC 9112 section 5.2) cost time that grows with
   their square: here a head has at most ``head_cap_bytes`` and no folded line, before anything reads it.
+* A request line may have any white space in it there, and lines may end with a bare LF, so that another server could
+  read another request: here the parts of a request line stand one space apart, and lines end with CRLF.
 * A message in several transfer codings has only the last one undone there: here ``chunked`` is the only one.
 * What a client sends behind a running call has no bound there: here the client is dropped beyond
   ``head_cap_bytes + BEHIND_BYTES``.
@@ -17,6 +19,7 @@ In each case mitmproxy's own ``error`` hook follows wherever there is a flow.
 from __future__ import annotations
 
 import logging
+import re
 
 from h11._receivebuffer import ReceiveBuffer
 from mitmproxy.connection import Connection, ConnectionState
@@ -101,7 +104,7 @@ def _body_reader(expected_size: int | None) -> object:
 
 
 def _read_server_head(self: _http1.Http1Server, event: events.ConnectionEvent) -> CommandGenerator[None]:
-    fault = _head_fault_of(self) if isinstance(event, events.DataReceived) else None
+    fault = (_head_fault_of(self) or request_fault(bytes(self.buf))) if isinstance(event, events.DataReceived) else None
     if fault:
         status = 431 if fault is TOO_LARGE else 400
         yield from _refuse(self, f"the head of the request {fault}", status)
@@ -130,6 +133,8 @@ def _head_fault_of(self: _http1.Http1Connection) -> str | None:
 _MOST_LINE_ENDS = 8
 TOO_LARGE = "is too large"
 FOLDED = "has a folded line"
+LOOSE = "is not written as RFC 9112 says: one space between the parts of its first line, CRLF after each line"
+_REQUEST_LINE = re.compile(rb"[^\x00-\x20\x7f]+ [^\x00-\x20\x7f]+ HTTP/[0-9.]{1,4}\r\n")
 
 
 def head_fault(received: bytes, cap_bytes: int) -> str | None:
@@ -147,6 +152,18 @@ def head_fault(received: bytes, cap_bytes: int) -> str | None:
     if end >= 0 and (received.find(b"\n ", 0, end) >= 0 or received.find(b"\n\t", 0, end) >= 0):
         return FOLDED
     return None
+
+
+def request_fault(received: bytes) -> str | None:
+    """What is wrong with the way in which the head of a request is written, once it is whole. Pure."""
+    received = received.lstrip(b"\r\n")
+    ends = [end for end in (received.find(b"\n\r\n"), received.find(b"\n\n")) if end >= 0]
+    if not ends:
+        return None
+    head = received[: min(ends) + 1]
+    if not _REQUEST_LINE.match(head) or head.count(b"\n") != head.count(b"\r\n"):
+        return LOOSE
+    return LOOSE if received[len(head) : len(head) + 1] == b"\n" else None
 
 
 def _wait(self: _http1.Http1Connection, event: events.Event) -> CommandGenerator[None]:

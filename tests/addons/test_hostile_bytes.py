@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from clawproxy.addons.http1_guards import head_fault
+from clawproxy.addons.http1_guards import head_fault, request_fault
 from clawproxy.addons.http_stream import Hold
 from h11._receivebuffer import ReceiveBuffer
 from hypothesis import given, settings
@@ -146,6 +146,28 @@ def test_no_head_that_would_be_read_has_a_folded_line_or_is_over_the_cap(receive
     if head_fault(received, 12) is None:
         assert len(received) - len(buf) <= 12 + len(b"\n\r\n") if lines else True
         assert not [line for line in lines or [] if line.startswith((b" ", b"\t"))]
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"POST  / HTTP/1.1\r\nhost: a\r\n\r\n",
+        b"POST\t/ HTTP/1.1\r\nhost: a\r\n\r\n",
+        b"POST / HTTP/1.1 \r\nhost: a\r\n\r\n",
+        b"POST / x HTTP/1.1\r\nhost: a\r\n\r\n",
+        b"POST / HTTP/1.1\nhost: a\r\n\r\n",
+        b"POST / HTTP/1.1\r\nhost: a\nx: y\r\n\r\n",
+        b"POST / HTTP/1.1\r\nhost: a\n\n",
+        b"POST / HTTP/1.1\r\nhost: a\r\n\nsmuggled: b\r\n\r\n",
+    ],
+)
+def test_a_head_that_another_server_could_read_otherwise_is_refused(head: bytes) -> None:
+    assert request_fault(head) is not None
+
+
+def test_a_head_as_http_has_it_passes_and_a_part_of_it_waits() -> None:
+    head = b"POST /v1/x?y=z HTTP/1.1\r\nhost: a\r\nx: y z\r\n\r\nbody\n\n"
+    assert [request_fault(head[:n]) for n in range(len(head) + 1)] == [None] * (len(head) + 1)
 
 
 async def test_bytes_behind_a_running_call_are_bounded(tmp_path: Path) -> None:
