@@ -32,6 +32,19 @@ JOB = Text(pattern=JOB_ID, what="a job id")
 INCARNATION = Text(min=32, max=32, pattern=_HEX, what="128 bits in hex")
 TOKEN_HASH = Text(min=64, max=64, pattern=_HEX, what="SHA-256 in hex")
 OPEN = Obj(open=True)
+PORT = Number(1, 65_535, whole=True)
+SCHEME = Text(among=("http", "https"))
+OUTCOME = Text(
+    among=(
+        "complete",
+        "incomplete",
+        "client_gone",
+        "upstream_failed",
+        "upstream_unreachable",
+        "stopped",
+        "fault",
+    )
+)
 
 
 def _const(value: str) -> Text:
@@ -57,6 +70,7 @@ KINDS: Mapping[str, str] = {
     "event": "gateway_event",
     "intent": "gateway_intent",
     "receipt": "gateway_receipt",
+    "effect": "gateway_side_effect",
     "denial": "gateway_denial",
     "recovery": "gateway_recovery",
 }
@@ -108,6 +122,7 @@ EVENT_ENTRY = Obj(
                 "job_opened",
                 "segment_opened",
                 "llm_call",
+                "tool_egress",
                 "authority_changed",
                 "approval",
                 "revoked",
@@ -158,23 +173,26 @@ CALL_START = Obj(
         "tools": ListOf(STRING, max=1_000),
     }
 )
+EFFECT_START = Obj(
+    required={
+        **dict.fromkeys(("nonce", "presenter", "way_in"), STRING),
+        **dict.fromkeys(("host", "method"), NAME),
+        **dict.fromkeys(("policy_hash_b64u", "request_hash_b64u", "target_hash_b64u", "token_scope_hash_b64u"), DIGEST),
+        **dict.fromkeys(("request_bytes", "started_ms"), COUNT),
+        "credential": Nullable(NAME),
+        "port": PORT,
+        "receipt_id": RECEIPT_ID,
+        "scheme": SCHEME,
+        "token_hash_hex": TOKEN_HASH,
+    }
+)
 _CALL_END: Mapping[str, Shape] = {
     **PLACE,
     "agent_did": NAME,
     **dict.fromkeys(("detail", "presenter", "route", "way_in"), STRING),
     **dict.fromkeys(("intent_seq", "request_bytes", "response_bytes", "tool_calls_total", "tools_total"), COUNT),
     "first_byte_ms": Nullable(COUNT),
-    "outcome": Text(
-        among=(
-            "complete",
-            "incomplete",
-            "client_gone",
-            "upstream_failed",
-            "upstream_unreachable",
-            "stopped",
-            "fault",
-        )
-    ),
+    "outcome": OUTCOME,
     "response_model": Nullable(STRING),
     "status": Nullable(Number(100, 999, whole=True)),
     "stream": Flag(),
@@ -218,10 +236,49 @@ RECEIPT = Obj(
         **dict.fromkeys(("tokens_input", "tokens_output"), _TOKENS),
     }
 )
+EFFECT = Obj(
+    required={
+        **PLACE,
+        "timestamp": TIME,
+        "credential": Nullable(NAME),
+        **dict.fromkeys(("detail", "presenter", "way_in"), STRING),
+        "first_byte_ms": Nullable(COUNT),
+        **dict.fromkeys(("host", "method"), NAME),
+        **dict.fromkeys(("intent_seq", "request_bytes", "response_bytes"), COUNT),
+        "outcome": OUTCOME,
+        "port": PORT,
+        "scheme": SCHEME,
+        "side_effect": Obj(
+            required={
+                "agent_did": NAME,
+                "binding": Obj(
+                    required={
+                        "event_hash_b64u": DIGEST,
+                        "nonce": STRING,
+                        "policy_hash": DIGEST,
+                        "run_id": NAME,
+                        "span_id": NAME,
+                        "token_scope_hash_b64u": DIGEST,
+                    },
+                    optional={"parent_span_id": NAME},
+                ),
+                "effect_class": _const("network_egress"),
+                "hash_algorithm": _const("SHA-256"),
+                "latency_ms": Number(0, 3_600_000, whole=True),
+                "receipt_id": RECEIPT_ID,
+                "receipt_version": _const("1"),
+                **dict.fromkeys(("request_hash_b64u", "response_hash_b64u", "target_hash_b64u"), DIGEST),
+                "timestamp": TIME,
+            }
+        ),
+        "status": Nullable(Number(100, 999, whole=True)),
+    }
+)
 PAYLOADS: Mapping[str, Obj] = {
     "event": EVENT,
     "intent": EVENT,
     "receipt": RECEIPT,
+    "effect": EFFECT,
     "denial": DENIAL,
     "recovery": RECOVERY,
 }
@@ -238,7 +295,7 @@ MANIFEST = Obj(
 COUNT_NAMES = ("calls", "denials", "events", "gaps", "receipts", "segments")
 SEAL = Obj(
     required={
-        "counts": Obj(required=dict.fromkeys(COUNT_NAMES, COUNT)),
+        "counts": Obj(required=dict.fromkeys(COUNT_NAMES, COUNT), optional={"effects": COUNT}),
         "final_seq": COUNT,
         "head_b64u": DIGEST,
         "incarnation": INCARNATION,

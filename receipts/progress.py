@@ -27,6 +27,8 @@ class Segment:
     calls: int = 0
     last_event_hash_b64u: str | None = None
     root_span: str | None = None
+    last_span: str | None = None
+    """The spans of its first and of its last receipt so far."""
 
     @property
     def is_full(self) -> bool:
@@ -39,6 +41,10 @@ class OpenCall:
 
     seq: int
     segment: int
+    is_effect: bool = False
+    """A tool's, not a model's."""
+    anchor_span: str | None = None
+    """The last span of the segment when a tool's call left: what the tool acts upon."""
 
 
 @dataclass(slots=True)
@@ -67,6 +73,8 @@ class Progress:
     receipts: int = 0
     denials: int = 0
     gaps: int = 0
+    effects: int = 0
+    """So many of the calls are those of tools."""
     sealed: bool = False
 
     def __post_init__(self) -> None:
@@ -82,10 +90,12 @@ class Progress:
 
     @property
     def counts(self) -> dict[str, int]:
-        """As SEAL.json states them."""
+        """As SEAL.json states them; ``effects`` only where there are some."""
+        effects = {"effects": self.effects} if self.effects else {}
         return {
             "calls": self.calls,
             "denials": self.denials,
+            **effects,
             "events": self.events,
             "gaps": self.gaps,
             "receipts": self.receipts,
@@ -132,6 +142,8 @@ class Progress:
             raise ValueError("a record follows the end of the job")
         if kind == "receipt":
             self._take_receipt(payload)
+        elif kind == "effect":
+            self._take_effect(payload)
         elif kind == "denial":
             self._use_receipt_id(payload["receipt_id"])
             self.denials += 1
@@ -147,12 +159,15 @@ class Progress:
         entry, detail, segment = payload["event"], payload["detail"], self.segment
         event_type = entry["event_type"]
         if kind == "intent":
-            if event_type != "llm_call" or detail["nonce"] in self.nonces:
+            if event_type not in ("llm_call", "tool_egress") or detail["nonce"] in self.nonces:
                 raise ValueError("an intent is not the start of one call")
             self._use_receipt_id(detail["receipt_id"])
-            self.open_calls[detail["receipt_id"]] = OpenCall(payload["seq"], segment.number)
+            is_effect = event_type == "tool_egress"
+            anchor = segment.last_span if is_effect else None
+            self.open_calls[detail["receipt_id"]] = OpenCall(payload["seq"], segment.number, is_effect, anchor)
             self.nonces.add(detail["nonce"])
             self.calls += 1
+            self.effects += is_effect
             segment.calls += 1
         elif event_type in ("job_opened", "authority_changed"):
             if (token_hash := detail["token"].get("token_hash_hex")) is not None:
@@ -164,15 +179,25 @@ class Progress:
         segment.last_event_hash_b64u = entry["event_hash_b64u"]
 
     def _take_receipt(self, payload: JsonObject) -> None:
-        place = payload["metadata"]["clawproxy"]
-        call = self.open_calls.pop(payload["receipt_id"])
-        if place["intent_seq"] != call.seq or place["segment"] != call.segment:
+        call = self._answered(payload["receipt_id"], payload["metadata"]["clawproxy"], is_effect=False)
+        segment = self.segments[call.segment]
+        if (span := payload["binding"].get("span_id")) is not None:
+            segment.root_span, segment.last_span = segment.root_span or span, span
+        self._forget_segment(call.segment)
+
+    def _take_effect(self, payload: JsonObject) -> None:
+        receipt = payload["side_effect"]
+        call = self._answered(receipt["receipt_id"], payload, is_effect=True)
+        if receipt["binding"].get("parent_span_id") != call.anchor_span:
+            raise ValueError("a side effect hangs on another call")
+        self._forget_segment(call.segment)
+
+    def _answered(self, receipt_id: str, place: JsonObject, *, is_effect: bool) -> OpenCall:
+        call = self.open_calls.pop(receipt_id)
+        if (place["intent_seq"], place["segment"], is_effect) != (call.seq, call.segment, call.is_effect):
             raise ValueError("a receipt is not that of its intent")
         self.receipts += 1
-        segment = self.segments[call.segment]
-        if segment.root_span is None:
-            segment.root_span = payload["binding"].get("span_id")
-        self._forget_segment(call.segment)
+        return call
 
     def _use_receipt_id(self, receipt_id: str) -> None:
         if receipt_id in self.receipt_ids:

@@ -25,6 +25,7 @@ ENVELOPE_TYPES = {
     "event": "gateway_event",
     "intent": "gateway_intent",
     "receipt": "gateway_receipt",
+    "effect": "gateway_side_effect",
     "denial": "gateway_denial",
     "recovery": "gateway_recovery",
 }

@@ -13,8 +13,10 @@ import orjson
 
 from ..tokens.canonical import JsonObject, jcs_bytes
 from ..tokens.envelope import timestamp
+from ..tokens.errors import ClawproxyError
 from ..tokens.keys import SigningKey
 from .calls import CallDenied, CallEnd, CallStart
+from .effects import TOOL_EGRESS, EffectEnd, EffectStart, effect_detail, effect_payload
 from .payloads import denial_fields, receipt_payload, start_detail
 from .progress import Progress
 from .records import Record, build_event, build_record
@@ -24,7 +26,7 @@ from .records import Record, build_event, build_record
 class Intended:
     """A call whose intent is durable: the right to send it, and the duty to attest it once."""
 
-    start: CallStart
+    start: CallStart | EffectStart
     run_id: str
     event_hash_b64u: str
     seq: int
@@ -76,17 +78,24 @@ class Scribe:
         }
         return self.event("segment_opened", detail, now_ms)
 
-    def intent(self, start: CallStart, now_ms: int) -> tuple[Record, Intended]:
+    def intent(self, start: CallStart | EffectStart, now_ms: int) -> tuple[Record, Intended]:
         """The record that a call is about to leave."""
-        record = self.event("llm_call", start_detail(start), now_ms, "intent")
+        if isinstance(start, EffectStart):
+            record = self.event(TOOL_EGRESS, effect_detail(start), now_ms, "intent")
+        else:
+            record = self.event("llm_call", start_detail(start), now_ms, "intent")
         event = record.payload["event"]
         return record, Intended(start, event["run_id"], event["event_hash_b64u"], record.seq, record.payload["segment"])
 
-    def receipt(self, intended: Intended, end: CallEnd) -> Record:
-        """The receipt of a call, in the segment of its intent."""
-        progress = self.progress
+    def receipt(self, intended: Intended, end: CallEnd | EffectEnd) -> Record:
+        """The receipt of a call, in the segment of its intent; for that of a tool, the record of its side effect."""
+        progress, start = self.progress, intended.start
+        if isinstance(start, EffectStart) and isinstance(end, EffectEnd):
+            return self._effect(intended, start, end)
+        if isinstance(start, EffectStart) or isinstance(end, EffectEnd):
+            raise ClawproxyError("GATEWAY_FAULT", "the end is that of another kind of call", where=intended.receipt_id)
         payload = receipt_payload(
-            intended.start,
+            start,
             end,
             progress.place(intended.segment),
             agent_did=self.agent_did,
@@ -98,6 +107,21 @@ class Scribe:
             timestamp=self._timestamp(end.ended_ms),
         )
         return self._sign("receipt", payload, jcs_bytes(payload))
+
+    def _effect(self, intended: Intended, start: EffectStart, end: EffectEnd) -> Record:
+        progress = self.progress
+        payload = effect_payload(
+            start,
+            end,
+            progress.place(intended.segment),
+            agent_did=self.agent_did,
+            run_id=intended.run_id,
+            event_hash_b64u=intended.event_hash_b64u,
+            intent_seq=intended.seq,
+            anchor_span=progress.open_calls[intended.receipt_id].anchor_span,
+            timestamp=self._timestamp(end.ended_ms),
+        )
+        return self._sign("effect", payload, jcs_bytes(payload))
 
     def denial(self, denied: CallDenied) -> Record:
         """The record of a call that did not go out."""

@@ -55,6 +55,9 @@ class _SegmentBundle:
 
     event_chain: list[JsonObject] = field(default_factory=list)
     receipts: list[JsonObject] = field(default_factory=list)
+    effects: list[JsonObject] = field(default_factory=list)
+    """Side effects that hang on a receipt of the segment; of the others, only ``effects_total`` tells."""
+    effects_total: int = 0
     open_calls: set[str] = field(default_factory=set)
     denials: int = 0
     gaps: int = 0
@@ -162,6 +165,12 @@ def _gather(record: Record, progress: Progress, bundles: dict[int, _SegmentBundl
             bundle.harness_bound += 1
         else:
             bundle.receipts.append(record.envelope)
+    elif record.kind == "effect":
+        receipt = payload["side_effect"]
+        bundle.open_calls.discard(receipt["receipt_id"])
+        bundle.effects_total += 1
+        if "parent_span_id" in receipt["binding"]:
+            bundle.effects.append(receipt)
     else:
         bundle.event_chain.append(payload["event"])
         if record.kind == "intent":
@@ -192,6 +201,8 @@ def _write_bundle(
         "segment": number,
         "segments": segments,
     }
+    if bundle.effects_total:
+        ours |= {"effects": bundle.effects_total, "effects_unanchored": bundle.effects_total - len(bundle.effects)}
     payload: JsonObject = {
         "agent_did": facts.agent_did,
         "bundle_id": f"bundle_{facts.incarnation}_{number:04d}",
@@ -201,6 +212,8 @@ def _write_bundle(
     }
     if bundle.receipts:
         payload["receipts"] = sorted(bundle.receipts, key=lambda envelope: str(envelope["payload"]["receipt_id"]))
+    if bundle.effects:
+        payload["side_effect_receipts"] = sorted(bundle.effects, key=lambda effect: str(effect["receipt_id"]))
     name = proof_bundle_name(number)
     content = jcs_bytes(build_envelope("proof_bundle", payload, job_key, at))
     place_file(disk, paths.staged(name), paths.directory / name, content)

@@ -52,7 +52,7 @@ def records_within(tail: bytes, signers: frozenset[str]) -> list[JsonObject]:
             stated = parse_json_object(line, max_bytes=MAX_LINE_BYTES)
             record = read_record(line, seq=stated["seq"], prev_b64u=stated["prev"], signers=signers)
             payload = record.payload
-            named = payload["detail"] if record.kind == "intent" else payload
+            named = payload.get({"intent": "detail", "effect": "side_effect"}.get(record.kind, ""), payload)
             found.append({"receipt_id": named.get("receipt_id"), "t": record.kind})
         except (ClawproxyError, KeyError, TypeError, AttributeError):
             continue

@@ -3,7 +3,8 @@
 J31 an event continues its segment's chain: run id, hash before (null at its start), its own hash, that of its detail,
     its time; event ids occur once (RECORD_OUT_OF_PLACE, HASH_MISMATCH)
 J32 ``job_opened`` comes first, once; ``segment_opened`` begins each later segment and names the head before;
-    ``job_sealed`` is the last record of all and counts right; ``llm_call`` events are intents (EVENT_OUT_OF_PLACE)
+    ``job_sealed`` is the last record of all and counts right; ``llm_call`` and
+    ``tool_egress`` events are intents (EVENT_OUT_OF_PLACE)
 J33 a segment holds at most 900 calls and 990 events, the end not counted (SEGMENT_OVERFULL)
 J34 ``job_opened`` and ``authority_changed``: the token is this job's, agent's and contract's (EVIDENCE_MISMATCH), its
     scope hash that of its claims (TOKEN_SCOPE_HASH_MISMATCH), its issuer one that the trust file names, if that names
@@ -24,6 +25,10 @@ J42 files in ``torn`` are those that recovery records name, with their bytes (TO
     that is not named yet is a gap. One that is named is a note (TORN_BYTES), and a gap if a whole intent, receipt or
     denial lies in it (TORN_RECORD), as it does where somebody cut no more than an LF, or if no crash leaves such bytes
 
+J43 the record of a side effect answers an open ``tool_egress`` intent, says what that said, names the job's agent, is
+    bound to the intent's event, contract and token, and hangs on the last receipt that its segment had when it left
+    (reasons as in J36 to J38)
+
 A call that recovery names is a gap, whatever else holds: it went out, perhaps, and nobody knows how it ended.
 
 Limits: that a token's signature held is the gateway's word; the token itself is not kept.
@@ -43,7 +48,7 @@ from ..tokens.digests import sha256_b64u
 from ..tokens.errors import ClawproxyError
 from ..tokens.keys import Role
 from ..tokens.scope_hash import token_scope_hash
-from .job_shapes import CALL_START, DIGEST, NAME, TOKEN_HASH
+from .job_shapes import CALL_START, DIGEST, EFFECT_START, NAME, TOKEN_HASH
 from .report import Fault, Findings
 from .verify_journal import JOURNAL, Entry, crash_leaves
 from .verify_proof import event_hash
@@ -57,6 +62,10 @@ _TOKEN = Obj(
     required={"issuer_did": NAME, "token_hash_hex": TOKEN_HASH, "token_scope_hash_b64u": DIGEST},
     open=True,
 )
+_EGRESS = "tool_egress"
+_CALLS = ("llm_call", _EGRESS)
+_SAME_IN_EFFECT = ("credential", "host", "method", "port", "presenter", "request_bytes", "scheme", "way_in")
+_SAME_IN_SIDE_EFFECT = ("request_hash_b64u", "target_hash_b64u")
 _SAME_IN_RECEIPT = ("request_hash_b64u", "provider")
 _TOLD = ("model_match", "usage")
 _SAME_IN_METADATA = ("presenter", "request_bytes", "route", "stream", "tools", "tools_total", "way_in")
@@ -76,6 +85,10 @@ class SegmentSeen:
     denials: int = 0
     gaps: int = 0
     root_span: str | None = None
+    last_span: str | None = None
+    effects: list[JsonObject] = field(default_factory=list)
+    """Side effects that hang on a receipt of the segment."""
+    effects_total: int = 0
 
     @property
     def last_hash_b64u(self) -> str | None:
@@ -89,6 +102,8 @@ class Call:
     entry: Entry
     segment: SegmentSeen
     detail: JsonObject
+    is_effect: bool
+    anchor_span: str | None
 
 
 @dataclass(slots=True)
@@ -117,6 +132,8 @@ class JobSeen:
     calls: int = 0
     receipts: int = 0
     denials: int = 0
+    effects: int = 0
+    """So many of the calls are those of tools."""
     events: int = 0
     told: dict[str, Counter[str]] = field(default_factory=lambda: {name: Counter() for name in _TOLD})
     """Of ``usage`` and ``model_match``, how many receipts say what; those of before say neither."""
@@ -127,6 +144,7 @@ class JobSeen:
         return {
             "calls": self.calls,
             "denials": self.denials,
+            **({"effects": self.effects} if self.effects else {}),
             "events": self.events,
             "gaps": len(self.gaps),
             "receipts": self.receipts,
@@ -144,6 +162,8 @@ class JobSeen:
                 self._take_event(entry)
             case "receipt":
                 self._take_receipt(entry)
+            case "effect":
+                self._take_effect(entry)
             case "denial":
                 self._take_denial(entry)
             case _:
@@ -155,7 +175,7 @@ class JobSeen:
         payload, path = entry.payload, join(entry.path, "body.payload")
         event, detail = payload["event"], payload["detail"]
         event_type = event["event_type"]
-        if (event_type == "llm_call") != (entry.kind == "intent"):
+        if (event_type in _CALLS) != (entry.kind == "intent"):
             raise Fault("J32", "EVENT_OUT_OF_PLACE", join(path, "event.event_type"), f"{event_type} in a {entry.kind}")
         segment = self._segment_for(event_type, payload["segment"], path)
         self._check_chain(entry, segment, path)
@@ -163,7 +183,7 @@ class JobSeen:
             self._take_end(detail, path)
         elif event_type in ("job_opened", "authority_changed"):
             self._take_authority(event_type, detail, join(path, "detail"))
-        elif event_type == "llm_call":
+        elif event_type in _CALLS:
             self._take_intent(entry, detail, segment, join(path, "detail"))
         elif event_type == "segment_opened" and not self._names_segment_before(detail, entry):
             raise Fault("J32", "EVENT_OUT_OF_PLACE", join(path, "detail"), "it names another segment before")
@@ -254,7 +274,8 @@ class JobSeen:
     # -- calls ---------------------------------------------------------------------------------------------------
 
     def _take_intent(self, entry: Entry, detail: JsonObject, segment: SegmentSeen, path: str) -> None:
-        check_shape(CALL_START, detail, "J35", path)
+        is_effect = entry.payload["event"]["event_type"] == _EGRESS
+        check_shape(EFFECT_START if is_effect else CALL_START, detail, "J35", path)
         receipt_id = detail["receipt_id"]
         self._use_id(receipt_id, join(path, "receipt_id"))
         if detail["policy_hash_b64u"] != self.facts["policy_hash_b64u"]:
@@ -266,8 +287,9 @@ class JobSeen:
             raise Fault("J35", "EVIDENCE_MISMATCH", join(path, "presenter"), "not the presenter on record")
         if why := _out_of_time(token, entry.payload["timestamp"]):
             self.out_of_time.append((entry.path, why))
-        self.open_calls[receipt_id] = Call(entry, segment, detail)
+        self.open_calls[receipt_id] = Call(entry, segment, detail, is_effect, segment.last_span)
         self.calls += 1
+        self.effects += is_effect
         segment.calls += 1
         if segment.calls > SEGMENT_CALLS:
             raise Fault("J33", "SEGMENT_OVERFULL", path, f"more than {SEGMENT_CALLS} calls in a segment")
@@ -279,18 +301,8 @@ class JobSeen:
 
     def _take_receipt(self, entry: Entry) -> None:
         payload, path = entry.payload, join(entry.path, "body.payload")
-        call = self.open_calls.pop(payload["receipt_id"], None)
-        if call is None:
-            detail = f"{payload['receipt_id']} answers no open intent"
-            raise Fault("J36", "RECEIPT_UNMATCHED", join(path, "receipt_id"), detail)
         ours, where = payload["metadata"]["clawproxy"], join(path, "metadata.clawproxy")
-        for member, expected in (("intent_seq", call.entry.seq), ("segment", call.segment.number)):
-            if ours[member] != expected:
-                raise Fault("J36", "RECEIPT_UNMATCHED", join(where, member), f"expected {expected}")
-        nonce = payload["binding"]["nonce"]
-        if nonce in self.nonces:
-            raise Fault("J36", "RECEIPT_DUPLICATE", join(path, "binding.nonce"), "the nonce occurs twice")
-        self.nonces.add(nonce)
+        call = self._answered(payload, ours, path, where, is_effect=False)
         self._check_same(entry, call, path)
         if "usage" in ours:
             _check_used(payload, ours, path)
@@ -302,6 +314,55 @@ class JobSeen:
             call.segment.harness_bound += 1
         else:
             call.segment.receipts.append(entry.envelope)
+
+    def _answered(self, receipt: JsonObject, ours: JsonObject, path: str, where: str, *, is_effect: bool) -> Call:
+        """J36: the intent that ``receipt`` (at ``path``) answers; ``ours`` (at ``where``) states its place."""
+        call = self.open_calls.pop(receipt["receipt_id"], None)
+        if call is None or call.is_effect is not is_effect:
+            detail = f"{receipt['receipt_id']} answers no open intent"
+            raise Fault("J36", "RECEIPT_UNMATCHED", join(path, "receipt_id"), detail)
+        for member, expected in (("intent_seq", call.entry.seq), ("segment", call.segment.number)):
+            if ours[member] != expected:
+                raise Fault("J36", "RECEIPT_UNMATCHED", join(where, member), f"expected {expected}")
+        nonce = receipt["binding"]["nonce"]
+        if nonce in self.nonces:
+            raise Fault("J36", "RECEIPT_DUPLICATE", join(path, "binding.nonce"), "the nonce occurs twice")
+        self.nonces.add(nonce)
+        return call
+
+    def _take_effect(self, entry: Entry) -> None:
+        """J43."""
+        payload, where = entry.payload, join(entry.path, "body.payload")
+        receipt, path = payload["side_effect"], join(where, "side_effect")
+        call = self._answered(receipt, payload, path, where, is_effect=True)
+        segment, detail, event = call.segment, call.detail, call.entry.payload["event"]
+        for stated, at, members in ((payload, where, _SAME_IN_EFFECT), (receipt, path, _SAME_IN_SIDE_EFFECT)):
+            for member in members:
+                if stated[member] != detail[member]:
+                    raise Fault("J43", "EVIDENCE_MISMATCH", join(at, member), "not what the intent said")
+        for member, value in (("agent_did", self.facts["agent_did"]), ("timestamp", payload["timestamp"])):
+            if receipt[member] != value:
+                raise Fault("J43", "EVIDENCE_MISMATCH", join(path, member), f"expected {value}")
+        bound = {
+            "event_hash_b64u": event["event_hash_b64u"],
+            "nonce": detail["nonce"],
+            "policy_hash": detail["policy_hash_b64u"],
+            "run_id": event["run_id"],
+            "token_scope_hash_b64u": detail["token_scope_hash_b64u"],
+        }
+        binding = receipt["binding"]
+        for member, value in bound.items():
+            if binding[member] != value:
+                raise Fault("J43", "RECEIPT_BINDING_MISMATCH", join(path, f"binding.{member}"), f"expected {value}")
+        spans = (binding["span_id"], binding.get("parent_span_id"))
+        right = ("span_" + receipt["receipt_id"].removeprefix("rcpt_"), call.anchor_span)
+        if spans != right:
+            detail_text = f"got spans {spans}, expected {right}"
+            raise Fault("J43", "CAUSAL_REFERENCE_DANGLING", join(path, "binding"), detail_text)
+        self.receipts += 1
+        segment.effects_total += 1
+        if call.anchor_span is not None:
+            segment.effects.append(receipt)
 
     def _check_same(self, entry: Entry, call: Call, path: str) -> None:
         payload = entry.payload
@@ -353,6 +414,7 @@ class JobSeen:
             if segment.root_span is not None:
                 right["parent_span_id"] = segment.root_span
             segment.root_span = segment.root_span or right["span_id"]
+            segment.last_span = right["span_id"]
         if spans != right:
             raise Fault("J38", "CAUSAL_REFERENCE_DANGLING", where, f"got spans {spans}, expected {right}")
 
@@ -449,4 +511,4 @@ def _call_record(line: bytes) -> str:
     except orjson.JSONDecodeError:
         return ""
     kind = record.get("t") if isinstance(record, dict) else None
-    return kind if kind in ("intent", "receipt", "denial") else ""
+    return kind if kind in ("intent", "receipt", "effect", "denial") else ""

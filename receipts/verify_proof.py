@@ -101,9 +101,19 @@ def event_hash(event: JsonObject) -> str:
 
 
 def check_proof_bundle(
-    envelope: JsonObject, trust: Trust, now_ms: int, findings: Findings, signatures: Signatures, path: str = ""
+    envelope: JsonObject,
+    trust: Trust,
+    now_ms: int,
+    findings: Findings,
+    signatures: Signatures,
+    path: str = "",
+    *,
+    effects_signed: bool = False,
 ) -> ProofFacts:
-    """Raise ``Fault`` for the first broken rule; add notes to ``findings``; return what the bundle amounts to."""
+    """Raise ``Fault`` for the first broken rule; add notes to ``findings``; return what the bundle amounts to.
+
+    ``effects_signed`` says that its side effects are those of a journal, in whose records the gateway signed them.
+    """
     check_members(envelope, "P01", path)
     check_kind(envelope, "proof_bundle", "P02", path)
     check_did(envelope["signer_did"], "P02", join(path, "signer_did"))
@@ -141,6 +151,8 @@ def check_proof_bundle(
     spans = check_causal(receipts)
     for item, reason, where in effects:
         check_anchor(item, spans, reason, where)
+        if effects_signed and reason == "CAUSAL_SIDE_EFFECT_ORPHANED":
+            continue
         findings.note("P14", "NOBODY_SIGNED_IT", where, "nobody but the agent signed this; it is its own word")
     attestations = _count_attestations(payload, agent_did, trust, now_ms, findings, inside)
     _note_unchecked(payload, findings, inside)

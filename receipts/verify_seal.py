@@ -77,6 +77,7 @@ def check_sealed_counts(seal: Mapping[str, Any], final_seq: int, head_b64u: str,
     for member, value in (("final_seq", final_seq), ("head_b64u", head_b64u)):
         if seal[member] != value:
             raise Fault("J18", "SEAL_MISMATCH", join(inside, member), f"the journal's is {value}")
-    for name, count in counts.items():
-        if seal["counts"][name] != count:
-            raise Fault("J18", "SEAL_MISMATCH", join(inside, f"counts.{name}"), f"the journal has {count}")
+    for name in sorted(counts.keys() | seal["counts"].keys()):
+        if seal["counts"].get(name) != counts.get(name):
+            detail = f"the journal has {counts.get(name)}"
+            raise Fault("J18", "SEAL_MISMATCH", join(inside, f"counts.{name}"), detail)

@@ -3,7 +3,8 @@
 J50 there is one for each segment, if the gateway holds the agent's key (``agent_did`` is ``job_did``) and the segment's
     receipts are not all bound to a harness's chain; else there is none (FILE_MISSING, FILE_UNLISTED)
 J51 it is the JCS bytes of a closed envelope, signed by the job key
-J52 it holds exactly the segment's events, in order, and its receipts, by receipt id (EVIDENCE_MISMATCH)
+J52 it holds exactly the segment's events, in order, its receipts and the side effects that hang
+    on them, by receipt id (EVIDENCE_MISMATCH)
 J53 its metadata say what the journal says (EVIDENCE_MISMATCH)
 J54 it verifies as the wire file that it is (verify_proof)
 """
@@ -61,11 +62,17 @@ def check_proof_bundles(
         if bundle["signer_did"] != seen.facts["job_did"]:
             raise Fault("J51", "CLAIM_NOT_FOUND", join(name, "signer_did"), "not the job key of job.json")
         _check_contents(bundle["payload"], segment, seen, join(name, "payload"))
-        check_proof_bundle(bundle, trust, 0, findings, signatures, name)  # our envelopes do not expire
+        check_proof_bundle(
+            bundle, trust, 0, findings, signatures, name, effects_signed=True
+        )  # our envelopes do not expire
 
 
 def _check_contents(payload: JsonObject, segment: SegmentSeen, seen: JobSeen, path: str) -> None:
     receipts = sorted(segment.receipts, key=lambda item: str(item["payload"]["receipt_id"]))
+    effects = sorted(segment.effects, key=lambda item: str(item["receipt_id"]))
+    told: dict[str, int] = {}
+    if segment.effects_total:
+        told = {"effects": segment.effects_total, "effects_unanchored": segment.effects_total - len(effects)}
     expected: dict[str, Any] = {
         "agent_did": seen.facts["agent_did"],
         "event_chain": segment.events,
@@ -73,6 +80,7 @@ def _check_contents(payload: JsonObject, segment: SegmentSeen, seen: JobSeen, pa
             "clawproxy": {
                 "custody": "gateway",
                 "denials": segment.denials,
+                **told,
                 "gaps": segment.gaps,
                 "harness_bound": segment.harness_bound,
                 "incarnation": seen.facts["incarnation"],
@@ -85,6 +93,8 @@ def _check_contents(payload: JsonObject, segment: SegmentSeen, seen: JobSeen, pa
     }
     if receipts:
         expected["receipts"] = receipts
+    if effects:
+        expected["side_effect_receipts"] = effects
     for member in payload.keys() | expected.keys():
         if member in ("bundle_id", "bundle_version"):
             continue

@@ -56,6 +56,8 @@ def _event(payload: JsonObject) -> str:
 def _intent(payload: JsonObject) -> str:
     start: Any = payload.get("detail")
     start = start if isinstance(start, dict) else {}
+    if "host" in start:
+        return f"{start.get('receipt_id')} {start.get('method')} {start.get('scheme')}://{start.get('host')}"
     return f"{start.get('receipt_id')} {start.get('provider')} {start.get('model')}"
 
 
@@ -77,6 +79,16 @@ def _receipt(payload: JsonObject) -> str:
     return (
         f"{payload.get('receipt_id')} {payload.get('provider')} {payload.get('model')} "
         f"{mine.get('outcome')} {mine.get('status')}, {used}, {payload.get('latency_ms')} ms{called}"
+    )
+
+
+def _effect(payload: JsonObject) -> str:
+    receipt: Any = payload.get("side_effect")
+    receipt = receipt if isinstance(receipt, dict) else {}
+    return (
+        f"{receipt.get('receipt_id')} {payload.get('method')} {payload.get('scheme')}://{payload.get('host')} "
+        f"{payload.get('outcome')} {payload.get('status')}, {payload.get('response_bytes')} bytes, "
+        f"{receipt.get('latency_ms')} ms"
     )
 
 
@@ -103,6 +115,7 @@ _TEXTS = {
     "event": _event,
     "intent": _intent,
     "receipt": _receipt,
+    "effect": _effect,
     "denial": _denial,
     "recovery": _recovery,
     "summary": _summary,
