@@ -72,7 +72,7 @@ LAST_WORDS = "clawproxy.last_words"
 """In ``flow.metadata``, set by an addon's ``error`` hook: the answer to send where none has begun."""
 
 UPGRADE = "clawproxy.upgrade"
-"""In ``flow.metadata``, set before the request leaves: it may become a WebSocket."""
+"""In ``flow.metadata``, set before the request leaves: it may become a WebSocket. The key of its handshake."""
 
 SOCKET = "clawproxy.socket"
 """In ``flow.metadata``, set in ``responseheaders`` of a 101: the ``FrameJudge`` of the WebSocket."""
@@ -261,7 +261,7 @@ class SeamStream(engine.HttpStream):
     def state_wait_for_response_headers(self, event: ResponseHeaders) -> CommandGenerator[None]:
         """Switched protocols are refused: what follows would be bytes without receipts. But a WebSocket may be asked
         for, and judged."""
-        asked_for = event.response.status_code == 101 and self.flow.metadata.get(UPGRADE) is True
+        asked_for = event.response.status_code == 101 and UPGRADE in self.flow.metadata
         if event.response.status_code < 200 and not asked_for:
             self.flow.response = event.response
             raise _CutError(f"the upstream answered {event.response.status_code}")

@@ -27,6 +27,8 @@ from .call import Call
 from .connections import Connections, Tunnel
 from .dial import Resolver
 from .ending import Ending, start_of
+from .handshake import answer_fault, answer_fields, check_upgrade
+from .http_stream import UPGRADE
 from .identity import EXPLICIT_HEADERS, KEY_HEADERS, Leases, collect_token, proxy_password
 from .stream_tap import StreamTap, redact
 from .upstream import clean_answer, rebuild_request
@@ -45,8 +47,12 @@ _SINGLE_HEADERS = frozenset(
         "expect",
         "host",
         "proxy-authorization",
+        "sec-websocket-key",
+        "sec-websocket-protocol",
+        "sec-websocket-version",
         "te",
         "transfer-encoding",
+        "upgrade",
         "x-event-hash",
         "x-idempotency-key",
         "x-openai-api",
@@ -128,10 +134,10 @@ class LiveSteps:
         else:
             return Refusal("TLS_REQUIRED", "provider hosts", "plain HTTP through the proxy port")
         if isinstance(found, Refusal):
-            return found
+            return check_upgrade(headers, websocket=False) or found
         call.match = found
         call.format = FORMATS[found.route.format]
-        return None
+        return check_upgrade(headers, websocket=found.route.websocket)
 
     # -- 2 collect -------------------------------------------------------------------------------------------------
 
@@ -296,12 +302,16 @@ class LiveSteps:
         """The answer's head: what passes on of it, and how its body is read."""
         response = call.flow.response
         assert response is not None
+        assert call.match is not None
         assert call.format is not None
         assert call.facts is not None
         if 300 <= response.status_code < 400 and response.status_code != 304:
             call.outcome, call.detail = Outcome.UPSTREAM_FAILED, "the provider answered with a redirect"
             call.last_words = "UPSTREAM_REDIRECT"
             call.flow.kill()  # type: ignore[no-untyped-call]  # mitmproxy leaves it untyped
+            return
+        if response.status_code == 101 and call.match.route.websocket:
+            self._observe_socket(call, response)
             return
         if response.status_code < 200 or response.headers.get("content-encoding", "identity") != "identity":
             call.outcome, call.detail = Outcome.UPSTREAM_FAILED, "the provider's answer cannot be read"
@@ -320,6 +330,18 @@ class LiveSteps:
             )
             response.stream = call.tap  # type: ignore[assignment]  # the seam reads it (http_stream.py)
 
+    def _observe_socket(self, call: Call, response: http.Response) -> None:
+        """The provider agrees to a WebSocket; ``websocket.Sockets`` judges what is said on it."""
+        assert call.format is not None
+        fault = answer_fault(response, call.headers, call.flow.metadata[UPGRADE])
+        if fault is not None:
+            call.outcome, call.detail = Outcome.UPSTREAM_FAILED, fault
+            call.flow.kill()  # type: ignore[no-untyped-call]  # mitmproxy leaves it untyped
+            return
+        marks = {b"x-clawproxy-receipt-id": call.receipt_id.encode(), b"x-clawproxy-job": (call.job_id or "").encode()}
+        clean_answer(response, call.credential, {**marks, **answer_fields(response, call.headers)})
+        call.reader = call.format.new_reader()
+
     # -- 11 attest -------------------------------------------------------------------------------------------------
 
     async def attest(self, call: Call) -> None:
@@ -335,7 +357,8 @@ class LiveSteps:
             whole = call.reader.ended
         else:
             body = response.raw_content or b""
-            call.reader.read_json(body)
+            if response.status_code != 101:
+                call.reader.read_json(body)
             whole = True
         await self._ending.attest(call, call.outcome or (Outcome.COMPLETE if whole else Outcome.INCOMPLETE))
         if call.outcome is not Outcome.COMPLETE:
@@ -364,8 +387,8 @@ def _read_head(request: http.Request, max_header_bytes: int) -> dict[str, str] |
         for name in _SINGLE_HEADERS:
             if twice[name] > 1:
                 return Refusal("REQUEST_AMBIGUOUS", f"header {name}", f"the header {name} occurs twice")
-    if "upgrade" in seen or "trailer" in seen or "http2-settings" in seen:
-        return Refusal("PROTOCOL_REFUSED", "HTTP/1.1 requests", "Upgrade and Trailer are not served")
+    if "trailer" in seen or "http2-settings" in seen:
+        return Refusal("PROTOCOL_REFUSED", "HTTP/1.1 requests", "h2c and Trailer are not served")
     if "trailers" in seen.get("te", "").lower() or request.http_version != "HTTP/1.1":
         return Refusal("PROTOCOL_REFUSED", "HTTP/1.1 requests", "trailers and other versions are not served")
     return seen

@@ -9,6 +9,8 @@ from mitmproxy import http
 from ..policies.routes import RouteMatch
 from ..tokens.errors import ClawproxyError
 from .call import Call
+from .handshake import new_key, request_fields
+from .http_stream import UPGRADE
 from .stream_tap import redact
 
 # a job handle, or a JWS: wherever the agent put it, it does not leave
@@ -20,6 +22,11 @@ _DROPPED_FROM_ANSWERS = frozenset(
         b"keep-alive",
         b"proxy-authenticate",
         b"proxy-connection",
+        b"sec-websocket-accept",
+        b"sec-websocket-extensions",
+        b"sec-websocket-key",
+        b"sec-websocket-protocol",
+        b"sec-websocket-version",
         b"set-cookie",
         b"strict-transport-security",
         b"te",
@@ -48,6 +55,9 @@ def rebuild_request(call: Call, match: RouteMatch, credential: str) -> None:
         "accept-encoding": "identity",
         **_of_body(request.content or b"", match.route.method),
     }
+    if match.route.websocket:
+        call.flow.metadata[UPGRADE] = key = new_key()
+        ours |= request_fields(call.headers, key)
     if credential:
         if provider.scheme != "https":  # the configuration was refused with it; this is the lock behind that one
             raise ClawproxyError("GATEWAY_FAULT", "a credential never crosses plain HTTP")
