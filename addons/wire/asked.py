@@ -34,6 +34,10 @@ _READ_ELSEWHERE = frozenset(
         "metadata",
         "client_metadata",
         "logit_bias",
+        # Ollama: a schema
+        "format",
+        # Bedrock
+        "toolConfig",
     }
 )
 
@@ -41,7 +45,15 @@ _READ_ELSEWHERE = frozenset(
 class Asked:
     """Collects the facts of one request; ``facts`` closes it."""
 
-    def __init__(self, request: WireRequest, keys: BodyKeys) -> None:
+    def __init__(
+        self,
+        request: WireRequest,
+        keys: BodyKeys,
+        *,
+        state_keys: tuple[str, ...] = _STATE_KEYS,
+        streams: bool = False,
+    ) -> None:
+        """``state_keys`` point at content that the provider holds; ``streams`` is what a missing ``stream`` means."""
         body = request.body
         keys.check(body, "body")
         self._request = request
@@ -51,6 +63,8 @@ class Asked:
         self._urls: dict[str, None] = {}
         self._forced: str | None = None
         self._any_tools: dict[str, None] = {}
+        self._fallbacks: dict[str, None] = {}
+        self._is_router = False
         self._model = body.get("model", request.model)
         if request.model is not None:
             self.same_model_as_path(request.model)
@@ -58,10 +72,10 @@ class Asked:
             refuse("model", "not a model name", type(self._model).__name__, "1 to 256 printable characters")
         if not isinstance(body.get("stream", False), bool):
             refuse("stream", "neither true nor false", type(body["stream"]).__name__, "true, false or no such key")
-        self._stream = body.get("stream", False) if request.stream is None else request.stream
+        self._stream = body.get("stream", streams) if request.stream is None else request.stream
         if body.get("stream", self._stream) != self._stream:
             refuse("stream", "the body says otherwise than the path", expected="no such key")
-        for key in _STATE_KEYS:
+        for key in state_keys:
             if body.get(key) is not None:
                 self.state(key)
         self._hosted_tools()
@@ -94,6 +108,22 @@ class Asked:
             refuse(name, f"{name!r} is no URL", type(value).__name__, "a data: URL")
         if value[:5].lower() != "data:":
             self._urls[name] = None
+
+    @property
+    def model(self) -> str | None:
+        """The model of the call, where it names one."""
+        return self._model
+
+    def fallback(self, name: object, where: str) -> None:
+        """A model that the provider may use in place of the one that is named."""
+        if not (isinstance(name, str) and is_settled(name)):
+            refuse(where, "not a model name", type(name).__name__, "1 to 256 printable characters")
+        if name != self._model:
+            self._fallbacks[name] = None
+
+    def router(self) -> None:
+        """The model is a name behind which the provider chooses one."""
+        self._is_router = True
 
     def mcp_server(self, label: object, address: object, where: str) -> None:
         """A server that the provider will call for the model.
@@ -149,9 +179,10 @@ class Asked:
                     if key not in ("schema", "grammar", "variables"):
                         left.append((inner, where))
 
-    def facts(self, *limits: str) -> CallFacts:
-        """The facts; ``limits`` are the keys that bound the output in tokens, of which the largest counts."""
-        bounds = []
+    def facts(self, *limits: str, limit: int | None = None) -> CallFacts:
+        """The facts; ``limits`` are the keys that bound the output in tokens, of which the largest counts, and
+        ``limit`` one that was read elsewhere."""
+        bounds = [] if limit is None else [limit]
         for key in limits:
             bound = self._body.get(key)
             if bound is None:
@@ -171,6 +202,8 @@ class Asked:
             remote_urls=tuple(self._urls),
             kind=self._request.kind,
             any_tools=tuple(self._any_tools),
+            fallback_models=tuple(self._fallbacks),
+            is_router=self._is_router,
         )
 
 

@@ -9,9 +9,15 @@ from __future__ import annotations
 import re
 from typing import Protocol
 
+from ...tokens.errors import ClawproxyError
+
+_BETWEEN_ELEMENTS = re.compile(rb"[\s,\[\]]*")
+_OUTSIDE_STRINGS = re.compile(rb'["{}\[\]]')
+_IN_STRINGS = re.compile(rb'["\\]')
 _BOM = b"\xef\xbb\xbf"
 _BLANK_LINE = re.compile(rb"(?>\r\n|\n|\r)(?>\r\n|\n|\r)")
 _NOT_A_LINE_END = re.compile(rb"[^\r\n]")
+_QUOTE, _BACKSLASH = b'"\\'
 _LONGEST_PARTIAL = 2
 """A blank line of which only CRLF has arrived."""
 
@@ -67,3 +73,67 @@ class SseFraming:
         if not name and not values:
             return None  # a comment, or a retry field
         return name.decode("utf-8", "replace"), b"\n".join(values)
+
+
+class NdjsonFraming:
+    """One JSON document per line."""
+
+    ends: tuple[bytes, ...] = (b"\n",)
+    may_redact = True
+
+    def begin(self, buffer: bytearray, start: int) -> int:
+        found = _NOT_A_LINE_END.search(buffer, start)
+        return found.start() if found else len(buffer)
+
+    def end(self, buffer: bytearray, start: int, searched: int) -> int:
+        return buffer.find(b"\n", max(start, searched)) + 1 or -1
+
+    def read(self, event: bytes, *, first: bool) -> tuple[str, bytes] | None:
+        line = event.strip()
+        return ("", line) if line else None
+
+
+class JsonArrayFraming:
+    """One JSON array of objects, as Gemini streams without ``alt=sse``: an event is an element.
+
+    Each byte is scanned once, however the stream is split: what is known of an unfinished element (how deep, within a
+    string or not) is kept. Limits: it looks for the ends of elements, not for mistakes between them.
+    """
+
+    ends: tuple[bytes, ...] = ()
+    may_redact = True
+
+    def __init__(self) -> None:
+        self._scanned = 0  # bytes of the element that has begun
+        self._depth = 0
+        self._in_string = False
+
+    def begin(self, buffer: bytearray, start: int) -> int:
+        if self._scanned:
+            return start
+        found = _BETWEEN_ELEMENTS.match(buffer, start)
+        return found.end() if found else start
+
+    def end(self, buffer: bytearray, start: int, searched: int) -> int:
+        at = start + self._scanned
+        if at == start and buffer[start : start + 1] not in (b"{", b""):
+            raise ClawproxyError("GATEWAY_FAULT", "the provider's stream is not a JSON array of objects")
+        while (found := (_IN_STRINGS if self._in_string else _OUTSIDE_STRINGS).search(buffer, at)) is not None:
+            at, byte = found.end(), buffer[found.start()]
+            if byte == _BACKSLASH:
+                if at == len(buffer):  # what it escapes has not arrived
+                    self._scanned = found.start() - start
+                    return -1
+                at += 1
+            elif byte == _QUOTE:
+                self._in_string = not self._in_string
+            else:
+                self._depth += 1 if byte in b"{[" else -1
+                if not self._depth:
+                    self._scanned = 0
+                    return at
+        self._scanned = len(buffer) - start
+        return -1
+
+    def read(self, event: bytes, *, first: bool) -> tuple[str, bytes] | None:
+        return "", event

@@ -10,8 +10,11 @@ from ...policies.facts import CallFacts
 from ...tokens.canonical import JsonObject
 from .anthropic_messages import AnthropicMessages
 from .events import Framing
+from .ollama import OllamaChat, OllamaEmbed, OllamaGenerate, OllamaShow
 from .openai_chat import OpenAIChat
+from .openai_embeddings import OpenAIEmbeddings
 from .openai_responses import OpenAIResponses
+from .openrouter_chat import OpenRouterChat, OpenRouterResponses
 from .reader import ResponseReader
 from .refusal_text import RefusalText
 from .request import WireRequest
@@ -47,5 +50,19 @@ class WireFormat(Protocol):
 
 
 FORMATS: Mapping[str, WireFormat] = MappingProxyType(
-    {known.name: known for known in (OpenAIChat(), OpenAIResponses(), AnthropicMessages())}
+    {
+        known.name: known
+        for known in (
+            OpenAIChat(),
+            OpenAIResponses(),
+            AnthropicMessages(),
+            OpenAIEmbeddings(),
+            OpenRouterChat(),
+            OpenRouterResponses(),
+            OllamaChat(),
+            OllamaGenerate(),
+            OllamaEmbed(),
+            OllamaShow(),
+        )
+    }
 )

@@ -1,0 +1,47 @@
+"""Names of OpenRouter's models: what a name asks for beside the model. Pure.
+
+``:online`` has OpenRouter search the web; ``openrouter/…`` (``auto``, ``free``, models under another name) and
+``~vendor/…`` are names behind which it chooses the model; ``@preset/…`` holds a model, a prompt and tools that stand
+at OpenRouter.
+"""
+
+from __future__ import annotations
+
+from .asked import Asked
+from .keys import refuse
+
+WEB_SEARCH = "web_search"
+_ROUTERS = ("openrouter/", "~", "switchpoint/router")
+_BARE_ROUTERS = frozenset({"auto", "free"})
+
+
+def read_model(asked: Asked, model: str | None) -> None:
+    """Note what ``model``, as OpenRouter gets it, asks for."""
+    if model is None:
+        return
+    if _is_router(model):
+        asked.router()
+    _read_marks(asked, model, "model")
+
+
+def read_fallbacks(asked: Asked, models: object) -> None:
+    """Note the models that may stand in; raises ``ClawproxyError`` for a router, which may not."""
+    if not isinstance(models, list):
+        refuse("models", "not a list", type(models).__name__, "a list of model names")
+    for n, name in enumerate(models):
+        asked.fallback(name, f"models[{n}]")
+        if name != asked.model and _is_router(name):
+            refuse(f"models[{n}]", "a router as a fallback", expected="a model")
+        _read_marks(asked, name, "models")
+
+
+def _is_router(model: str) -> bool:
+    return model.lower().startswith(_ROUTERS) or model.lower().partition(":")[0] in _BARE_ROUTERS
+
+
+def _read_marks(asked: Asked, model: str, where: str) -> None:
+    folded = model.lower()
+    if "@preset/" in folded:
+        asked.state("preset")
+    if "online" in folded.split(":")[1:]:
+        asked.tool(WEB_SEARCH, where)
