@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hmac
 import json
+import socket
 import ssl
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -275,9 +276,22 @@ def test_the_record_tells_target_sni_query_and_foreign_keys(provider: Provider) 
     assert post(provider, "/v1/chat/completions?a=b", BODIES["chat"]("hello"), headers).status_code == 200
     seen = provider.seen()[-1]
     assert (seen["target"], seen["query"], seen["keys"]) == ("api.openai.com", "a=b", ["openai", "anthropic"])
-    assert "sni" in seen
+    assert seen["sni"] == ""  # an address is no name
     wrong = {"authorization": f"Bearer {provider.key('anthropic')}"}
     assert post(provider, "/v1/chat/completions", BODIES["chat"]("hello"), wrong).status_code == 401
+
+
+def test_the_record_tells_the_name_of_the_tls_handshake(provider: Provider) -> None:
+    trust = ssl.create_default_context(cafile=provider.ca)
+    port = int(provider.url.rpartition(":")[2])
+    with (
+        socket.create_connection(("127.0.0.1", port), timeout=10) as plain,
+        trust.wrap_socket(plain, server_hostname="openrouter.ai") as tls,
+    ):
+        tls.sendall(b"GET /api/v1/models HTTP/1.1\r\nhost: fal.run:443\r\n\r\n")
+        assert b" 401 " in tls.recv(64)
+    seen = provider.seen()[-1]
+    assert (seen["sni"], seen["target"], seen["host"]) == ("openrouter.ai", "fal.run", "fal.run:443")
 
 
 def test_bedrock_takes_a_bearer_too(provider: Provider) -> None:
