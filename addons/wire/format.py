@@ -10,9 +10,12 @@ from ...policies.facts import CallFacts
 from ...tokens.canonical import JsonObject
 from .anthropic_messages import AnthropicMessages
 from .events import Framing
+from .gemini import Gemini
+from .models_list import ModelsList
 from .ollama import OllamaChat, OllamaEmbed, OllamaGenerate, OllamaShow
 from .openai_chat import OpenAIChat
 from .openai_embeddings import OpenAIEmbeddings
+from .openai_realtime import OpenAIRealtime
 from .openai_responses import OpenAIResponses
 from .openrouter_chat import OpenRouterChat, OpenRouterResponses
 from .reader import ResponseReader
@@ -55,8 +58,11 @@ FORMATS: Mapping[str, WireFormat] = MappingProxyType(
         for known in (
             OpenAIChat(),
             OpenAIResponses(),
-            AnthropicMessages(),
+            OpenAIRealtime(),
             OpenAIEmbeddings(),
+            AnthropicMessages(),
+            Gemini(),
+            ModelsList(),
             OpenRouterChat(),
             OpenRouterResponses(),
             OllamaChat(),
