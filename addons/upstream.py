@@ -7,10 +7,12 @@ import re
 from mitmproxy import http
 
 from ..policies.routes import RouteMatch
+from ..tokens.digests import b64u_decode
 from ..tokens.errors import ClawproxyError
 from .call import Call
 from .handshake import new_key, request_fields
 from .http_stream import UPGRADE
+from .sigv4 import Signer
 from .stream_tap import redact
 
 # a job handle, or a JWS: wherever the agent put it, it does not leave
@@ -36,7 +38,7 @@ _DROPPED_FROM_ANSWERS = frozenset(
 )
 
 
-def rebuild_request(call: Call, match: RouteMatch, credential: str) -> None:
+def rebuild_request(call: Call, match: RouteMatch, credential: str, signer: Signer | None = None) -> None:
     """Point the flow at the provider, with those of the client's header fields that the route forwards, and ours.
 
     The body stays as it was judged, byte for byte. ``accept-encoding: identity`` keeps the answer readable, so that
@@ -58,10 +60,16 @@ def rebuild_request(call: Call, match: RouteMatch, credential: str) -> None:
     if match.route.websocket:
         call.flow.metadata[UPGRADE] = key = new_key()
         ours |= request_fields(call.headers, key)
-    if credential:
+    if credential or signer:
         if provider.scheme != "https":  # the configuration was refused with it; this is the lock behind that one
             raise ClawproxyError("GATEWAY_FAULT", "a credential never crosses plain HTTP")
-        ours[provider.credential_header] = f"{provider.credential_scheme} {credential}".strip()
+    if signer:
+        assert call.request_hash_b64u is not None
+        url = f"{provider.scheme}://{provider.authority}{match.upstream_path}"
+        ours |= signer.sign(match.route.method, url, ours, b64u_decode(call.request_hash_b64u).hex())
+    elif credential:
+        header, scheme = match.credential_field
+        ours[header] = f"{scheme} {credential}".strip()
     request.headers = _headers([(name.encode("ascii"), value.encode("ascii")) for name, value in ours.items()])
     request.trailers = None
     request.method = match.route.method.encode("ascii")

@@ -67,6 +67,8 @@ class Route:
     ``stream`` is what the path itself says of streaming, None where the body does. ``model_escapes`` are characters of
     a model that are percent-encoded at the provider. ``proxied`` routes are those behind ``/v1/proxy/<provider>``.
     ``websocket`` routes take nothing but the opening handshake of a WebSocket, and no other route takes one.
+    ``untyped`` routes read a body without a content type as the JSON that the provider reads.
+    ``credential_header`` and ``credential_scheme`` stand in for those of the provider, where a route has its own.
     """
 
     name: str
@@ -80,6 +82,9 @@ class Route:
     stream: bool | None = None
     model_escapes: frozenset[str] = frozenset()
     websocket: bool = False
+    untyped: bool = False
+    credential_header: str = ""
+    credential_scheme: str = ""
 
     def model_of(self, path: str) -> str | None:
         """The model in ``path``, decoded, if the path is one of this route."""
@@ -135,6 +140,8 @@ class Provider:
     default_headers: Mapping[str, str]
     forwarded_headers: HeaderNames
     routes: tuple[Route, ...]
+    signing: str = ""
+    """How requests are signed where the credential is a key pair (``sigv4``)."""
 
     @property
     def authority(self) -> str:
@@ -160,6 +167,12 @@ class RouteMatch:
         """Path and query of the request that goes to the provider."""
         path = self.route.path_for(self.model)
         return f"{path}?{self.query}" if self.query else path
+
+    @property
+    def credential_field(self) -> tuple[str, str]:
+        """The header that carries the credential, and the word in front of it."""
+        of = self.route if self.route.credential_header else self.provider
+        return of.credential_header, of.credential_scheme
 
     @property
     def format_by_body(self) -> bool:
@@ -192,6 +205,11 @@ class Catalogue:
     def has_host(self, host: str, port: int) -> bool:
         """Whether a provider is known by this host name and port: exact, lower case, without a trailing dot."""
         return (host, port) in self._by_host
+
+    def is_provider(self, host: str, port: int) -> bool:
+        """Whether this is a provider's name, at whatever port, or where calls to one go: never a tool's destination."""
+        named = any(host == name for name, _ in self._by_host)
+        return named or any((host, port) == (provider.host, provider.port) for provider in self.providers.values())
 
     def match_host(self, host: str, port: int, method: str, path: str) -> RouteMatch | Refusal:
         """The route for a request that was sent to a provider's own host (proxy and transparent listeners)."""
@@ -327,6 +345,7 @@ _PROVIDER_KEYS = (
     "credential_scheme",
     "default_headers",
     "forwarded_headers",
+    "signing",
     "routes",
 )
 _ROUTE_KEYS = (
@@ -341,6 +360,9 @@ _ROUTE_KEYS = (
     "stream",
     "model_escapes",
     "transport",
+    "untyped",
+    "credential_header",
+    "credential_scheme",
 )
 
 
@@ -410,6 +432,7 @@ def _provider(tables: Fields, name: str, override: str | None, hosts: tuple[str,
             tuple(h.removesuffix("*") for h in forwarded if h.endswith("*")),
         ),
         routes=routes,
+        signing=table.text("signing", one_of=("sigv4",)) or "",
     )
 
 
@@ -420,6 +443,8 @@ def _route(table: Fields) -> Route:
         _split(path.replace("{model}", "m")), Refusal
     ):
         table.refuse("path", "no request can have this path", got=path, expected="a path without . and .. segments")
+    if "credential_scheme" in table:
+        table.need("credential_header")
     return Route(
         name=table.text("name", like=PROVIDER_NAME) or "",
         method=table.text("method", one_of=("GET", "POST")) or "",
@@ -432,6 +457,9 @@ def _route(table: Fields) -> Route:
         stream=table.flag("stream"),
         model_escapes=frozenset(table.texts("model_escapes", like=_ESCAPED) or ()),
         websocket=table.text("transport", one_of=("http", "websocket")) == "websocket",
+        credential_header=table.text("credential_header", like=_HEADER) or "",
+        credential_scheme=table.text("credential_scheme") or "",
+        untyped=table.flag("untyped") or False,
     )
 
 

@@ -54,7 +54,7 @@ def test_the_forms_of_a_path(path: str, provider: str, route: str, upstream_path
 @pytest.mark.parametrize(
     ("path", "method", "reason"),
     [
-        ("/v1/proxy/google", "POST", "UNKNOWN_PROVIDER"),
+        ("/v1/proxy/gemini", "POST", "UNKNOWN_PROVIDER"),
         ("/v1/proxy/OpenAI", "POST", "UNKNOWN_PROVIDER"),
         ("/v1/proxy/openai/v1/files", "POST", "UNKNOWN_PROVIDER"),
         ("/", "HEAD", "ROUTE_NOT_FOUND"),
@@ -62,7 +62,23 @@ def test_the_forms_of_a_path(path: str, provider: str, route: str, upstream_path
         ("/anthropic/v1/messages", "GET", "ROUTE_NOT_FOUND"),
         ("/anthropic/v1/messages", "post", "ROUTE_NOT_FOUND"),
         ("/anthropic/v1/messages/", "POST", "ROUTE_NOT_FOUND"),
-        ("/anthropic/v1/messages/count_tokens", "POST", "ROUTE_NOT_FOUND"),
+        ("/anthropic/v1/messages/batches", "POST", "ROUTE_NOT_FOUND"),
+        ("/anthropic/v1/models", "POST", "ROUTE_NOT_FOUND"),
+        ("/v1/models", "GET", "ROUTE_NOT_FOUND"),
+        ("/google/v1beta/models/g", "GET", "ROUTE_NOT_FOUND"),
+        ("/google/v1beta/models/g:batchGenerateContent", "POST", "ROUTE_NOT_FOUND"),
+        ("/google/v1beta/models/a/b:generateContent", "POST", "ROUTE_NOT_FOUND"),
+        ("/google/v1beta/models/a:b:generateContent", "POST", "ROUTE_NOT_FOUND"),
+        ("/google/v1beta/models/g%3AgenerateContent", "POST", "ROUTE_NOT_FOUND"),
+        ("/google/v1beta/models/g:generatecontent", "POST", "ROUTE_NOT_FOUND"),
+        ("/google/v1beta/models/:generateContent", "POST", "ROUTE_NOT_FOUND"),
+        ("/google/v1beta/models/g:generateContent", "GET", "ROUTE_NOT_FOUND"),
+        ("/google/v1beta/models/g:generateContent?alt=sse", "POST", "ROUTE_NOT_FOUND"),
+        ("/google/v1beta/models/g:streamGenerateContent?alt=json", "POST", "ROUTE_NOT_FOUND"),
+        ("/google/v1beta/models/g:generateContent?key=abc", "POST", "ROUTE_NOT_FOUND"),
+        ("/google/v1beta/tunedModels/g:generateContent", "POST", "ROUTE_NOT_FOUND"),
+        ("/google/models/g:generateContent", "POST", "ROUTE_NOT_FOUND"),
+        ("/google/v1beta/files", "GET", "ROUTE_NOT_FOUND"),
         ("/anthropic/v1/chat/completions", "POST", "ROUTE_NOT_FOUND"),
         ("/Anthropic/v1/messages", "POST", "ROUTE_NOT_FOUND"),
         ("/openai/v1/files", "POST", "ROUTE_NOT_FOUND"),
@@ -94,6 +110,42 @@ def test_the_forms_of_a_path(path: str, provider: str, route: str, upstream_path
 def test_everything_else_is_refused(path: str, method: str, reason: str) -> None:
     assert _reason(path, method) == reason
     assert REASONS[reason].step == "admit"
+
+
+@pytest.mark.parametrize(
+    ("path", "method", "route", "model", "stream", "kind"),
+    [
+        ("/v1beta/models/g-9.1:generateContent", "POST", "v1beta_generate_content", "g-9.1", False, "generate"),
+        ("/v1/models/g:streamGenerateContent", "POST", "v1_stream_generate_content", "g", True, "generate"),
+        (
+            "/v1beta/models/g:streamGenerateContent?alt=sse",
+            "POST",
+            "v1beta_stream_generate_content",
+            "g",
+            True,
+            "generate",
+        ),
+        ("/v1beta/models/g:countTokens", "POST", "v1beta_count_tokens", "g", False, "count"),
+        ("/v1beta/models?pageSize=50&pageToken=a_b", "GET", "v1beta_models", None, None, "list"),
+        ("/v1/models", "GET", "v1_models", None, None, "list"),
+    ],
+)
+def test_a_path_of_gemini_says_model_stream_and_kind(
+    path: str, method: str, route: str, model: str | None, stream: bool | None, kind: str
+) -> None:
+    here = CATALOGUE.match_host("generativelanguage.googleapis.com", 443, method, path)
+    for match in (here, _found(f"/google{path}", method)):
+        assert isinstance(match, RouteMatch)
+        assert (match.route.name, match.model, match.route.stream, match.route.kind) == (route, model, stream, kind)
+        assert (match.upstream_path, match.credential_field) == (path, ("x-goog-api-key", ""))
+
+
+def test_a_route_may_have_a_credential_header_of_its_own() -> None:
+    for path in ("/google/v1beta/openai/chat/completions", "/v1/proxy/google"):
+        match = _found(path)
+        assert match.upstream_path == "/v1beta/openai/chat/completions"
+        assert match.credential_field == ("authorization", "Bearer")
+    assert _found("/openai/v1/responses").credential_field == ("authorization", "Bearer")
 
 
 def test_a_refused_query_does_not_repeat_its_value() -> None:
