@@ -105,7 +105,9 @@ class LiveSteps:
     def tunnel(self, call: Call) -> Refusal | None:
         """A CONNECT, which is no call yet: only to a provider's host and port, and not inside another tunnel."""
         request, client = call.flow.request, call.flow.client_conn
-        if self._connections.tunnel(client) or not self._catalogue.has_host(request.host, request.port):
+        stated = f"{request.host}:{request.port}".encode()  # not [host], nor a port with zeros in front
+        known = request.data.authority == stated and self._catalogue.has_host(request.host, request.port)
+        if self._connections.tunnel(client) or not known:
             return Refusal("TUNNEL_REFUSED", "provider hosts", "no provider of the catalogue is at this host and port")
         password = proxy_password(request.headers.get("proxy-authorization", ""))
         self._connections.open(client, Tunnel(request.host, request.port, password))
