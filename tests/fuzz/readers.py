@@ -46,7 +46,11 @@ FOLDING: Callable[[bytes], Any] = lambda raw: json.loads(raw, object_pairs_hook=
 
 
 def digest(document: Any) -> str:
-    return hashlib.sha256(rfc8785.dumps(document)).hexdigest()
+    try:
+        canonical = rfc8785.dumps(document)
+    except (rfc8785.CanonicalizationError, UnicodeEncodeError):  # nothing that the strict parser lets through
+        canonical = repr(document).encode("utf-8", "surrogatepass")
+    return hashlib.sha256(canonical).hexdigest()
 
 
 def reading(name: str, document: Any) -> Reading:

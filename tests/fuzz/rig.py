@@ -73,22 +73,13 @@ class Tally:
     compared: Counter[str] = field(default_factory=Counter)
     disagreements: list[str] = field(default_factory=list)
     disagreed: int = 0
+    disagreed_with: Counter[str] = field(default_factory=Counter)
 
-    def disagree(self, what: str) -> None:
+    def disagree(self, what: str, reader: str = "") -> None:
         self.disagreed += 1
+        self.disagreed_with[reader] += 1
         if len(self.disagreements) < _MOST_KEPT:
             self.disagreements.append(what)
-
-    def add(self, other: Tally) -> None:
-        self.sent += other.sent
-        self.forwarded += other.forwarded
-        self.whole += other.whole
-        self.whole_forwarded += other.whole_forwarded
-        self.by_status += other.by_status
-        self.by_reason += other.by_reason
-        self.compared += other.compared
-        self.disagreements += other.disagreements
-        self.disagreed += other.disagreed
 
 
 class Watching:
@@ -283,14 +274,14 @@ def compare(name: str, judged: Judged, received: bytes, tally: Tally) -> Reading
         try:
             theirs = reading(name, parse(received))
         except (ValueError, AttributeError, TypeError, KeyError) as err:
-            tally.disagree(f"{name}: {reader} cannot read it ({type(err).__name__}): {received!r}")
+            tally.disagree(f"{name}: {reader} cannot read it ({type(err).__name__}): {received!r}", reader)
             continue
         tally.compared[reader] += 1
         if theirs != ours:
-            tally.disagree(f"{name}: {reader} reads {theirs}, policy {ours}: {received!r}")
+            tally.disagree(f"{name}: {reader} reads {theirs}, policy {ours}: {received!r}", reader)
     folded = FOLDING(received)
     seen = (folded.get("model"), bool(folded.get("stream") or False))
     tally.compared["folding"] += 1
     if seen != (facts.model, facts.stream):
-        tally.disagree(f"{name}: a folding reader reads {seen}, policy {facts}: {received!r}")
+        tally.disagree(f"{name}: a folding reader reads {seen}, policy {facts}: {received!r}", "folding")
     return ours

@@ -144,7 +144,7 @@ class _Run:
         status, _, _ = await agent.send(raw)
         agent.close()
         self.tally.by_status[status] += 1
-        await self._check(name, None, target)
+        await self._check(name, "", target)
 
     async def _authority(self, name: str) -> None:
         rng = self.rng
@@ -171,7 +171,8 @@ class _Run:
                 status = 0
         agent.close()
         self.tally.by_status[status] += 1
-        await self._check(name, connect if sni == host and inner in (host, f"{host}:443") else "", path)
+        agree = sni == host and inner in (host, f"{host}:443")
+        await self._check(name, "" if agree else f"SNI {sni!r} and Host {inner!r} inside of {connect!r}", path)
 
     def _request(self, line: str, host: str, name: str, body: str) -> bytes:
         return (
@@ -179,7 +180,7 @@ class _Run:
             f"x-cst: {self.rig.token()}\r\ncontent-length: {len(body)}\r\n\r\n{body}"
         ).encode("utf-8", "replace")
 
-    async def _check(self, name: str, authority: str | None, target: str) -> None:
+    async def _check(self, name: str, unlike: str, target: str) -> None:
         """What arrived upstream, if anything did."""
         judged, kept = self.rig.judged.pop(name, None), self.rig.kept.pop(name, None)
         if kept is None:
@@ -189,8 +190,8 @@ class _Run:
         if judged is None:
             tally.disagree(f"{target!r} left and was never judged")
             return
-        if authority == "":
-            tally.disagree(f"{target!r} left although SNI or Host named another host")
+        if unlike:
+            tally.disagree(f"{target!r} left in spite of {unlike}")
         sent = kept[0].split(b" ", 2)[1].decode("latin-1")
         async with self.lock:
             node = await self.node.ask({"url": "https://host.example" + sent})
