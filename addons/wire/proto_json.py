@@ -73,7 +73,7 @@ class Messages:
     def _refuse_key(self, message: str, key: str, where: str) -> NoReturn:
         meant = self._folded[message].get(fold_key(key)) if len(key) <= 128 else None
         if meant is not None:
-            refuse(where, f"a key reads like {meant!r} without being it", expected=f"{meant!r} or {camel(meant)!r}")
+            refuse_lookalike(where, meant, f"{meant!r} or {camel(meant)!r}")
         refuse(
             where,
             f"{named('a key', key)}: the gateway cannot judge this key",

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import clawproxy.policies.decide as decide_module
 import pytest
 from clawproxy.policies.decide import Allow, decide
 from clawproxy.policies.facts import CallKind
 from clawproxy.policies.names import fold, matches
 from clawproxy.policies.packaged import STARTERS, starter
+from clawproxy.policies.policy import ModelRules
+from clawproxy.policies.tools import ToolRules
 from clawproxy.tokens.canonical import JsonObject
 from clawproxy.tokens.reasons import REASONS, Refusal
 from hypothesis import given
@@ -427,3 +430,29 @@ def test_a_statement_allows_a_list_of_models_by_an_action_of_its_own() -> None:
     ):
         decision = _decide(wpc_v2(statement("m", "Allow", actions, resources)), **asked)
         assert isinstance(decision, Allow) is allowed
+
+
+# -- what each guard is for: taken out here, the call goes through -----------------------------------------------------
+
+
+def test_without_the_guards_against_names_that_stand_for_more_a_pattern_lets_them_through(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    everything = claw(allowed_models=["gpt-4o", "*"], allowed_tools=["a"], tool_classes={"a": ["*"]})
+    statements = wpc_v2(statement("all", "Allow", ["*"], ["**"]))
+    bad: tuple[tuple[JsonObject, dict[str, Any]], ...] = (
+        (everything, {"model": "GPT-4o"}),
+        (everything, ANY_TOOL),
+        (everything, {"model": "auto", "is_router": True}),
+        (statements, ANY_TOOL),
+        (statements, {"model": "auto", "is_router": True}),
+    )
+    for document, asked in bad:
+        assert isinstance(_decide(document, **asked), Refusal)
+    monkeypatch.setattr(ModelRules, "lookalike", lambda self, model: None)
+    find, look = ModelRules.permission, ToolRules.permission
+    monkeypatch.setattr(ModelRules, "permission", lambda self, model, exact=False: find(self, model))
+    monkeypatch.setattr(ToolRules, "permission", lambda self, name, exact=False: look(self, name))
+    monkeypatch.setattr(decide_module, "naming", lambda statements, resource: statements)
+    for document, asked in bad:
+        assert isinstance(_decide(document, **asked), Allow)
