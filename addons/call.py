@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from ..tokens.verify import Grant
     from .http_stream import Watch
     from .stream_tap import StreamTap
+    from .websocket import FrameTap
     from .wire.format import ResponseReader, WireFormat
 
 
@@ -51,9 +52,13 @@ class Call:
     destination: tuple[str, int] | None = None  # forward
     credential: str = field(default="", repr=False)
     reader: ResponseReader | None = None  # observe
-    tap: StreamTap | None = None
+    tap: StreamTap | FrameTap | None = None
     watch: Watch | None = None
 
+    asks: bool = False
+    """A message of a socket: it asks for a response."""
+    frame_bytes: int | None = None
+    """The size of a request that is made of messages of a socket."""
     steps_done: int = 0
     """How many of the steps before egress have passed (``Gate``)."""
     held_bytes: int = 0
@@ -75,6 +80,10 @@ class Call:
     @property
     def job_id(self) -> str | None:
         return self.grant.job_id if self.grant else None
+
+    @property
+    def request_bytes(self) -> int:
+        return len(self.flow.request.raw_content or b"") if self.frame_bytes is None else self.frame_bytes
 
     @property
     def policy_hash_b64u(self) -> str | None:

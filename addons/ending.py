@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 
+import orjson
 from mitmproxy import http
 
 from ..receipts.calls import CallDenied, CallEnd, CallStart, Outcome
@@ -52,7 +53,13 @@ class Ending:
     # -- refusals --------------------------------------------------------------------------------------------------
 
     async def refuse(self, call: Call, refusal: Refusal) -> None:
-        """Record the refusal (a receipt where the intent is durable already) and answer the agent with it."""
+        """Record the refusal, and answer the agent with it."""
+        await self.record_refusal(call, refusal)
+        call.flow.response = self._answer(call, refusal)
+        call.release = True
+
+    async def record_refusal(self, call: Call, refusal: Refusal) -> None:
+        """The one record of a refused call: a denial, or a receipt where the intent is durable already."""
         if call.job is not None and call.intended is None:
             call.job.release(call.nonce)
         if not call.recorded:
@@ -62,8 +69,18 @@ class Ending:
             else:
                 call.recorded = True
                 await self._deny(call, refusal)
-        call.flow.response = self._answer(call, refusal)
-        call.release = True
+
+    @staticmethod
+    def goodbye(call: Call, refusal: Refusal) -> bytes:
+        """The refusal as the last event that the agent gets on a socket."""
+        status, _, body = build_refusal(
+            refusal,
+            call.format,
+            receipt_id=call.receipt_id,
+            policy_hash=call.policy_hash_b64u,
+            job_id=call.job_id,
+        )
+        return orjson.dumps({"type": "error", "event_id": call.receipt_id, "status": status, **orjson.loads(body)})
 
     @staticmethod
     def _answer(call: Call, refusal: Refusal) -> http.Response:
@@ -140,8 +157,8 @@ class Ending:
         used = count_tokens(
             reader,
             call.facts.kind,
-            status=status,
-            request_bytes=len(call.flow.request.raw_content or b""),
+            status=status if call.frame_bytes is None else 200,  # events have no status; that of the socket is 101
+            request_bytes=call.request_bytes,
             sample=sample,
             answer_bytes=size,
         )
@@ -202,7 +219,7 @@ def start_of(call: Call) -> CallStart:
         model=call.facts.model or "unknown",
         stream=call.facts.stream,
         request_hash_b64u=call.request_hash_b64u,
-        request_bytes=len(call.flow.request.raw_content or b""),
+        request_bytes=call.request_bytes,
         tools=call.facts.tools,
         token_hash_hex=call.grant.token_hash_hex,
         token_scope_hash_b64u=call.grant.token_scope_hash_b64u,

@@ -28,7 +28,7 @@ from .call import Call
 from .connections import Connections
 from .dial import permit
 from .ending import Ending
-from .http_stream import CUT, Hold, Watch
+from .http_stream import CUT, SOCKET, Hold, Watch
 from .stream_tap import redact
 
 log = logging.getLogger("clawproxy.gate")
@@ -145,13 +145,14 @@ class Gate:
     async def _judge(self, call: Call, steps: tuple[tuple[str, Callable[[Call], Any]], ...]) -> None:
         call.judging = True
         try:
-            refusal = await self._verdict(call, steps)
+            refusal = await self.verdict(call, steps)
             if refusal is not None:
                 await self._ending.refuse(call, refusal)
         finally:
             call.judging = False
 
-    async def _verdict(self, call: Call, steps: tuple[tuple[str, Callable[[Call], Any]], ...]) -> Verdict:
+    async def verdict(self, call: Call, steps: tuple[tuple[str, Callable[[Call], Any]], ...]) -> Verdict:
+        """What the steps say, in their order: the first refusal, a fault, or None. Never raises."""
         if self.stopping:
             return Refusal("GATEWAY_STOPPING", "shutdown", "the gateway takes no new calls")
         try:
@@ -272,6 +273,17 @@ class Gate:
     def open_calls(self) -> list[Call]:
         return list(self._open.values())
 
+    def call_of(self, flow: http.HTTPFlow) -> Call | None:
+        """The open call of a flow."""
+        return self._open.get(flow.id)
+
+    def adopt(self, call: Call) -> None:
+        """A call that is no flow of its own (``websocket``) is open, until it is dropped."""
+        self._open[call.receipt_id] = call
+
+    def drop(self, call: Call) -> None:
+        self._open.pop(call.receipt_id, None)
+
     def _begin(self, flow: http.HTTPFlow) -> Call:
         mode = flow.client_conn.proxy_mode
         way_in = "reverse" if isinstance(mode, mode_specs.ReverseMode) else "regular"
@@ -289,7 +301,7 @@ class Gate:
         call.flow.metadata[_RECORDED] = True
         self._hold_room(call, 0)
         self._open.pop(call.flow.id, None)
-        if call.watch is not None:
+        if call.watch is not None and SOCKET not in call.flow.metadata:  # a socket is watched until its own end
             call.watch.over.set()
 
     async def _abandon(self, call: Call, message: str) -> None:

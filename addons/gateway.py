@@ -45,6 +45,7 @@ from .settings import (
     signer_dids,
 )
 from .steps import LiveSteps
+from .websocket import Sockets
 
 log = logging.getLogger("clawproxy.gateway")
 
@@ -111,8 +112,9 @@ class Gateway:
             max_body_bytes=limits.max_body_bytes,
             max_header_bytes=limits.max_header_bytes,
         )
+        steps = wrap_steps(steps)
         self.gate = Gate(
-            wrap_steps(steps),
+            steps,
             ending,
             self._connections,
             clock_ms,
@@ -120,7 +122,15 @@ class Gateway:
             max_body_bytes=limits.max_body_bytes,
         )
         self.ca_file = ensure_ca(state / "ca")
-        self._addons = addons(self.gate)
+        self.sockets = Sockets(
+            self.gate,
+            steps,
+            ending,
+            clock_ms,
+            step_timeout_s=limits.step_timeout_s,
+            max_body_bytes=limits.max_body_bytes,
+        )
+        self._addons = [*addons(self.gate), self.sockets]
         self._master: GatewayMaster | None = None
         self._admin = AdminSocket(
             state / "admin.sock",

@@ -53,13 +53,14 @@ _MESSAGES = {
     "response.cancel": ClosedKeys("type event_id response_id"),
 }
 _OF_SESSION = ("tools", "tool_choice", "instructions", "max_output_tokens", "prompt", "parallel_tool_calls")
-_UNASKED = frozenset(
+_BY_ITSELF = (
     "session.created session.updated conversation.created conversation.item.created conversation.item.added"
     " conversation.item.done conversation.item.deleted conversation.item.truncated conversation.item.retrieved"
     " input_audio_buffer.committed input_audio_buffer.cleared input_audio_buffer.speech_started"
     " input_audio_buffer.speech_stopped rate_limits.updated error mcp_list_tools.in_progress"
-    " mcp_list_tools.completed mcp_list_tools.failed".split()
+    " mcp_list_tools.completed mcp_list_tools.failed"
 )
+_UNASKED = frozenset(_BY_ITSELF.split())
 
 
 class OpenAIRealtime:
@@ -230,7 +231,9 @@ class RealtimeReader(ResponseReader):
         return self.ended
 
     def _read_answer(self, answer: JsonObject) -> None:
-        self._read_counts(member(answer, "usage"))
+        usage = member(answer, "usage")
+        details = {f"{name}s_details": usage.get(f"{name}_details") for name in ("input_token", "output_token")}
+        self._read_counts({**usage, **details})
         self.failed = answer.get("status") == "failed"
         for n, item in enumerate(objects(answer.get("output"))):
             self._read_item(n, item)
