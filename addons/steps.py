@@ -321,6 +321,7 @@ class LiveSteps:
             return
         marks = {b"x-clawproxy-receipt-id": call.receipt_id.encode(), b"x-clawproxy-job": (call.job_id or "").encode()}
         clean_answer(response, call.credential, marks)
+        response.headers.pop("location", None)
         call.reader = call.format.new_reader()
         kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
         framing = call.format.framing(kind, stream=call.facts.stream) if response.status_code == 200 else None

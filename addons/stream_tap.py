@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 from ..tokens.digests import b64u_encode
 from ..tokens.errors import ClawproxyError
 from .holds import Hold
+from .redaction import REDACTED, redact, redactor_for
 from .usage import SAMPLE_BYTES
 from .wire.events import Framing
 from .wire.reader import ResponseReader
@@ -26,13 +27,9 @@ from .wire.reader import ResponseReader
 if TYPE_CHECKING:
     from mitmproxy import http
 
+__all__ = ["MAX_EVENT_BYTES", "REDACTED", "StreamTap", "redact"]
+
 MAX_EVENT_BYTES = 1024 * 1024
-REDACTED = b"[redacted by clawproxy]"
-
-
-def redact(text: bytes, secret: bytes) -> bytes:
-    """``text`` without ``secret``, which a provider may echo."""
-    return text.replace(secret, REDACTED) if secret else text
 
 
 class StreamTap:
@@ -59,7 +56,7 @@ class StreamTap:
         self._flow = flow
         self._reader = reader
         self._framing = framing
-        self._secret = secret
+        self._redactor = redactor_for(secret)
         self._started_ms = started_ms
         self._clock_ms = clock_ms
         self._cap_bytes = cap_bytes
@@ -78,7 +75,7 @@ class StreamTap:
         self.first_byte_ms = max(0, self._clock_ms() - self._started_ms)
 
     def _redacted(self, data: bytes) -> bytes:
-        clean = redact(data, self._secret)
+        clean = self._redactor.clean(data)
         if clean is not data and clean != data and not self._framing.may_redact:
             raise ClawproxyError("GATEWAY_FAULT", "the provider echoes the credential in a binary stream")
         return clean
@@ -101,7 +98,7 @@ class StreamTap:
             not self._carry
             and data.endswith(self._framing.ends)
             and self._reader.markers.search(data) is None
-            and (not self._secret or self._secret not in data)
+            and self._redactor.probe(data) is None
             and len(data) <= self._cap_bytes
         ):
             return data

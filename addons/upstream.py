@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from mitmproxy import http
+from mitmproxy.net.http.status_codes import RESPONSES
 
 from ..policies.routes import RouteMatch
 from ..tokens.digests import b64u_decode
@@ -12,24 +13,32 @@ from ..tokens.errors import ClawproxyError
 from .call import Call
 from .handshake import new_key, request_fields
 from .http_stream import UPGRADE
+from .redaction import redactor_for
 from .sigv4 import Signer
-from .stream_tap import redact
 
 # a job handle, or a JWS: wherever the agent put it, it does not leave
 _HOLDS_A_TOKEN = re.compile(r"cph_|eyJ[A-Za-z0-9_-]*\.[A-Za-z0-9_-]+\.")
 _DROPPED_FROM_ANSWERS = frozenset(
     {
         b"alt-svc",
+        b"alt-used",
+        b"clear-site-data",
         b"connection",
+        b"http2-settings",
         b"keep-alive",
+        b"nel",
         b"proxy-authenticate",
         b"proxy-connection",
+        b"refresh",
+        b"report-to",
+        b"reporting-endpoints",
         b"sec-websocket-accept",
         b"sec-websocket-extensions",
         b"sec-websocket-key",
         b"sec-websocket-protocol",
         b"sec-websocket-version",
         b"set-cookie",
+        b"set-cookie2",
         b"strict-transport-security",
         b"te",
         b"trailer",
@@ -84,14 +93,16 @@ def _of_body(body: bytes, method: str) -> dict[str, str]:
 
 
 def clean_answer(response: http.Response, credential: str, marks: dict[bytes, bytes]) -> None:
-    """Drop what an answer may not tell the agent, connection headers, cookies, forged marks of ours and our key; then
-    put our ``marks`` on it."""
-    secret = credential.encode()
+    """Drop what an answer may not tell the agent, connection headers, other services, cookies, forged marks of ours and
+    our key, in the reason phrase too; then put our ``marks`` on it."""
+    redactor = redactor_for(credential.encode())
     fields = []
     for name, value in response.headers.fields:
         lower = name.lower()
-        if lower not in _DROPPED_FROM_ANSWERS and not lower.startswith(b"x-clawproxy-"):
-            fields.append((name, redact(value, secret)))
+        dropped = lower in _DROPPED_FROM_ANSWERS or lower.startswith(b"x-clawproxy-")
+        if not dropped and not redactor.found_in(name):
+            fields.append((name, redactor.clean(value)))
+    response.data.reason = RESPONSES.get(response.status_code, "").encode("ascii")
     response.headers = _headers([*fields, *marks.items()])
 
 
