@@ -125,10 +125,62 @@ def _messages(rng: random.Random) -> tuple[str, dict[str, Any]]:
     return "/anthropic/v1/messages", document
 
 
+def _gemini(rng: random.Random) -> tuple[str, dict[str, Any]]:
+    document: dict[str, Any] = {"contents": [{"role": "user", "parts": [{"text": _text(rng)}]}]}
+    if rng.random() < 0.4:
+        document["systemInstruction"] = {"parts": [{"text": _text(rng)}]}
+    if rng.random() < 0.4:
+        document["generationConfig"] = {
+            "temperature": rng.choice((0, 0.5, 1e-3)),
+            "maxOutputTokens": rng.randrange(1, 99),
+        }
+    if names := _names(rng):
+        declared = [{"name": name, "description": _text(rng), "parametersJsonSchema": _schema(rng)} for name in names]
+        document["tools"] = [{rng.choice(("functionDeclarations", "function_declarations")): declared}]
+    verb = rng.choice(("generateContent", "streamGenerateContent?alt=sse"))
+    return f"/google/v1beta/models/gemini-2.5-pro:{verb}", document
+
+
+def _converse(rng: random.Random) -> tuple[str, dict[str, Any]]:
+    document: dict[str, Any] = {"messages": [{"role": "user", "content": [{"text": _text(rng)}]}]}
+    if rng.random() < 0.4:
+        document["inferenceConfig"] = {"maxTokens": rng.randrange(1, 99), "temperature": rng.choice((0, 0.5))}
+    if rng.random() < 0.4:
+        document["system"] = [{"text": _text(rng)}]
+    if names := _names(rng):
+        specs = [{"name": name, "description": "d", "inputSchema": {"json": _schema(rng)}} for name in names]
+        document["toolConfig"] = {"tools": [{"toolSpec": spec} for spec in specs]}
+    return f"/bedrock/model/{rng.choice(_BEDROCK_MODELS)}/{rng.choice(('converse', 'converse-stream'))}", document
+
+
+def _invoke(rng: random.Random) -> tuple[str, dict[str, Any]]:
+    document = _messages(rng)[1]
+    del document["model"]
+    document.pop("stream", None)
+    document["anthropic_version"] = "bedrock-2023-05-31"
+    verb = rng.choice(("invoke", "invoke-with-response-stream"))
+    return f"/bedrock/model/{rng.choice(_BEDROCK_MODELS)}/{verb}", document
+
+
+def _ollama(rng: random.Random) -> tuple[str, dict[str, Any]]:
+    document: dict[str, Any] = {"model": "llama3.2", "messages": [{"role": "user", "content": _text(rng)}]}
+    if rng.random() < 0.5:
+        document["stream"] = rng.random() < 0.5
+    if names := _names(rng):
+        functions = [{"name": name, "description": "d", "parameters": _schema(rng)} for name in names]
+        document["tools"] = [{"type": "function", "function": function} for function in functions]
+    return "/ollama/api/chat", document
+
+
+_BEDROCK_MODELS = ("anthropic.claude-3-5-v2%3A0", "anthropic.claude-3-5-v2:0", "us.anthropic.claude-opus-5-5")
 _MAKERS: dict[str, Callable[[random.Random], tuple[str, dict[str, Any]]]] = {
     "openai_chat": _chat,
     "openai_responses": _responses,
     "anthropic_messages": _messages,
+    "gemini": _gemini,
+    "bedrock_converse": _converse,
+    "bedrock_anthropic": _invoke,
+    "ollama_chat": _ollama,
 }
 
 

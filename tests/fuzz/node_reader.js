@@ -1,6 +1,6 @@
 // Reads framed bodies from standard input, as a provider written in JavaScript would, and tells what it found.
 //
-// In:  for each body, u32 length of a JSON head {"format"}, the head, u32 length of the body, the body (big-endian).
+// In:  for each body, u32 length of a JSON head {"format","path"}, the head, u32 length of the body, the body (big-endian).
 // Out: one JSON line each: {"ok","digest","model","stream","tools"}; digest is SHA-256 of the RFC 8785 form, hex.
 "use strict";
 const crypto = require("node:crypto");
@@ -40,7 +40,9 @@ const declared = {
   },
   gemini(body) {
     const names = [];
-    for (const tool of list(body.tools)) for (const fn of list(tool.functionDeclarations)) names.push(fn.name);
+    for (const tool of list(body.tools)) {
+      for (const fn of list(tool.functionDeclarations || tool.function_declarations)) names.push(fn.name);
+    }
     return names;
   },
   bedrock_converse(body) {
@@ -58,8 +60,13 @@ function read(head, raw) {
   try {
     const body = JSON.parse(new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(raw));
     const digest = crypto.createHash("sha256").update(canonical(body)).digest("hex");
-    const model = body.model === undefined ? null : body.model;
-    const stream = body.stream === undefined ? null : body.stream;
+    const inPath = /\/models?\/([^/:]+(?::[0-9]+)?)[:/]([A-Za-z-]+)/.exec(head.path);
+    let model = body.model === undefined ? null : body.model;
+    let stream = body.stream === undefined ? head.format === "ollama_chat" : body.stream;
+    if (inPath !== null) {
+      model = decodeURIComponent(inPath[1]);
+      stream = inPath[2].includes("stream");
+    }
     return { ok: true, digest, model, stream, tools: [...new Set(declared[head.format](body))] };
   } catch (error) {
     return { ok: false, error: String(error.name) };

@@ -9,13 +9,17 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import unquote
 
 import orjson
 import rfc8785
+
+_MODEL_IN_PATH = re.compile(r"/models?/([^/:]+(?::[0-9]+)?)[:/]([A-Za-z-]+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,9 +57,14 @@ def digest(document: Any) -> str:
     return hashlib.sha256(canonical).hexdigest()
 
 
-def reading(name: str, document: Any) -> Reading:
-    """What ``document`` asks for, as a request of the format ``name``."""
-    return Reading(digest(document), document.get("model"), document.get("stream"), frozenset(_TOOLS[name](document)))
+def reading(name: str, path: str, document: Any) -> Reading:
+    """What ``document`` asks for, as a request of the format ``name`` that was sent to ``path``."""
+    in_path = _MODEL_IN_PATH.search(path)
+    if in_path is not None:
+        model, stream = unquote(in_path[1]), "stream" in in_path[2]
+    else:
+        model, stream = document.get("model"), document.get("stream", name == "ollama_chat")
+    return Reading(digest(document), model, stream, frozenset(_TOOLS[name](document)))
 
 
 def _list(value: Any) -> list[Any]:
@@ -87,8 +96,24 @@ def _responses_tools(body: Any) -> list[Any]:
     return found
 
 
+def _gemini_tools(body: Any) -> list[Any]:
+    declared = [
+        tool.get("functionDeclarations", tool.get("function_declarations")) for tool in _list(body.get("tools"))
+    ]
+    return [function.get("name") for functions in declared for function in _list(functions)]
+
+
+def _converse_tools(body: Any) -> list[Any]:
+    tools = _list((body.get("toolConfig") or {}).get("tools"))
+    return [tool["toolSpec"].get("name") for tool in tools if "toolSpec" in tool]
+
+
 _TOOLS: dict[str, Callable[[Any], list[Any]]] = {
     "openai_chat": _chat_tools,
     "openai_responses": _responses_tools,
     "anthropic_messages": lambda body: [tool.get("name") for tool in _list(body.get("tools"))],
+    "gemini": _gemini_tools,
+    "bedrock_converse": _converse_tools,
+    "bedrock_anthropic": lambda body: [tool.get("name") for tool in _list(body.get("tools"))],
+    "ollama_chat": lambda body: [tool.get("function", {}).get("name") for tool in _list(body.get("tools"))],
 }

@@ -35,7 +35,7 @@ from .readers import FOLDING, PARSERS, Reading, reading
 
 CONTRACT: dict[str, Any] = {
     "policy_name": "fuzz",
-    "allowed_models": ["gpt-4o-mini", "claude-sonnet-5-5", "gemini-2.5-pro"],
+    "allowed_models": ["gpt-4o-mini", "claude-sonnet-5-5", "gemini-2.5-pro", "*anthropic.claude*", "llama3.2"],
     "allowed_tools": ["tickets"],
     "denied_tools": ["shell"],
     "tool_classes": {"tickets": [*TOOLS, "files.*"], "shell": ["Bash", "exec*"]},
@@ -48,6 +48,7 @@ _HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %
 _ANSWERS = {
     "chat/completions": b'{"id":"c","object":"chat.completion","model":"m","choices":[]}',
     "responses": b'{"id":"r","object":"response","status":"completed","output":[]}',
+    "streamGenerateContent": b'[{"candidates":[{"content":{"parts":[]},"finishReason":"STOP"}]}]',
     "messages": b'{"id":"m","type":"message","role":"assistant","content":[]}',
 }
 
@@ -177,7 +178,10 @@ class Agent:
             head = await asyncio.wait_for(self._reader.readuntil(b"\r\n\r\n"), 30)
             status = int(head[9:12])
             size = re.search(rb"(?i)\r\ncontent-length: ?([0-9]+)", head)
-            body = await self._reader.readexactly(int(size[1]) if size else 0)
+            if b"transfer-encoding: chunked" in head.lower():
+                body = await self._reader.readuntil(b"\r\n0\r\n\r\n")
+            else:
+                body = await self._reader.readexactly(int(size[1]) if size else 0)
         except (asyncio.IncompleteReadError, ConnectionError):
             self.close()
             return 0, b"", b""
@@ -242,7 +246,7 @@ async def running_rig() -> AsyncIterator[Rig]:
                 "listen": {"reverse": "127.0.0.1:0", "regular": "127.0.0.1:0", "admin": False},
                 "providers": {
                     name: {"upstream": f"http://127.0.0.1:{port}", "credential": _CREDENTIAL}
-                    for name in ("openai", "anthropic")
+                    for name in ("openai", "anthropic", "google", "bedrock", "ollama")
                 },
             },
             where="fuzz",
@@ -263,16 +267,17 @@ async def running_rig() -> AsyncIterator[Rig]:
             server.close()
 
 
-def compare(name: str, judged: Judged, received: bytes, tally: Tally) -> Reading | None:
-    """Policy's reading beside every other reader's of the bytes that were received; returns policy's own."""
+def compare(name: str, judged: Judged, path: str, received: bytes, tally: Tally) -> Reading | None:
+    """Policy's reading beside every other reader's of what was received at ``path``; returns policy's own."""
     facts = judged.facts
-    ours = reading(name, judged.document)
-    if (facts.model, facts.stream, frozenset(facts.tools)) != (ours.model, ours.stream or False, ours.tools):
+    ours = reading(name, path, judged.document)
+    said = facts.model, facts.stream, frozenset(facts.tools)
+    if said != (ours.model, bool(ours.stream), ours.tools):
         tally.disagree(f"{name}: facts {facts} but the document says {ours}: {received!r}")
         return None
     for reader, parse in PARSERS.items():
         try:
-            theirs = reading(name, parse(received))
+            theirs = reading(name, path, parse(received))
         except (ValueError, AttributeError, TypeError, KeyError) as err:
             tally.disagree(f"{name}: {reader} cannot read it ({type(err).__name__}): {received!r}", reader)
             continue
@@ -280,8 +285,8 @@ def compare(name: str, judged: Judged, received: bytes, tally: Tally) -> Reading
         if theirs != ours:
             tally.disagree(f"{name}: {reader} reads {theirs}, policy {ours}: {received!r}", reader)
     folded = FOLDING(received)
-    seen = (folded.get("model"), bool(folded.get("stream") or False))
     tally.compared["folding"] += 1
-    if seen != (facts.model, facts.stream):
-        tally.disagree(f"{name}: a folding reader reads {seen}, policy {facts}: {received!r}", "folding")
+    for key, value in (("model", facts.model), ("stream", facts.stream)):
+        if key in folded and folded[key] != value:
+            tally.disagree(f"{name}: a folding reader finds {key} {folded[key]!r}, policy {value!r}", "folding")
     return ours

@@ -66,11 +66,12 @@ async def _one(rig: Rig, agent: Agent, node: Node, lock: asyncio.Lock, body: Bod
     if judged is None:
         tally.disagree(f"{body.format}: a body left that was never judged: {body.raw!r}")
         return
-    ours = compare(body.format, judged, kept[1], tally)
+    path = kept[0].split(b" ", 2)[1].decode("latin-1")
+    ours = compare(body.format, judged, path, kept[1], tally)
     if ours is None:
         return
     async with lock:
-        theirs = await node.ask({"format": body.format}, kept[1])
+        theirs = await node.ask({"format": body.format, "path": path}, kept[1])
     tally.compared["node"] += 1
     if not theirs["ok"] or (theirs["digest"], theirs["model"], theirs["stream"], frozenset(theirs["tools"])) != (
         ours.digest,

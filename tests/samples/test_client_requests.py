@@ -51,7 +51,7 @@ def test_a_recorded_request_is_read_as_what_it_is(catalogue: Catalogue, shape: d
     route = match.route
     request = WireRequest(body, match.provider.name, route.name, route.kind, match.model, route.stream)
     if shape["upgrade"]:
-        assert route.transport == "websocket"
+        assert route.websocket
         return
     facts = FORMATS[route.format].read_request(request)
     assert (facts.provider, facts.model, facts.stream) == (shape["provider"], shape["model"], shape["stream"])
