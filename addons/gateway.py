@@ -44,6 +44,7 @@ from .settings import (
     read_secret,
     signer_dids,
 )
+from .sigv4 import Signer, signer_for
 from .steps import LiveSteps
 from .websocket import Sockets
 
@@ -98,6 +99,7 @@ class Gateway:
         ending = Ending(
             self._refusal_log, self._receipt_key, limits.gateway_id, clock_ms, timeout_s=limits.step_timeout_s
         )
+        credentials, signers = _sign_where_keys_are_pairs(settings, self.catalogue)
         steps: Steps = LiveSteps(
             catalogue=self.catalogue,
             connections=self._connections,
@@ -106,7 +108,8 @@ class Gateway:
             pinner=self._pinner,
             jobs=self.jobs,
             ending=ending,
-            credentials=_credentials(settings, self.catalogue),
+            credentials=credentials,
+            signers=signers,
             resolver=Resolver(_private_destinations(settings, self.catalogue), resolve=resolve),
             clock_ms=clock_ms,
             max_body_bytes=limits.max_body_bytes,
@@ -290,6 +293,20 @@ def _credentials(settings: Settings, catalogue: Catalogue) -> Mapping[str, str]:
             check_encrypted(name, catalogue.providers[name].scheme)
             found[name] = read_secret(section.credential, where=f"providers.{name}.credential")
     return found
+
+
+def _sign_where_keys_are_pairs(
+    settings: Settings, catalogue: Catalogue
+) -> tuple[Mapping[str, str], Mapping[str, Signer]]:
+    """Credentials and signers by provider. Of a key pair nothing is sent but the session token, if it has one."""
+    credentials = dict(_credentials(settings, catalogue))
+    signers: dict[str, Signer] = {}
+    for name, credential in credentials.items():
+        provider = catalogue.providers[name]
+        signer = signer_for(credential, provider.host, settings.providers[name].region) if provider.signing else None
+        if signer is not None:
+            signers[name], credentials[name] = signer, signer.session or ""
+    return credentials, signers
 
 
 def _private_destinations(settings: Settings, catalogue: Catalogue) -> frozenset[Destination]:

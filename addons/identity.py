@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
+import re
 import secrets
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -22,6 +23,9 @@ EXPLICIT_HEADERS = ("x-cst", "x-scoped-token")
 # Where a token can stand in place of the provider's key; a provider's own key found here is dropped.
 KEY_HEADERS = ("authorization", "x-api-key", "x-goog-api-key", "api-key")
 MAX_TOKEN_CHARS = 8192
+_AWS_SIGNATURE = re.compile(
+    rf"AWS4-HMAC-SHA256 Credential=({HANDLE_PREFIX}[A-Za-z0-9_-]{{1,128}})/[0-9]{{8}}/", re.ASCII
+)
 _MAX_PROXY_HEADER_CHARS = 2 * MAX_TOKEN_CHARS
 
 type Header = tuple[bytes, bytes]
@@ -41,7 +45,7 @@ def collect_token(fields: Iterable[Header], connection_credential: str | None) -
         elif name in EXPLICIT_HEADERS:
             token = _without_bearer(raw_value.decode("latin-1"))
         elif name in KEY_HEADERS:
-            token = _without_bearer(raw_value.decode("latin-1"))
+            token = _without_bearer(_access_key(raw_value.decode("latin-1")))
             token = token if token and looks_like_token(token) else None
         else:
             continue
@@ -58,6 +62,15 @@ def collect_token(fields: Iterable[Header], connection_credential: str | None) -
     if len(distinct) > 1:
         return Refusal("TOKEN_AMBIGUOUS", "one CST per call", f"different tokens in {' and '.join(sorted(found))}")
     return distinct.pop()
+
+
+def _access_key(value: str) -> str:
+    """The access key of an AWS signature, where a client can put a job handle; else ``value``.
+
+    The signature itself is not checked: the handle is the secret, as it is in place of any other API key.
+    """
+    found = _AWS_SIGNATURE.match(value)
+    return found[1] if found else value
 
 
 def looks_like_token(value: str) -> bool:

@@ -77,6 +77,7 @@ class ProviderSection(_Section):
     hosts: list[Text] | None = Field(default=None, max_length=64)
     credential: Text | None = None
     allow_private: bool = False
+    region: Text | None = None
 
 
 class Settings(_Section):

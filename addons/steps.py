@@ -30,6 +30,7 @@ from .ending import Ending, start_of
 from .handshake import answer_fault, answer_fields, check_upgrade
 from .http_stream import UPGRADE
 from .identity import EXPLICIT_HEADERS, KEY_HEADERS, Leases, collect_token, proxy_password
+from .sigv4 import Signer
 from .stream_tap import StreamTap, redact
 from .upstream import clean_answer, rebuild_request
 from .wire.format import FORMATS, WireRequest
@@ -65,11 +66,15 @@ _SINGLE_HEADERS = frozenset(
 _METHOD = re.compile(rb"[A-Z]{1,16}")
 _RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}")
 _NONCE = re.compile(r"[\x21-\x7e]{1,256}")
+_UNTYPED = "application/json"
 _JSON_TYPE = re.compile(r"application/json\s*(;\s*charset=\"?utf-8\"?\s*)?", re.IGNORECASE)
 
 
 class LiveSteps:
-    """The steps with everything they need: ``credentials`` by provider name, clocks in Unix milliseconds."""
+    """The steps with everything they need: ``credentials`` by provider name, clocks in Unix milliseconds.
+
+    A provider with one of the ``signers`` has its requests signed; its credential is what goes with the signature.
+    """
 
     def __init__(
         self,
@@ -82,6 +87,7 @@ class LiveSteps:
         jobs: JobBook,
         ending: Ending,
         credentials: Mapping[str, str],
+        signers: Mapping[str, Signer] | None = None,
         resolver: Resolver,
         clock_ms: Callable[[], int],
         max_body_bytes: int,
@@ -95,6 +101,7 @@ class LiveSteps:
         self._jobs = jobs
         self._ending = ending
         self._credentials = credentials
+        self._signers = signers or {}
         self._resolver = resolver
         self._clock_ms = clock_ms
         self._max_body_bytes = max_body_bytes
@@ -210,7 +217,7 @@ class LiveSteps:
         if call.match.route.method == "GET":
             if body:
                 return Refusal("REQUEST_AMBIGUOUS", "body", "a body where the route has none", at="read")
-        elif not _JSON_TYPE.fullmatch(headers.get("content-type", "")):
+        elif not _JSON_TYPE.fullmatch(headers.get("content-type", _UNTYPED if call.match.route.untyped else "")):
             return Refusal("CONTENT_TYPE_REFUSED", "content-type", "not application/json")
         if len(body) > self._max_body_bytes:
             return Refusal(
@@ -295,7 +302,7 @@ class LiveSteps:
     def forward(self, call: Call) -> Refusal | None:
         """The request as the provider gets it: our credential, none of the client's, to the provider's own host."""
         assert call.match is not None
-        rebuild_request(call, call.match, call.credential)
+        rebuild_request(call, call.match, call.credential, self._signers.get(call.match.provider.name))
         return None
 
     # -- 10 observe ------------------------------------------------------------------------------------------------

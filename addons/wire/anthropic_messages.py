@@ -67,9 +67,11 @@ class AnthropicMessages:
     """The format ``anthropic_messages``."""
 
     name = "anthropic_messages"
+    _keys = _KEYS
 
     def read_request(self, request: WireRequest) -> CallFacts:
-        asked, body = Asked(request, _KEYS), request.body
+        asked, body = Asked(request, self._keys), request.body
+        self._read_more(asked, request)
         for n, tool in enumerate(asked.objects("tools")):
             _read_tool(asked, tool, f"tools[{n}]")
         choice = body.get("tool_choice")
@@ -89,11 +91,14 @@ class AnthropicMessages:
             _read_part(asked, part)
         return asked.facts("max_tokens")
 
+    def _read_more(self, asked: Asked, request: WireRequest) -> None:
+        """What another host of the API adds."""
+
     def framing(self, content_type: str, *, stream: bool) -> Framing | None:
         return SseFraming() if content_type == "text/event-stream" else None
 
     def new_reader(self) -> ResponseReader:
-        return _Reader()
+        return AnthropicReader()
 
     def refusal_body(self, refusal: RefusalText) -> JsonObject:
         kind = _ERROR_TYPES.get(refusal.status, "invalid_request_error" if refusal.status < 500 else "api_error")
@@ -154,7 +159,9 @@ def _read_change(asked: Asked, change: JsonObject) -> None:
         refuse(f"{where}.tool", "a tool that is not known here", expected="a reference or a definition")
 
 
-class _Reader(ResponseReader):
+class AnthropicReader(ResponseReader):
+    """Reads an answer of the API, whole or as its events."""
+
     # starts and stops of messages and blocks, and the last usage; no block delta, of which most of a stream consists
     markers = re.compile(rb'_st(?:art|op)|message_delta|error"(?!: ?null)|event: ?error|' + ESCAPED_ASCII)
 

@@ -7,6 +7,8 @@ into chunks makes no difference to it; ``stream_tap`` keeps what is incomplete a
 from __future__ import annotations
 
 import re
+import struct
+import zlib
 from typing import Protocol
 
 from ...tokens.errors import ClawproxyError
@@ -17,7 +19,7 @@ _IN_STRINGS = re.compile(rb'["\\]')
 _BOM = b"\xef\xbb\xbf"
 _BLANK_LINE = re.compile(rb"(?>\r\n|\n|\r)(?>\r\n|\n|\r)")
 _NOT_A_LINE_END = re.compile(rb"[^\r\n]")
-_QUOTE, _BACKSLASH = b'"\\'
+_QUOTE, _BACKSLASH, _BRACE = b'"\\{'
 _LONGEST_PARTIAL = 2
 """A blank line of which only CRLF has arrived."""
 
@@ -116,7 +118,7 @@ class JsonArrayFraming:
 
     def end(self, buffer: bytearray, start: int, searched: int) -> int:
         at = start + self._scanned
-        if at == start and buffer[start : start + 1] not in (b"{", b""):
+        if at == start and start < len(buffer) and buffer[start] != _BRACE:
             raise ClawproxyError("GATEWAY_FAULT", "the provider's stream is not a JSON array of objects")
         while (found := (_IN_STRINGS if self._in_string else _OUTSIDE_STRINGS).search(buffer, at)) is not None:
             at, byte = found.end(), buffer[found.start()]
@@ -137,3 +139,69 @@ class JsonArrayFraming:
 
     def read(self, event: bytes, *, first: bool) -> tuple[str, bytes] | None:
         return "", event
+
+
+class AwsEventFraming:
+    """AWS's binary event stream: length, header length, CRC of both; headers; payload; CRC of it all.
+
+    ``read`` gives the event's type and payload; for what is no event, an exception or an error, ``FAILED``. Bytes of a
+    message cannot be replaced: its CRC would be wrong.
+    """
+
+    FAILED = "failed"
+    ends: tuple[bytes, ...] = ()
+    may_redact = False
+
+    def begin(self, buffer: bytearray, start: int) -> int:
+        return start
+
+    def end(self, buffer: bytearray, start: int, searched: int) -> int:
+        if len(buffer) - start < _AWS_PRELUDE.size:
+            return -1
+        total, headers, crc = _AWS_PRELUDE.unpack_from(buffer, start)
+        if zlib.crc32(buffer[start : start + 8]) != crc or not headers + _AWS_FRAME <= total <= _AWS_MAX_BYTES:
+            raise ClawproxyError("GATEWAY_FAULT", "the provider's stream is not an AWS event stream")
+        end = start + int(total)
+        if len(buffer) < end:
+            return -1
+        if zlib.crc32(buffer[start : end - 4]) != int.from_bytes(buffer[end - 4 : end]):
+            raise ClawproxyError("GATEWAY_FAULT", "a message of the provider's event stream is damaged")
+        return end
+
+    def read(self, event: bytes, *, first: bool) -> tuple[str, bytes] | None:
+        if len(event) < _AWS_FRAME:
+            return None  # what a cut stream left
+        total, length, _ = _AWS_PRELUDE.unpack_from(event)
+        if total != len(event):
+            return None
+        payload_at = _AWS_PRELUDE.size + length
+        headers = _aws_headers(event[_AWS_PRELUDE.size : payload_at])
+        payload = event[payload_at:-4]
+        if headers.get(b":message-type") != b"event":
+            return self.FAILED, payload
+        return headers.get(b":event-type", b"").decode("utf-8", "replace"), payload
+
+
+_AWS_PRELUDE = struct.Struct(">III")
+_AWS_FRAME = _AWS_PRELUDE.size + 4
+_AWS_MAX_BYTES = 24 * 1024 * 1024
+_AWS_SIZES = {0: 0, 1: 0, 2: 1, 3: 2, 4: 4, 5: 8, 8: 8, 9: 16}
+"""Bytes of the value of a header by its type; 6 and 7, bytes and text, say theirs."""
+
+
+def _aws_headers(data: bytes) -> dict[bytes, bytes]:
+    """The headers of a message as far as they can be read; the last of a name counts."""
+    found: dict[bytes, bytes] = {}
+    at = 0
+    while at < len(data):
+        name = data[at + 1 : at + 1 + data[at]]
+        at += 1 + data[at]
+        kind = data[at] if at < len(data) else -1
+        at += 1
+        size = int.from_bytes(data[at : at + 2]) if kind in (6, 7) else _AWS_SIZES.get(kind, -1)
+        at += 2 if kind in (6, 7) else 0
+        if size < 0 or at + size > len(data):
+            return {}
+        found[name] = data[at : at + size]
+        at += size
+    return found

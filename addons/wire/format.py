@@ -9,7 +9,10 @@ from typing import Protocol
 from ...policies.facts import CallFacts
 from ...tokens.canonical import JsonObject
 from .anthropic_messages import AnthropicMessages
+from .bedrock_anthropic import BedrockAnthropic
+from .bedrock_converse import BedrockConverse
 from .events import Framing
+from .fal_router import FalRouter
 from .gemini import Gemini
 from .models_list import ModelsList
 from .ollama import OllamaChat, OllamaEmbed, OllamaGenerate, OllamaShow
@@ -69,6 +72,9 @@ FORMATS: Mapping[str, WireFormat] = MappingProxyType(
             OllamaGenerate(),
             OllamaEmbed(),
             OllamaShow(),
+            FalRouter(),
+            BedrockAnthropic(),
+            BedrockConverse(),
         )
     }
 )

@@ -23,7 +23,7 @@ def read(name: str = "openrouter_chat", **more: Any) -> CallFacts:
 def refused(name: str = "openrouter_chat", **more: Any) -> str:
     with pytest.raises(ClawproxyError) as caught:
         read(name, **more)
-    assert caught.value.reason == "INVALID_REQUEST"
+    assert caught.value.reason in ("INVALID_REQUEST", "REQUEST_AMBIGUOUS")
     return str(caught.value)
 
 
@@ -73,8 +73,6 @@ def test_a_route_is_taken_only_beside_fallbacks() -> None:
     ],
 )
 def test_the_name_of_a_model_is_read(name: str, model: str, router: bool, tools: object, state: object) -> None:
-    if name not in FORMATS:
-        pytest.skip("not known yet")
     body: dict[str, Any] = {"model": model, "prompt": "hi"}
     facts = (
         FORMATS[name].read_request(WireRequest(body, "fal", "r")) if name == "fal_router" else read(name, model=model)
