@@ -39,11 +39,11 @@ async def bed(tmp_path: Path, provider: Provider) -> AsyncIterator[Bed]:
 def _client(bed: Bed, listener: str) -> Any:
     token = bed.token()
     if listener == "reverse":
-        options = {"base_url": bed.gateway.addresses["reverse"] + "/google"}
-        return genai.Client(api_key=token, http_options=options)
+        base = {"base_url": bed.gateway.addresses["reverse"] + "/google"}
+        return genai.Client(api_key=token, http_options=base)
     proxy = bed.gateway.addresses["regular"].replace("http://", f"http://job:{token}@")
-    verify = ssl.create_default_context(cafile=bed.gateway.ca_file)
-    options = {"client_args": {"proxy": proxy, "verify": verify, "trust_env": False}}
+    verify: Any = ssl.create_default_context(cafile=bed.gateway.ca_file)
+    options: Any = {"client_args": {"proxy": proxy, "verify": verify, "trust_env": False}}
     return genai.Client(api_key="the agents own", http_options=options)
 
 
