@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from typing import Any, NoReturn
 
 from ...tokens.canonical import JsonObject
+from ...tokens.errors import ClawproxyError
 from .keys import fold_key, named, refuse
 
 _UNDERSCORED = re.compile(r"_([a-z0-9])")
@@ -53,7 +54,7 @@ class Messages:
                 self._refuse_key(message, key, where)
             field, kind = known
             if field in out:
-                refuse(where, f"{field!r} occurs in two spellings", expected="one of them")
+                _ambiguous(where, f"{field!r} occurs in two spellings", "one of them")
             out[field] = self._read_field(kind, inner, f"{where}.{field}")
         return {field: inner for field, inner in out.items() if inner is not None}
 
@@ -73,12 +74,16 @@ class Messages:
     def _refuse_key(self, message: str, key: str, where: str) -> NoReturn:
         meant = self._folded[message].get(fold_key(key)) if len(key) <= 128 else None
         if meant is not None:
-            refuse_lookalike(where, meant, f"{meant!r} or {camel(meant)!r}")
+            _ambiguous(where, f"a key reads like {meant!r} without being it", f"{meant!r} or {camel(meant)!r}")
         refuse(
             where,
             f"{named('a key', key)}: the gateway cannot judge this key",
             expected="the keys that the provider documents",
         )
+
+
+def _ambiguous(where: str, message: str, expected: str) -> NoReturn:
+    raise ClawproxyError("REQUEST_AMBIGUOUS", message, where=where, expected=expected)
 
 
 def camel(field: str) -> str:
