@@ -18,6 +18,7 @@ import orjson
 
 from ..policies.contract import Contract, parse_contract
 from ..policies.decide import Allow, decide
+from ..policies.egress import decide_destination
 from ..policies.facts import CallFacts
 from ..tokens.canonical import JsonObject
 from ..tokens.errors import ClawproxyError
@@ -134,6 +135,8 @@ class _Story:
                 end = entry
             elif entry.kind == "denial" and payload["receipt_id"] == receipt_id:
                 denial, token = entry, tokens.get(str(payload["token_hash_hex"]), {})
+            elif entry.kind == "effect" and payload["side_effect"]["receipt_id"] == receipt_id:
+                end = entry
         if denial is not None:
             return self._refused(receipt_id, denial, token)
         if start is None and self.report.verdict is Verdict.FAILED:
@@ -150,7 +153,49 @@ class _Story:
                 got=receipt_id,
                 remedy="see: clawproxy job tail; calls without a known job are in the gateway's own journal",
             )
+        if start.payload["event"]["event_type"] == "tool_egress":
+            return self._egress(receipt_id, start, end, token)
         return self._allowed(receipt_id, start, end, token)
+
+    def _egress(self, receipt_id: str, start: Entry, end: Entry | None, token: JsonObject) -> Explanation:
+        """A call of a tool. Its path is on record as a digest alone, so the decision is worked out without it."""
+        detail = start.payload["detail"]
+        names = ("scheme", "host", "port", "method", "credential", "presenter", "way_in")
+        place = {**_place(start), "event_hash_b64u": start.payload["event"]["event_hash_b64u"]}
+        outcome: dict[str, Any] = {"outcome": "unknown: no record answers this intent"}
+        if end is not None:
+            payload = end.payload
+            outcome = {
+                **{name: payload[name] for name in ("outcome", "status", "response_bytes", "detail", "timestamp")},
+                **{name: payload["side_effect"][name] for name in ("latency_ms", "response_hash_b64u")},
+            }
+            place |= {"receipt": end.path, "receipt_seq": end.seq}
+        digests = ("target_hash_b64u", "request_hash_b64u")
+        return Explanation(
+            receipt_id,
+            "unknown" if end is None else "allowed",
+            self.report,
+            place,
+            self._contract(),
+            {name: detail[name] for name in (*names, *digests)},
+            {name: token[name] for name in _TOKEN_CLAIMS if name in token},
+            self._decide_egress(detail),
+            outcome,
+        )
+
+    def _decide_egress(self, detail: JsonObject) -> dict[str, Any]:
+        listed = decide_destination(detail["scheme"], detail["host"], detail["port"], self.contract.policy)
+        entries = () if isinstance(listed, Refusal) else listed
+        rules = [
+            entry.rule
+            for entry in entries
+            if detail["method"] in entry.methods and entry.credential == detail["credential"]
+        ]
+        if not rules:
+            why = {"reason": "EGRESS_NOT_ALLOWED", "note": "the record says that it went out"}
+            return {"then": "allow", "now": "refuse", "agrees": False, **why}
+        note = "the path is on record as a digest, and not judged again"
+        return {"then": "allow", "now": "allow", "agrees": True, "rules": rules, "note": note}
 
     def _allowed(self, receipt_id: str, start: Entry, end: Entry | None, token: JsonObject) -> Explanation:
         detail = start.payload["detail"]
