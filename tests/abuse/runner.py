@@ -158,6 +158,9 @@ class Runner:
         self._tls = ssl.create_default_context(cafile=bed.gateway.ca_file)
         self._any_name = ssl.create_default_context(cafile=bed.gateway.ca_file)
         self._any_name.check_hostname = False
+        revoked = bed.gateway.revocations
+        revoked.revoke_jti("00000000-0000-4000-8000-00000000dead")
+        revoked.revoke_job("revoked-job")
         self._clean: dict[tuple[str, str], Line] = {}
         self._tails: dict[Path, _Tail] = {}
         self._denials: dict[str, dict[str, Any]] = {}
