@@ -15,7 +15,7 @@ from ...tokens.errors import ClawproxyError
 
 _BETWEEN_ELEMENTS = re.compile(rb"[\s,\[\]]*")
 _OUTSIDE_STRINGS = re.compile(rb'["{}\[\]]')
-_IN_STRINGS = re.compile(rb'["\\]')
+_IN_STRING = re.compile(rb'[^"\\]*+(?:\\.[^"\\]*+)*+', re.DOTALL)
 _BOM = b"\xef\xbb\xbf"
 _BLANK_LINE = re.compile(rb"(?>\r\n|\n|\r)(?>\r\n|\n|\r)")
 _NOT_A_LINE_END = re.compile(rb"[^\r\n]")
@@ -120,21 +120,27 @@ class JsonArrayFraming:
         at = start + self._scanned
         if at == start and start < len(buffer) and buffer[start] != _BRACE:
             raise ClawproxyError("GATEWAY_FAULT", "the provider's stream is not a JSON array of objects")
-        while (found := (_IN_STRINGS if self._in_string else _OUTSIDE_STRINGS).search(buffer, at)) is not None:
-            at, byte = found.end(), buffer[found.start()]
-            if byte == _BACKSLASH:
-                if at == len(buffer):  # what it escapes has not arrived
-                    self._scanned = found.start() - start
-                    return -1
+        while at < len(buffer):
+            if self._in_string:
+                found = _IN_STRING.match(buffer, at)
+                at = found.end() if found else at
+                if at == len(buffer) or buffer[at] == _BACKSLASH:  # the rest, or what it escapes, has not arrived
+                    break
+                self._in_string = False
                 at += 1
-            elif byte == _QUOTE:
-                self._in_string = not self._in_string
-            else:
-                self._depth += 1 if byte in b"{[" else -1
-                if not self._depth:
-                    self._scanned = 0
-                    return at
-        self._scanned = len(buffer) - start
+                continue
+            if (found := _OUTSIDE_STRINGS.search(buffer, at)) is None:
+                at = len(buffer)
+                break
+            at, byte = found.end(), buffer[found.start()]
+            if byte == _QUOTE:
+                self._in_string = True
+                continue
+            self._depth += 1 if byte in b"{[" else -1
+            if not self._depth:
+                self._scanned = 0
+                return at
+        self._scanned = at - start
         return -1
 
     def read(self, event: bytes, *, first: bool) -> tuple[str, bytes] | None:
