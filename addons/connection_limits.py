@@ -30,6 +30,8 @@ MAX_CONNECTIONS = 2048
 MAX_CONNECTIONS_PER_PEER = 512
 REQUEST_TIMEOUT_S = 30.0
 HANDSHAKE_TIMEOUT_S = 10.0
+TOO_LATE = "no request in time"
+"""The error of a client connection that was closed for it."""
 
 _SPARE_FILES = 64
 """For journals, seals, the admin socket and listeners."""
@@ -183,7 +185,8 @@ class ConnectionLimits:
         handler = self._proxyserver.connections.get(seat.client.id)
         transport = handler.transports.get(seat.client) if handler is not None else None
         if transport is not None and transport.handler is not None:
-            transport.handler.cancel("no request in time")
+            seat.client.error = TOO_LATE
+            transport.handler.cancel(TOO_LATE)
 
 
 def _peer(client: connection.Client) -> str:

@@ -6,6 +6,7 @@ The official SDKs raise their usual exception for the status and show ``error.me
 
 from __future__ import annotations
 
+import math
 import re
 
 import orjson
@@ -53,7 +54,7 @@ def build_refusal(
     if refusal.status == 401:
         headers["www-authenticate"] = 'Bearer realm="clawproxy"'  # RFC 9110 section 15.5.2 asks for one
     if refusal.status == 429:
-        headers["retry-after"] = "1"
+        headers["retry-after"] = str(max(1, math.ceil(refusal.retry_after_s)))
     if is_final(refusal):
         headers["x-should-retry"] = "false"
     return refusal.status, headers, orjson.dumps(body)

@@ -2,7 +2,9 @@
 
 In: ``parse_json`` refuses what two parsers could read differently: duplicate keys, NaN and Infinity, numbers outside
 the interoperable range, lone surrogates, a byte-order mark, trailing text, and anything beyond the given bounds. Its
-errors quote nothing of the document, which may hold a prompt.
+errors quote nothing of the document, which may hold a prompt. All are PARSE_ERROR; for those who must tell them apart,
+what has two readings is an ``AmbiguousJsonError``, and what is beyond a bound a ``TooDeepJsonError`` or a
+``TooManyNodesError``.
 
 Out, two rules (protocol.md A.2): ``jcs_bytes`` is RFC 8785, and ``wire_order_bytes`` is what JavaScript's
 ``JSON.stringify`` makes of the parsed object (document order, array-index keys first). What we sign is emitted in JCS
@@ -36,27 +38,53 @@ _ARRAY_INDEX = re.compile(r"0|[1-9][0-9]{0,9}", re.ASCII)
 _MAX_ARRAY_INDEX = 2**32 - 2
 
 
-def _refuse(message: str, got: object = None, expected: str = "") -> NoReturn:
-    raise ClawproxyError("PARSE_ERROR", message, got=got, expected=expected)
+class AmbiguousJsonError(ClawproxyError):
+    """Two parsers could read this document in two ways, or one of them not at all."""
+
+
+class TooDeepJsonError(ClawproxyError):
+    """More levels than ``max_depth``."""
+
+
+class TooManyNodesError(ClawproxyError):
+    """More keys, items and scalars than ``max_nodes``."""
+
+
+def _refuse(
+    message: str, got: object = None, expected: str = "", kind: type[ClawproxyError] = ClawproxyError
+) -> NoReturn:
+    raise kind("PARSE_ERROR", message, got=got, expected=expected)
+
+
+def _ambiguous(message: str, got: object = None, expected: str = "") -> NoReturn:
+    _refuse(message, got, expected, AmbiguousJsonError)
+
+
+def _too_deep(max_depth: int) -> NoReturn:
+    _refuse("nested too deeply", expected=f"at most {max_depth} levels", kind=TooDeepJsonError)
+
+
+def _too_many(max_nodes: int) -> NoReturn:
+    _refuse("too many keys and values", expected=f"at most {max_nodes}", kind=TooManyNodesError)
 
 
 def _pairs(pairs: list[tuple[str, Any]]) -> JsonObject:
     out = dict(pairs)
     if len(out) != len(pairs):
-        _refuse("an object has the same key twice", expected="each key once")
+        _ambiguous("an object has the same key twice", expected="each key once")
     return out
 
 
 def _int(text: str) -> int:
     if len(text) > 17 or abs(value := int(text)) > MAX_SAFE_INT:
-        _refuse("a number is too large to mean the same everywhere", expected="|n| < 2^53")
+        _ambiguous("a number is too large to mean the same everywhere", expected="|n| < 2^53")
     return value
 
 
 def _float(text: str) -> float:
     value = float(text)
     if not math.isfinite(value):
-        _refuse("a number is not finite", expected="a finite number")
+        _ambiguous("a number is not finite", expected="a finite number")
     return value
 
 
@@ -64,7 +92,7 @@ _DECODER = json.JSONDecoder(
     object_pairs_hook=_pairs,
     parse_int=_int,
     parse_float=_float,
-    parse_constant=lambda _text: _refuse("not JSON: NaN or an infinity", expected="a finite number"),
+    parse_constant=lambda _text: _ambiguous("not JSON: NaN or an infinity", expected="a finite number"),
 )
 
 
@@ -85,9 +113,9 @@ def parse_json(
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError as err:
-        _refuse("not UTF-8", got=f"byte {err.start}", expected="valid UTF-8")
+        _ambiguous("not UTF-8", got=f"byte {err.start}", expected="valid UTF-8")
     if text.startswith("\ufeff"):
-        _refuse("the document starts with a byte-order mark", expected="plain UTF-8")
+        _ambiguous("the document starts with a byte-order mark", expected="plain UTF-8")
     if len(data) > max_nodes:
         _check_count(text, max_nodes)
     try:
@@ -96,11 +124,11 @@ def parse_json(
         said = err.msg.lower().partition(":")[0]  # what may follow is a piece of the document
         _refuse(f"not JSON: {said}", got=f"line {err.lineno} column {err.colno}", expected="one JSON document")
     except RecursionError:
-        _refuse("nested too deeply", expected=f"at most {max_depth} levels")
+        _too_deep(max_depth)
     except ValueError:
         _refuse("not JSON", expected="one JSON document")
     if _skip_space(text, end) != len(text):
-        _refuse("text follows the document", got=f"offset {end}", expected="one JSON document")
+        _ambiguous("text follows the document", got=f"offset {end}", expected="one JSON document")
     _check_bounds(value, max_depth, max_nodes)
     if "\\u" in text:
         _check_surrogates(value)
@@ -136,7 +164,7 @@ def _check_count(text: str, max_nodes: int) -> None:
         commas += text.count(",", at, end)
         apart += text.count("{", at, end) + text.count("[", at, end)
         if apart > max_nodes or commas > max_nodes:
-            _refuse("too many keys and values", expected=f"at most {max_nodes}")
+            _too_many(max_nodes)
         if quote < 0:
             return
         try:
@@ -152,7 +180,7 @@ def _check_bounds(value: Any, max_depth: int, max_nodes: int) -> None:
     while level:
         depth += 1
         if depth > max_depth + 1:
-            _refuse("nested too deeply", expected=f"at most {max_depth} levels")
+            _too_deep(max_depth)
         below: list[Any] = []
         for item in level:
             if item.__class__ is dict:
@@ -162,7 +190,7 @@ def _check_bounds(value: Any, max_depth: int, max_nodes: int) -> None:
                 below.extend(item)
                 nodes += len(item)
         if nodes > max_nodes:
-            _refuse("too many keys and values", expected=f"at most {max_nodes}")
+            _too_many(max_nodes)
         level = [item for item in below if item.__class__ is dict or item.__class__ is list]
 
 
@@ -170,7 +198,7 @@ def _check_surrogates(value: Any) -> None:
     try:
         orjson.dumps(value)
     except orjson.JSONEncodeError:
-        _refuse("a string holds half a surrogate pair", expected="valid Unicode")
+        _ambiguous("a string holds half a surrogate pair", expected="valid Unicode")
 
 
 # -- out ---------------------------------------------------------------------------------------------------------

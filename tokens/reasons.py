@@ -49,6 +49,8 @@ class Refusal:
     detail: str = ""
     at: str = ""
     """The step where it left, if that is not the one of the table (faults and time-outs)."""
+    retry_after_s: float = 0.0
+    """When the same call may pass, if that is known."""
 
     @property
     def step(self) -> str:
@@ -72,7 +74,8 @@ _ROWS = (
     Reason("TUNNEL_REFUSED", "admit", 403, "a tunnel was asked for to a host or port that no provider has", "connect only to hosts of the catalogue, port 443"),
     Reason("PROTOCOL_REFUSED", "admit", 403, "not a plain HTTP request (upgrade, trailers, raw TCP, WebSocket)", "use HTTP/1.1 requests without Upgrade and Trailer"),
     Reason("REQUEST_INCOMPLETE", "admit", 400, "the client left before its request was whole", "send the request again"),
-    Reason("REQUEST_AMBIGUOUS", "admit", 400, "the request could be read in two ways", "send each header once and a path without encoding tricks"),
+    Reason("REQUEST_AMBIGUOUS", "admit", 400, "the request could be read in two ways", "send each header once, a path without encoding tricks, and JSON with one reading"),
+    Reason("REQUEST_TIMEOUT", "admit", 408, "the request was not whole in time", "send it faster, or raise gateway.request_timeout_s"),
     # collect
     Reason("TOKEN_REQUIRED", "collect", 401, "the call carries no CST", "send the token as X-CST, as proxy password, or in place of the API key"),
     Reason("TOKEN_AMBIGUOUS", "collect", 401, "the call carries two different tokens", "send one token"),
@@ -103,8 +106,10 @@ _ROWS = (
     Reason("WPC_UNENFORCEABLE", "pin", 403, "the contract demands something that this gateway cannot enforce yet", "take the field out and sign again, or use a version that enforces it"),
     Reason("TOKEN_UNENFORCEABLE", "pin", 403, "the CST sets a limit that this gateway cannot enforce yet", "mint it without that limit"),
     Reason("TOKEN_TTL_TOO_LONG", "pin", 403, "the CST lives longer than its contract allows", "mint it with a shorter --ttl"),
+    Reason("RATE_LIMITED", "pin", 429, "the job makes calls faster than it may", "wait as long as Retry-After says, or raise gateway.max_calls_per_minute_per_job"),
+    Reason("TOO_MANY_CONNECTIONS", "pin", 429, "the job has too many client connections open", "close those that are idle, or raise gateway.max_connections_per_job"),
     # read
-    Reason("REQUEST_TOO_LARGE", "read", 413, "the request is larger than the gateway inspects", "send less, or raise gateway.max_body_bytes"),
+    Reason("REQUEST_TOO_LARGE", "read", 413, "the request is larger than the gateway inspects", "send less, or raise the limit that the rule names"),
     Reason("INVALID_REQUEST", "read", 400, "the body cannot be read as this route demands", "send one JSON object as the provider documents it"),
     Reason("CONTENT_TYPE_REFUSED", "read", 415, "the content type or encoding is not one that the gateway reads", "send application/json without content-encoding"),
     # decide

@@ -55,6 +55,13 @@ def refuse(where: str, message: str, got: object = None, expected: str = "") -> 
     raise ClawproxyError("INVALID_REQUEST", message, where=where, got=got, expected=expected)
 
 
+def refuse_lookalike(where: str, meant: str, expected: str) -> NoReturn:
+    """Raise REQUEST_AMBIGUOUS: a key that a careless reader takes for ``meant``."""
+    raise ClawproxyError(
+        "REQUEST_AMBIGUOUS", f"a key reads like {meant!r} without being it", where=where, expected=expected
+    )
+
+
 def named(otherwise: str, value: object) -> str:
     """A key or a type that an agent wrote, if it looks like one: letters, ``_``, a version; else ``otherwise``.
 
@@ -95,7 +102,7 @@ class KeyRule:
         if len(key) > _MAX_KEY_CHARS:
             refuse(where, "a key is too long", len(key), f"at most {_MAX_KEY_CHARS} characters")
         if (meant := self._folded.get(fold_key(key))) is not None:
-            refuse(where, f"a key reads like {meant!r} without being it", expected=f"{meant!r}, or no such key")
+            refuse_lookalike(where, meant, f"{meant!r}, or no such key")
         if not key.isascii():
             refuse(where, "a key has letters beyond ASCII", expected="the keys that the provider documents")
 
