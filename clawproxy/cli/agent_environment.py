@@ -16,30 +16,67 @@ _LOOPBACK = "127.0.0.1,localhost,::1"
 _DROPPED = frozenset(
     {
         "ALL_PROXY",
+        "ANTHROPIC_API_BASE",
         "ANTHROPIC_API_KEY",
         "ANTHROPIC_AUTH_TOKEN",
         "ANTHROPIC_BEDROCK_BASE_URL",
         "ANTHROPIC_CUSTOM_HEADERS",
         "AWS_BEARER_TOKEN_BEDROCK",
+        "AWS_ENDPOINT_URL_BEDROCK_RUNTIME",
+        "AZURE_API_KEY",
+        "AZURE_OPENAI_AD_TOKEN",
         "AZURE_OPENAI_API_KEY",
         "CLAUDE_CODE_OAUTH_TOKEN",
         "CLAUDE_CODE_USE_BEDROCK",
         "CLAUDE_CODE_USE_VERTEX",
         "CODEX_API_KEY",
         "FAL_KEY",
+        "FAL_KEY_ID",
+        "FAL_KEY_SECRET",
+        "FAL_RUN_HOST",
+        "GEMINI_API_BASE",
         "GEMINI_API_KEY",
         "GOOGLE_API_KEY",
         "GOOGLE_GEMINI_BASE_URL",
+        "GOOGLE_GENAI_USE_ENTERPRISE",
+        "GOOGLE_GENAI_USE_VERTEXAI",
         "NODE_TLS_REJECT_UNAUTHORIZED",
+        "OLLAMA_API_KEY",
+        "OPENAI_API_BASE",
         "OPENAI_API_KEY",
         "OPENAI_CUSTOM_HEADERS",
         "OPENAI_ORG_ID",
         "OPENAI_PROJECT_ID",
+        "OPENROUTER_API_BASE",
         "OPENROUTER_API_KEY",
         "SSL_CERT_DIR",
         "all_proxy",
     }
 )
+# By provider, where SDKs look for its key; the handle stands there.
+_KEYS = {
+    "openai": ("OPENAI_API_KEY", "CODEX_API_KEY"),
+    "anthropic": ("ANTHROPIC_API_KEY",),
+    "google": ("GEMINI_API_KEY",),
+    "openrouter": ("OPENROUTER_API_KEY",),
+    "azure": ("AZURE_OPENAI_API_KEY", "AZURE_API_KEY"),
+    "ollama": ("OLLAMA_API_KEY",),
+    "fal": ("FAL_KEY",),
+    # AWS SDKs take no bearer key to a plain http:// address, so the handle is the access key; the secret signs nothing
+    # that is looked at. A session token of the agent's own would go with them.
+    "bedrock": ("AWS_ACCESS_KEY_ID",),
+}
+# By provider, where SDKs look for its address, and the path there. fal_client speaks https:// only: it takes the proxy.
+_ADDRESSES = {
+    "openai": {"OPENAI_BASE_URL": "/openai/v1"},
+    "anthropic": {"ANTHROPIC_BASE_URL": "/anthropic"},
+    "google": {"GOOGLE_GEMINI_BASE_URL": "/google", "GEMINI_API_BASE": "/google/v1beta"},
+    "openrouter": {"OPENROUTER_API_BASE": "/openrouter/api/v1"},
+    "azure": {"AZURE_OPENAI_ENDPOINT": "/azure", "AZURE_API_BASE": "/azure"},
+    "ollama": {"OLLAMA_HOST": "/ollama", "OLLAMA_API_BASE": "/ollama"},
+    "bedrock": {"AWS_ENDPOINT_URL_BEDROCK_RUNTIME": "/bedrock"},
+}
+_ALWAYS = ("openai", "anthropic")
 
 
 def agent_environment(
@@ -52,29 +89,37 @@ def agent_environment(
     job_id: str,
     ca_file: str,
     bundle_file: str,
+    served: Iterable[str] = (),
     dropped: Iterable[str] = (),
 ) -> dict[str, str]:
     """The environment for ``program`` (its file name without the path).
 
     ``reverse`` and ``regular`` are the gateway's addresses, either may be empty; ``bundle_file`` holds the system's
-    certificates and the gateway's CA, ``ca_file`` the latter alone. ``dropped`` are further names that must not be
-    passed on, such as those that hold the gateway's own credentials.
+    certificates and the gateway's CA, ``ca_file`` the latter alone. ``served`` are the providers that the gateway has
+    a credential for, beside OpenAI and Anthropic; others are not named to the agent, which may choose by what it finds.
+    ``dropped`` are further names that must not be passed on, such as those that hold the gateway's own credentials.
     """
     gone = _DROPPED | set(dropped)
     env = {name: value for name, value in base.items() if name not in gone}
     env |= dict.fromkeys(_CA_BUNDLES, bundle_file) | dict.fromkeys(_CA_ALONE, ca_file)
     env["CLAWPROXY_JOB"] = job_id
+    # otherwise litellm fetches a price list when it is imported, which the gateway refuses
+    env["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
     if regular:
         proxy = regular.replace("://", f"://job:{handle}@", 1)
         for name in ("HTTPS_PROXY", "HTTP_PROXY"):
             env[name] = env[name.lower()] = proxy
     env["NO_PROXY"] = env["no_proxy"] = _LOOPBACK
-    if reverse:
-        env["OPENAI_BASE_URL"] = f"{reverse}/openai/v1"
-        env["ANTHROPIC_BASE_URL"] = f"{reverse}/anthropic"
-    env["OPENAI_API_KEY"] = env["CODEX_API_KEY"] = handle
-    # Claude Code asks a person before it uses a key from the environment, and takes an auth token as it is
-    env["ANTHROPIC_AUTH_TOKEN" if program == "claude" else "ANTHROPIC_API_KEY"] = handle
+    for provider in {*_ALWAYS, *served}:
+        env |= dict.fromkeys(_KEYS.get(provider, ()), handle)
+        if reverse:
+            env |= {name: reverse + path for name, path in _ADDRESSES.get(provider, {}).items()}
+        if provider == "bedrock":
+            env["AWS_SECRET_ACCESS_KEY"] = handle
+            env.pop("AWS_SESSION_TOKEN", None)
+    if program == "claude":
+        # Claude Code asks a person before it uses a key from the environment, and takes an auth token as it is
+        env["ANTHROPIC_AUTH_TOKEN"] = env.pop("ANTHROPIC_API_KEY")
     return env
 
 

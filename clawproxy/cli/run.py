@@ -42,7 +42,13 @@ if TYPE_CHECKING:
 
 app = new_app("Run an agent behind a gateway of its own: clawproxy run -- CMD …")
 
-_KEY_VARIABLES = {"openai": "OPENAI_API_KEY", "anthropic": "ANTHROPIC_API_KEY"}
+_KEY_VARIABLES = {
+    "openai": "OPENAI_API_KEY",
+    "anthropic": "ANTHROPIC_API_KEY",
+    "google": "GEMINI_API_KEY",
+    "openrouter": "OPENROUTER_API_KEY",
+    "fal": "FAL_KEY",
+}
 _NOT_FOUND = 127
 _FORWARDED = (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 
@@ -109,6 +115,8 @@ class _Desk:
     ca_file: Path
     gateway: Gateway | None
     socket: Path
+    served: tuple[str, ...]
+    """The providers that it has a credential for."""
 
     async def lease(self, policy_hash: str, job_id: str | None, ttl_s: int) -> tuple[str, str]:
         """Open a job; returns its id and its handle."""
@@ -138,10 +146,15 @@ async def _open_desk(settings: Settings, folder: StateDir) -> _Desk:
         if err.reason != "GATEWAY_NOT_RUNNING":
             raise
     else:
-        return _Desk(status["addresses"], Path(status["ca"]), None, folder.admin_socket)
-    gateway = Gateway(_private_settings(settings))
+        return _Desk(status["addresses"], Path(status["ca"]), None, folder.admin_socket, _served(settings))
+    own = _private_settings(settings)
+    gateway = Gateway(own)
     await gateway.start()
-    return _Desk(gateway.addresses, gateway.ca_file, gateway, folder.admin_socket)
+    return _Desk(gateway.addresses, gateway.ca_file, gateway, folder.admin_socket, _served(own))
+
+
+def _served(settings: Settings) -> tuple[str, ...]:
+    return tuple(name for name, section in settings.providers.items() if section.credential)
 
 
 def _private_settings(settings: Settings) -> Settings:
@@ -158,7 +171,7 @@ def _private_settings(settings: Settings) -> Settings:
         raise ClawproxyError(
             "CREDENTIAL_MISSING",
             "the gateway has no provider credential to inject",
-            remedy="set OPENAI_API_KEY or ANTHROPIC_API_KEY for clawproxy (the agent does not get it), "
+            remedy=f"set one of {', '.join(_KEY_VARIABLES.values())} for clawproxy (the agent does not get it), "
             "or providers.NAME.credential in clawproxy.toml",
         )
     return Settings.model_validate(document)
@@ -199,6 +212,7 @@ def _environment(
         job_id=job,
         ca_file=str(desk.ca_file.absolute()),
         bundle_file=str(_write_bundle(folder, desk.ca_file)),
+        served=desk.served,
         dropped=_own_secrets(settings),
     )
 

@@ -89,11 +89,11 @@ def test_a_command_that_is_not_there_opens_no_job(state: Path) -> None:
 
 
 def test_without_a_credential_it_says_which_variable_to_set(tmp_path: Path) -> None:
-    env = {name: value for name, value in os.environ.items() if "API_KEY" not in name}
+    env = {name: value for name, value in os.environ.items() if not name.endswith("_KEY")}
     command = [sys.executable, "-m", "clawproxy", "run", "--state", str(tmp_path / "s"), "--", "true"]
     done = subprocess.run(command, capture_output=True, text=True, env=env, timeout=60, check=False)
     assert done.returncode == 2
-    assert "OPENAI_API_KEY" in done.stderr
+    assert "OPENAI_API_KEY, ANTHROPIC_API_KEY, GEMINI_API_KEY" in done.stderr
     assert "Traceback" not in done.stderr
 
 
@@ -111,7 +111,6 @@ def test_a_signal_is_passed_on_and_the_job_is_sealed(state: Path) -> None:
     assert "VERIFIED" in rest
 
 
-@pytest.mark.slow
 @pytest.mark.slow
 def test_it_uses_the_gateway_that_runs_already(state: Path) -> None:
     run_cli("keys", "new", "receipt", "token", "policy", state=state)
@@ -133,15 +132,22 @@ def test_it_uses_the_gateway_that_runs_already(state: Path) -> None:
 ADDRESSES = {"reverse": "http://127.0.0.1:1", "regular": "http://127.0.0.1:2"}
 
 
-def environment(base: dict[str, str], program: str = "python", dropped: tuple[str, ...] = ()) -> dict[str, str]:
+def environment(
+    base: dict[str, str],
+    program: str = "python",
+    dropped: tuple[str, ...] = (),
+    served: tuple[str, ...] = (),
+    **addresses: str,
+) -> dict[str, str]:
     return agent_environment(
         base,
         program=program,
-        **ADDRESSES,
+        **ADDRESSES | addresses,
         handle="cph_x",
         job_id="j",
         ca_file="/ca",
         bundle_file="/all",
+        served=served,
         dropped=dropped,
     )
 
@@ -164,10 +170,66 @@ def test_the_environment_drops_every_provider_credential_and_proxy_by_pass() -> 
 
 def test_the_environment_names_the_ca_for_each_kind_of_client() -> None:
     env = environment({})
-    assert {env[name] for name in ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "GIT_SSL_CAINFO")} == {
-        "/all"
-    }
+    bundles = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "AWS_CA_BUNDLE", "GIT_SSL_CAINFO")
+    assert {env[name] for name in bundles} == {"/all"}
     assert {env[name] for name in ("NODE_EXTRA_CA_CERTS", "CODEX_CA_CERTIFICATE")} == {"/ca"}
+
+
+ADDRESS_NAMES = {
+    "OPENAI_BASE_URL": "/openai/v1",
+    "ANTHROPIC_BASE_URL": "/anthropic",
+    "GOOGLE_GEMINI_BASE_URL": "/google",
+    "GEMINI_API_BASE": "/google/v1beta",
+    "OPENROUTER_API_BASE": "/openrouter/api/v1",
+    "AZURE_OPENAI_ENDPOINT": "/azure",
+    "AZURE_API_BASE": "/azure",
+    "OLLAMA_HOST": "/ollama",
+    "OLLAMA_API_BASE": "/ollama",
+    "AWS_ENDPOINT_URL_BEDROCK_RUNTIME": "/bedrock",
+}
+KEY_NAMES = [
+    "OPENAI_API_KEY",
+    "ANTHROPIC_API_KEY",
+    "GEMINI_API_KEY",
+    "OPENROUTER_API_KEY",
+    "AZURE_OPENAI_API_KEY",
+    "AZURE_API_KEY",
+    "OLLAMA_API_KEY",
+    "FAL_KEY",
+    "AWS_ACCESS_KEY_ID",
+    "AWS_SECRET_ACCESS_KEY",
+]
+SERVED = ("openai", "google", "openrouter", "azure", "ollama", "fal", "bedrock", "vllm")
+
+
+def test_the_environment_names_every_served_provider_by_address_and_by_handle() -> None:
+    env = environment({}, served=SERVED)
+    assert {name: env[name] for name in ADDRESS_NAMES} == {
+        name: ADDRESSES["reverse"] + path for name, path in ADDRESS_NAMES.items()
+    }
+    assert {env[name] for name in KEY_NAMES} == {"cph_x"}
+    by_proxy = environment({}, served=SERVED, reverse="")
+    assert set(ADDRESS_NAMES).isdisjoint(by_proxy)
+    assert {by_proxy[name] for name in KEY_NAMES} == {"cph_x"}
+
+
+def test_the_environment_does_not_name_a_provider_that_the_gateway_has_no_credential_for() -> None:
+    env = environment({"OLLAMA_API_KEY": "o", "OPENROUTER_API_BASE": "https://elsewhere", "AWS_ACCESS_KEY_ID": "own"})
+    assert {"GEMINI_API_KEY", "OLLAMA_HOST", "OLLAMA_API_KEY", "OPENROUTER_API_BASE", "FAL_KEY"}.isdisjoint(env)
+    assert env["AWS_ACCESS_KEY_ID"] == "own"  # of other services, where the gateway has no Bedrock
+
+
+def test_an_aws_session_of_the_agents_own_does_not_go_with_the_handle() -> None:
+    own = {
+        "AWS_ACCESS_KEY_ID": "AKIA",
+        "AWS_SECRET_ACCESS_KEY": "s",
+        "AWS_SESSION_TOKEN": "t",
+        "AWS_REGION": "eu-west-1",
+    }
+    env = environment(own, served=("bedrock",))
+    assert (env["AWS_ACCESS_KEY_ID"], env["AWS_SECRET_ACCESS_KEY"]) == ("cph_x", "cph_x")
+    assert "AWS_SESSION_TOKEN" not in env
+    assert env["AWS_REGION"] == "eu-west-1"
 
 
 def test_claude_code_gets_an_auth_token_and_others_an_api_key() -> None:
