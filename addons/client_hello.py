@@ -3,17 +3,31 @@
 mitmproxy gathers up to 16 MiB of it, parses all from the start at each read, and logs a broken one in full; what comes
 after it crashes the layer. Here a failed handshake is only told to the addons (``tls_failed_client``; the reason is
 ``data.conn.error``), and nothing is read after it.
+
+A hello that an addon refuses in its ``tls_clienthello`` hook (``refuse``), or whose hook failed, ends there: no
+certificate is made for it.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
+from mitmproxy import connection
 from mitmproxy.proxy import commands
 from mitmproxy.proxy.layer import CommandGenerator
-from mitmproxy.proxy.layers.tls import ClientTLSLayer
+from mitmproxy.proxy.layers.tls import ClientTLSLayer, TlsClienthelloHook
 
 MAX_HELLO_BYTES = 64 * 1024
 MAX_HELLO_RECORDS = 32
 _RECORD_HEADER_BYTES = 5
+REFUSED = "the handshake was refused"
+"""``error`` of a client connection whose hello was refused."""
+
+
+def refuse(client: connection.Client) -> None:
+    """From a ``tls_clienthello`` hook: this handshake goes no further."""
+    client.error = REFUSED
+
 
 _STOCK_HANDSHAKE_ERROR = ClientTLSLayer.on_handshake_error
 _STOCK_HANDSHAKE = ClientTLSLayer.receive_handshake_data
@@ -37,10 +51,26 @@ def _handshake(self: ClientTLSLayer, data: bytes) -> CommandGenerator[tuple[bool
     if is_over_bounds(self.recv_buffer + data):
         self.recv_buffer.clear()
         return False, "Cannot parse ClientHello: too long"
-    done, fault = yield from _STOCK_HANDSHAKE(self, data)
+    done, fault = yield from _until_refused(self, _STOCK_HANDSHAKE(self, data))
     if fault is not None and fault.startswith("Cannot parse ClientHello"):
         fault = "Cannot parse ClientHello"
     return done, fault
+
+
+def _until_refused(
+    self: ClientTLSLayer, handshake: CommandGenerator[tuple[bool, str | None]]
+) -> CommandGenerator[tuple[bool, str | None]]:
+    reply: Any = None
+    while True:
+        try:
+            command = handshake.send(reply)
+        except StopIteration as end:
+            return end.value  # type: ignore[no-any-return]
+        reply = yield command
+        if isinstance(command, TlsClienthelloHook) and self.context.client.error == REFUSED:
+            handshake.close()
+            self.recv_buffer.clear()
+            return False, REFUSED
 
 
 def _handshake_error(self: ClientTLSLayer, err: str) -> CommandGenerator[None]:

@@ -18,18 +18,21 @@ from typing import Any, Protocol
 
 from mitmproxy import connection, http, tls
 from mitmproxy.proxy import mode_specs
+from mitmproxy.proxy.layer import NextLayer
 from mitmproxy.proxy.server_hooks import ServerConnectionHookData
 
 from ..receipts.calls import Outcome
 from ..receipts.per_second import PerSecond
 from ..tokens.errors import ClawproxyError
 from ..tokens.reasons import REASONS, Refusal
+from . import client_hello
 from .call import Call
 from .connections import Connections
 from .dial import permit
 from .ending import Ending
 from .http_stream import CUT, SOCKET, Hold, Watch
 from .stream_tap import redact
+from .tunnel_start import ClosedLayer, first_bytes_fault, hello_fault, may_become_tls
 
 log = logging.getLogger("clawproxy.gate")
 
@@ -197,7 +200,36 @@ class Gate:
             if call.intended is not None and call.flow.client_conn.id == data.client.id:
                 call.outcome = call.outcome or Outcome.UPSTREAM_UNREACHABLE
 
+    def tls_clienthello(self, data: tls.ClientHelloData) -> Awaitable[None] | None:
+        """Inside a tunnel, one handshake for the tunnel's host; anything else ends here, with a record."""
+        client = data.context.client
+        tunnel = self._connections.tunnel(client)
+        if tunnel is None:
+            return None
+        fault = hello_fault(tunnel, data.client_hello.sni, again=not self._connections.greet(client))
+        if fault is None:
+            return None
+        client_hello.refuse(client)
+        return self._ending.deny_connection(presenter_of(client), fault)
+
+    def next_layer(self, data: NextLayer) -> Awaitable[None] | None:
+        """What a tunnel begins with is TLS, or a request that can be answered; anything else ends here."""
+        client = data.context.client
+        if self._connections.tunnel(client) is None or self._connections.has_greeted(client):
+            return None
+        first: bytes = data.data_client()  # type: ignore[no-untyped-call]
+        if may_become_tls(first):
+            data.layer = None  # mitmproxy would take it for HTTP
+            return None
+        fault = first_bytes_fault(first)
+        if fault is None:
+            return None
+        data.layer = ClosedLayer(data.context)
+        return self._ending.deny_connection(presenter_of(client), fault)
+
     def tls_failed_client(self, data: tls.TlsData) -> None:
+        if data.conn.error == client_hello.REFUSED:
+            return
         if self._tls_warnings.take(self._clock_ms()):
             log.warning(
                 "a client does not trust our certificate for %s: give it the CA that `clawproxy doctor` names",
@@ -289,7 +321,7 @@ class Gate:
         way_in = "reverse" if isinstance(mode, mode_specs.ReverseMode) else "regular"
         if way_in == "regular" and self._connections.tunnel(flow.client_conn):
             way_in = "connect"
-        call = Call(flow, way_in, f"addr:{flow.client_conn.peername[0]}", self._clock_ms())
+        call = Call(flow, way_in, presenter_of(flow.client_conn), self._clock_ms())
         call.recorded = _RECORDED in flow.metadata
         self._open[flow.id] = call
         return call
@@ -326,6 +358,10 @@ class Gate:
                 await asyncio.sleep(_ORPHAN_GRACE_S)
             if call.flow.id in self._open:
                 await self._abandon(call, "client disconnected")
+
+
+def presenter_of(client: connection.Client) -> str:
+    return f"addr:{client.peername[0]}"
 
 
 def outcome_of(message: str) -> Outcome:

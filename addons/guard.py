@@ -34,12 +34,13 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from types import ModuleType
 from typing import Any
 
-from mitmproxy import addonmanager, connection, hooks, http, tcp, udp
+from mitmproxy import addonmanager, connection, hooks, http, tcp, tls, udp
 from mitmproxy.addons.proxyserver import Proxyserver
 from mitmproxy.flow import Error, Flow
 from mitmproxy.proxy.layer import NextLayer
 from mitmproxy.proxy.server_hooks import ServerConnectionHookData
 
+from . import client_hello
 from .holds import Frame, Hold, Watch
 from .http1_guards import where
 
@@ -196,6 +197,9 @@ class Dispatch:
             data.ssl_conn = None  # type: ignore[attr-defined]
         elif name in ("requestheaders", "request", "responseheaders", "response"):
             _kill(data)
+        elif isinstance(data, tls.ClientHelloData):
+            client_hello.refuse(data.context.client)
+            self._close(data)
         elif name not in _TOLD_ANYWAY:
             _kill(data)
             self._close(data)
