@@ -139,7 +139,7 @@ class Ending:
 
     def explain(self, call: Call, outcome: Outcome) -> None:
         """Last words for an answer that failed before it began (``http_stream.LAST_WORDS``)."""
-        reason = _LAST_WORDS.get(outcome)
+        reason = call.last_words or _LAST_WORDS.get(outcome)
         if reason is not None and call.match is not None:
             provider = call.match.provider
             refusal = Refusal(reason, f"{provider.name} at {provider.host}:{provider.port}", call.detail)
