@@ -30,6 +30,7 @@ from .ending import Ending, start_of
 from .handshake import answer_fault, answer_fields, check_upgrade
 from .http_stream import UPGRADE
 from .identity import EXPLICIT_HEADERS, KEY_HEADERS, Leases, collect_token, proxy_password
+from .rerouting import as_addressed, reroute, rewrite
 from .sigv4 import Signer
 from .stream_tap import StreamTap, redact
 from .upstream import clean_answer, rebuild_request
@@ -230,11 +231,20 @@ class LiveSteps:
             match = self._catalogue.choose(call.match, document, headers.get("x-openai-api"))
             if isinstance(match, Refusal):
                 return match
+            elsewhere = reroute(self._catalogue, match, document)
+            if isinstance(elsewhere, Refusal):
+                return elsewhere
+            if elsewhere is not None:
+                match, body = elsewhere, rewrite(document)
+                document = parse_json_object(body, max_bytes=self._max_body_bytes, max_nodes=MAX_BODY_NODES)
             call.match, call.format = match, FORMATS[match.route.format]
             route = match.route
-            call.facts = call.format.read_request(
+            facts = call.format.read_request(
                 WireRequest(document, match.provider.name, route.name, route.kind, match.model, route.stream)
             )
+            call.facts = as_addressed(facts) if elsewhere is not None else facts
+            if elsewhere is not None:
+                call.flow.request.raw_content = body
         except ClawproxyError as err:
             # not `got`: what the agent wrote has no place in the evidence
             why = f"{err.message} (expected {err.expected})" if err.expected else err.message
@@ -374,10 +384,9 @@ class LiveSteps:
         if call.outcome is not Outcome.COMPLETE:
             return
         if call.tap is None:
-            body = response.raw_content or b""
-            clean = redact(body, call.credential.encode())
-            if clean is not body:
-                response.content = clean
+            secret = call.credential.encode()
+            if secret in (response.raw_content or b""):
+                response.content = redact(response.raw_content or b"", secret)
             self._ending.dress(call)
         call.release = True
 

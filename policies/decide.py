@@ -12,7 +12,7 @@ router, behind which the provider chooses the model, and a tool that can call an
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..tokens.errors import clip, word_or
 from ..tokens.grant import Grant
@@ -24,6 +24,7 @@ from .statements import Statement, judge, lookalike_of, naming
 from .tools import MODEL_CALL, ToolRules
 
 _MAX_DETAIL_CHARS = 300
+_UPSTREAM_PREFIX = "openrouter/"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +48,11 @@ def decide(facts: CallFacts, grant: Grant, policy: Policy) -> Allow | Refusal:
     model = _model(facts, grant, policy)
     if isinstance(model, Refusal):
         return model
+    if facts.upstream is not None:
+        elsewhere = _upstream(facts, facts.upstream, grant, policy)
+        if isinstance(elsewhere, Refusal):
+            return elsewhere
+        model = elsewhere
     if TIERS.index(policy.minimum_tier) > 0:
         rule = f'minimum_model_identity_tier "{policy.minimum_tier}"'
         return Refusal("POLICY_MODEL_IDENTITY_TIER_TOO_LOW", rule, f"a closed provider gives {TIERS[0]}")
@@ -95,6 +101,21 @@ def _model(facts: CallFacts, grant: Grant, policy: Policy) -> str | Refusal:
         other = _one_model(fallback, facts, grant, policy, exact=False)
         rule = other if isinstance(other, Refusal) else rule
     return rule
+
+
+def _upstream(facts: CallFacts, upstream: str, grant: Grant, policy: Policy) -> str | Refusal:
+    """A call that goes to ``upstream`` in place of its provider: that one is allowed too, and the model by an entry
+    that says so, since ``*`` speaks of the models of the provider that was addressed."""
+    if not grant.covers_provider(upstream):
+        return Refusal("TOKEN_INSUFFICIENT_SCOPE", "claim scope", f"no scope covers calls to {clip(upstream)}")
+    there = replace(facts, provider=upstream, upstream=None)
+    provider = _provider(there, policy)
+    if isinstance(provider, Refusal):
+        return provider
+    if policy.models is None:
+        return _model(replace(there, model=facts.upstream_model), grant, policy)
+    named = tuple(entry for entry in policy.models.patterns if entry.startswith(_UPSTREAM_PREFIX))
+    return _model(there, grant, replace(policy, models=replace(policy.models, patterns=named)))
 
 
 def _one_model(model: str, facts: CallFacts, grant: Grant, policy: Policy, *, exact: bool) -> str | Refusal:

@@ -27,7 +27,8 @@ class CallFacts:
     ``tool_choice`` is the name of the tool that the call must use, as in ``tools``; a mode (auto, none, required, any)
     is None. ``remote_urls`` names the members that make the provider fetch a URL (never the URL itself); ``data:`` is
     none. ``fallback_models`` are those that the provider may use in place of ``model``; ``is_router`` says that
-    ``model`` is a name behind which the provider chooses one.
+    ``model`` is a name behind which the provider chooses one. ``upstream`` is the provider that the call goes to in
+    place of ``provider``, and ``upstream_model`` the model's name there (``rerouting``).
     """
 
     provider: str
@@ -43,3 +44,5 @@ class CallFacts:
     any_tools: tuple[str, ...] = ()
     fallback_models: tuple[str, ...] = ()
     is_router: bool = False
+    upstream: str | None = None
+    upstream_model: str | None = None

@@ -28,7 +28,11 @@ class Usage(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class CallStart:
-    """What is about to leave. ``request_hash_b64u`` is over the body bytes sent upstream (protocol.md D.8)."""
+    """What is about to leave. ``request_hash_b64u`` is over the body bytes sent upstream (protocol.md D.8).
+
+    ``upstream`` is the provider that the call goes to in place of ``provider``, and ``upstream_model`` the model's name
+    there (protocol.md D.5); None where it goes where it was addressed.
+    """
 
     receipt_id: str
     nonce: str
@@ -47,6 +51,8 @@ class CallStart:
     started_ms: int
     harness_run_id: str | None = None
     harness_event_hash_b64u: str | None = None
+    upstream: str | None = None
+    upstream_model: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -161,6 +161,7 @@ TORN_ENTRY = Obj(
 RECOVERY = Obj(
     required={**PLACE, "timestamp": TIME, "open_calls": ListOf(RECEIPT_ID), "torn": ListOf(TORN_ENTRY)},
 )
+_UPSTREAM: Mapping[str, Shape] = dict.fromkeys(("upstream", "upstream_model"), STRING)
 CALL_START = Obj(
     required={
         **dict.fromkeys(("model", "nonce", "presenter", "provider", "route", "way_in"), STRING),
@@ -171,7 +172,8 @@ CALL_START = Obj(
         "stream": Flag(),
         "token_hash_hex": TOKEN_HASH,
         "tools": ListOf(STRING, max=1_000),
-    }
+    },
+    optional=_UPSTREAM,
 )
 EFFECT_START = Obj(
     required={
@@ -228,6 +230,7 @@ RECEIPT = Obj(
         "latency_ms": Number(0, 3_600_000, whole=True),
         "metadata": Obj(
             required={"clawproxy": CALL_END, "model_identity": OPEN, "model_identity_hash_b64u": DIGEST},
+            optional=_UPSTREAM,
         ),
         "receipt_id": RECEIPT_ID,
         "receipt_version": _const("1"),

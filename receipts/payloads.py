@@ -83,6 +83,8 @@ def start_detail(start: CallStart) -> JsonObject:
     for name in _START_FIELDS:
         value = getattr(start, name)
         detail[name] = clip_text(value) if value.__class__ is str else value
+    if start.upstream is None:
+        del detail["upstream"], detail["upstream_model"]
     detail |= {"nonce": _clip_nonce(start.nonce), "tools": clip_names(start.tools), "tools_total": len(start.tools)}
     return detail
 
@@ -173,6 +175,9 @@ def receipt_payload(
         "usage": str(end.usage),
         "way_in": clip_text(start.way_in),
     }
+    rerouted: JsonObject = {}
+    if start.upstream is not None:
+        rerouted = {"upstream": clip_text(start.upstream), "upstream_model": clip_text(start.upstream_model or "")}
     if harness:
         ours |= {"event_hash_b64u": event_hash_b64u, "run_id": run_id}
     return {
@@ -183,6 +188,7 @@ def receipt_payload(
             "clawproxy": dict(sorted(ours.items())),
             "model_identity": _model_identity(provider, model),
             "model_identity_hash_b64u": _model_identity_hash(provider, model),
+            **rerouted,
         },
         "model": model,
         "provider": provider,

@@ -378,6 +378,9 @@ class JobSeen:
             if ours[member] != detail[member]:
                 where = join(path, f"metadata.clawproxy.{member}")
                 raise Fault("J37", "EVIDENCE_MISMATCH", where, "not what the intent said")
+        for member in ("upstream", "upstream_model"):
+            if payload["metadata"].get(member) != detail.get(member):
+                raise Fault("J37", "EVIDENCE_MISMATCH", join(path, f"metadata.{member}"), "not what the intent said")
         identity = payload["metadata"]["model_identity"]
         where = join(path, "metadata.model_identity")
         if identity.get("model") != {"name": payload["model"], "provider": payload["provider"]}:
