@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import uuid
 from collections.abc import Callable
 
 import orjson
@@ -120,9 +121,25 @@ class Ending:
             except Exception as err:  # whatever it is, the agent is refused all the same
                 log.error("call %s: its denial could not be written: %s", call.receipt_id, err)
 
+    async def deny_connection(self, presenter: str, refusal: Refusal) -> None:
+        """Record a refusal inside a tunnel that is no request: nobody gets an answer."""
+        denied = CallDenied(
+            receipt_id=f"rcpt_{uuid.uuid4()}",
+            step=refusal.step,
+            reason=refusal.reason,
+            rule=refusal.rule,
+            detail=refusal.detail,
+            at_ms=self._clock_ms(),
+            presenter=presenter,
+            way_in="connect",
+            method="CONNECT",
+        )
+        async with asyncio.timeout(self._timeout_s):
+            await self._refusal_log.deny(denied)
+
     def explain(self, call: Call, outcome: Outcome) -> None:
         """Last words for an answer that failed before it began (``http_stream.LAST_WORDS``)."""
-        reason = _LAST_WORDS.get(outcome)
+        reason = call.last_words or _LAST_WORDS.get(outcome)
         if reason is not None and call.match is not None:
             provider = call.match.provider
             refusal = Refusal(reason, f"{provider.name} at {provider.host}:{provider.port}", call.detail)

@@ -384,9 +384,10 @@ class LiveSteps:
         if call.outcome is not Outcome.COMPLETE:
             return
         if call.tap is None:
-            secret = call.credential.encode()
-            if secret in (response.raw_content or b""):
-                response.content = redact(response.raw_content or b"", secret)
+            body = response.raw_content or b""
+            clean = redact(body, call.credential.encode())
+            if clean is not body:
+                response.content = clean
             self._ending.dress(call)
         call.release = True
 
