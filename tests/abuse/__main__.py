@@ -1,6 +1,7 @@
 """``python -m tests.abuse [WORD]``: the corpus against a gateway of its own, and the table by class.
 
 With a word, only executions whose name holds it. Exit status 1 if one is red.
+``python -m tests.abuse --export FILE [WORD]`` writes the bytes of each instead (README.md).
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from pathlib import Path
 
 from ..clawproxy.standin_process import running_standin
 from .cases import load_corpus
+from .export import exported
 from .runner import Result, executions, running_runner
 from .table import print_table
 
@@ -26,6 +28,10 @@ async def run(folder: Path, word: str) -> list[Result]:
 
 
 def main() -> int:
+    if sys.argv[1:2] == ["--export"]:
+        word = sys.argv[3] if len(sys.argv) > 3 else ""
+        Path(sys.argv[2]).write_text("".join(exported(e) for e in executions(load_corpus()) if word in e.name))
+        return 0
     logging.disable(logging.CRITICAL)
     with tempfile.TemporaryDirectory(prefix="clawproxy-abuse-") as folder:
         results = asyncio.run(run(Path(folder), sys.argv[1] if len(sys.argv) > 1 else ""))

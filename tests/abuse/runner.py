@@ -23,14 +23,14 @@ from clawproxy.tokens.keys import Role
 
 from ..clawproxy.standin_process import Provider
 from ..gateway.bed import Bed, running_bed
-from .bodies import BASES, Base, build_body, clean_body
+from .bodies import BASES, Base
 from .cases import Case, Expect
 from .forged import forge, place_contract
 from .relay import Relay
+from .request import JOB, request_bytes, values_of
 from .texts import expand
 
 ANSWER_TIMEOUT_S = 6.0
-JOB = "abuse"
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,7 +259,7 @@ class Runner:
             first = await line.answer()
             assert first.status == 200, f"the clean call before: {first.status} {first.body[:300]!r}"
             seen, lines = self.relay.seen, len(self.bed.provider.record.read_bytes())
-        sending = asyncio.create_task(self._send(line, self._bytes(send, base, transport, values), send))
+        sending = asyncio.create_task(self._send(line, request_bytes(send, base, transport, values), send))
         may_wait = "silent" in case.expected(transport).reasons
         answer = await line.answer(send.get("method", "POST"), 1.0 if may_wait else ANSWER_TIMEOUT_S)
         sending.cancel()
@@ -287,48 +287,11 @@ class Runner:
         return forge(self.bed, case.send.get("token", {}), job_id, pinned)
 
     def _values(self, base: Base, transport: str, token: bytes) -> dict[str, bytes]:
-        host = base.host if transport in ("regular", "connect") else "gateway"
-        return {
-            "token": token,
-            "good_token": self._token,
-            "other_token": self._other_token,
-            "host": host.encode(),
-            "provider_host": base.host.encode(),
-            "other_host": b"api.anthropic.com" if base.provider == "openai" else b"api.openai.com",
-            "target": base.target(transport).encode(),
-            "path": base.path.encode(),
-            "prefix": b"" if transport in ("connect", "bare", "compat") else base.prefix.encode(),
-            "job": JOB.encode(),
-        }
+        return values_of(base, transport, token, self._token, self._other_token)
 
     def _clean_request(self, transport: str, base: Base) -> bytes:
         values = self._values(base, transport, self._token)
-        return self._bytes({}, base, transport, values)
-
-    def _bytes(self, send: Any, base: Base, transport: str, values: dict[str, bytes]) -> bytes:
-        body = build_body(base, send["body"], values) if "body" in send else clean_body(base)
-        values = {**values, "body": body, "length": str(len(body)).encode()}
-        fields = [
-            (b"host", values["host"]),
-            (b"content-type", b"application/json"),
-            *_placed(send.get("place", "x-cst"), values["token"]),
-            (b"content-length", values["length"]),
-        ]
-        without = {name.encode() for name in send.get("without", [])}
-        fields = [(name, value) for name, value in fields if name not in without]
-        fields += [(expand(name, values), expand(value, values)) for name, value in send.get("headers", [])]
-        values["headers"] = b"".join(b"%b: %b\r\n" % field for field in fields if field[0].lower() != b"content-length")
-        if "raw" in send:
-            return expand(send["raw"], values)
-        target = expand(send.get("target", "{{target}}"), values)
-        if send.get("place") == "query":
-            target += b"?token=" + values["token"]
-        head = b"%b %b %b\r\n" % (
-            send.get("method", base.method).encode(),
-            target,
-            send.get("version", "HTTP/1.1").encode(),
-        )
-        return head + b"".join(b"%b: %b\r\n" % field for field in fields) + b"\r\n" + body
+        return request_bytes({}, base, transport, values)
 
     async def _open(
         self, transport: str, base: Base, connect: dict[str, Any], values: dict[str, bytes]
@@ -387,19 +350,6 @@ class Runner:
     async def close(self) -> None:
         for line in self._clean.values():
             line.close()
-
-
-def _placed(place: str, token: bytes) -> list[tuple[bytes, bytes]]:
-    """The header field that carries the token, if one does."""
-    match place:
-        case "none" | "query":
-            return []
-        case "authorization":
-            return [(b"authorization", b"Bearer " + token)]
-        case "cookie":
-            return [(b"cookie", b"x-cst=" + token)]
-        case _:
-            return [(place.encode(), token)]
 
 
 @contextlib.asynccontextmanager
