@@ -15,14 +15,13 @@ from ...tokens.canonical import JsonObject
 from .anthropic_messages import AnthropicMessages, AnthropicReader
 from .asked import Asked
 from .bedrock_models import aws_error, read_model
+from .betas import check_betas
 from .events import AwsEventFraming, Framing
 from .keys import BodyKeys, refuse
 from .reader import ResponseReader, load_object, text
 from .refusal_text import RefusalText
 from .request import WireRequest
 
-_MAX_BETAS = 64
-_BETA = re.compile(r"[a-z0-9][a-z0-9._-]{0,127}", re.ASCII)
 _VERSION = re.compile(r"[a-z0-9-]{1,64}", re.ASCII)
 # not a sibling of another vendor, and nothing that hides whose model it is but an ARN, whose owner made it
 _ANTHROPIC = re.compile(r"(?:[a-z-]+\.)?anthropic\.|arn:", re.ASCII)
@@ -44,7 +43,8 @@ class BedrockAnthropic(AnthropicMessages):
         version = request.body.get("anthropic_version")
         if not (isinstance(version, str) and _VERSION.fullmatch(version)):
             refuse("anthropic_version", "not a version", type(version).__name__, "bedrock-2023-05-31")
-        read_betas(request.body.get("anthropic_beta"), "anthropic_beta")
+        if request.body.get("anthropic_beta") is not None:
+            check_betas(request.body["anthropic_beta"], "anthropic_beta")
 
     def framing(self, content_type: str, *, stream: bool) -> Framing | None:
         return AwsEventFraming() if content_type == "application/vnd.amazon.eventstream" else None
@@ -54,16 +54,6 @@ class BedrockAnthropic(AnthropicMessages):
 
     def refusal_body(self, refusal: RefusalText) -> JsonObject:
         return aws_error(refusal)
-
-
-def read_betas(value: object, where: str) -> None:
-    """``value`` names features of Anthropic's as its header ``anthropic-beta`` does, or is not there."""
-    if value is None:
-        return
-    if not isinstance(value, list) or len(value) > _MAX_BETAS:
-        refuse(where, "not a list of features", type(value).__name__, f"at most {_MAX_BETAS} names")
-    if not all(isinstance(name, str) and _BETA.fullmatch(name) for name in value):
-        refuse(where, "not a name of a feature", expected="names as in the header anthropic-beta")
 
 
 class _Reader(AnthropicReader):

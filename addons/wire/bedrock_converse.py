@@ -18,8 +18,8 @@ from typing import Any
 from ...policies.facts import CallFacts
 from ...tokens.canonical import JsonObject
 from .asked import Asked, list_of_objects, object_at
-from .bedrock_anthropic import read_betas
 from .bedrock_models import aws_error, read_model
+from .betas import check_betas
 from .events import AwsEventFraming, Framing
 from .keys import BodyKeys, ClosedKeys, refuse, refuse_type
 from .reader import ResponseReader, count, load_object, member, objects, text
@@ -109,7 +109,8 @@ class BedrockConverse:
 
 def _read_additional(fields: JsonObject) -> None:
     where = "additionalModelRequestFields"
-    read_betas(fields.get("anthropic_beta"), f"{where}.anthropic_beta")
+    if fields.get("anthropic_beta") is not None:
+        check_betas(fields["anthropic_beta"], f"{where}.anthropic_beta")
     inner = fields.get("inferenceConfig")
     if inner is not None:
         ClosedKeys("topK").check(object_at(fields, "inferenceConfig", where), f"{where}.inferenceConfig")
