@@ -6,6 +6,7 @@ The product has no such switch. Red is a byte at the provider, an answer, or ano
 from __future__ import annotations
 
 import json
+import os
 import posixpath
 import re
 from collections.abc import Callable
@@ -18,8 +19,9 @@ from clawproxy.addons import http1_guards, steps
 from clawproxy.addons.connections import Tunnel
 from clawproxy.addons.identity import proxy_password
 from clawproxy.addons.wire import asked, keys, parts
-from clawproxy.policies import contract, decide, pin, routes, source
+from clawproxy.policies import contract, decide, pin, routes
 from clawproxy.tokens import canonical, claims, revocation, verify
+from clawproxy.tokens.reasons import Refusal
 from mitmproxy.net.http import validate
 from mitmproxy.proxy.layers import http as http_layer
 
@@ -105,7 +107,7 @@ def _open_any(self: Any, call: Any) -> None:
 def _open_known(self: Any, call: Any) -> Any:
     request = call.flow.request
     if not self._catalogue.has_host(request.host, request.port):
-        return steps.Refusal("TUNNEL_REFUSED", "provider hosts")
+        return Refusal("TUNNEL_REFUSED", "provider hosts")
     return _open_any(self, call)
 
 
@@ -135,7 +137,7 @@ def _any_method(_runner: Runner, patch: pytest.MonkeyPatch) -> None:
 
 
 def _first_token(fields: Any, _credential: Any) -> str:
-    return next(value.decode() for name, value in fields if name.lower() == b"x-cst")
+    return next(str(value, "ascii") for name, value in fields if name.lower() == b"x-cst")
 
 
 def _of_gateway(part: str, attribute: str, instead: Any) -> TakeOut:
@@ -201,7 +203,7 @@ GUARDS: list[tuple[str, TakeOut, str]] = [
     ("one token", _without(steps, "collect_token", _first_token), "b19-two-tokens"),
     ("the reviewer", _of_gateway("_pinner", "_signers", _Everyone()), "e41-signed-by-stranger"),
     ("the reviewer's signature", _without(contract, "check_envelope_signature"), "e41-signature-of-another"),
-    ("links within the directory", _without(source.os.path, "commonpath", lambda paths: paths[0]), "e41-link-out"),
+    ("links within the directory", _without(os.path, "commonpath", lambda paths: paths[0]), "e41-link-out"),
     ("models", _without(decide, "_model", lambda *_: "any"), "c29-other"),
     ("providers", _without(decide, "_provider", lambda *_: "any"), "e41-other-provider"),
     ("tools", _without(decide, "_tools", lambda *_: ()), "c33-denied connect anthropic_messages"),

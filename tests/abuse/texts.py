@@ -12,15 +12,15 @@ from __future__ import annotations
 
 import gzip
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
-import brotli
+import brotli  # type: ignore[import-untyped]
 import zstandard
 
 MAX_BYTES = 64 * 1024 * 1024
 
-_PACK = {
+_PACK: dict[str, Callable[[bytes], Any]] = {
     "gzip": lambda raw: gzip.compress(raw, mtime=0),
     "deflate": zlib.compress,
     "zstd": lambda raw: zstandard.ZstdCompressor(level=3).compress(raw),
