@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from ..receipts.job import Job
     from ..receipts.scribe import Intended
     from ..tokens.verify import Grant
+    from .egress_request import Egress
     from .http_stream import Watch
     from .stream_tap import StreamTap
     from .websocket import FrameTap
@@ -38,6 +39,8 @@ class Call:
     headers: dict[str, str] = field(default_factory=dict, repr=False)  # admit
     """The header fields by lower-case name; those that decide anything occur once (``steps.LiveSteps.admit``)."""
     match: RouteMatch | None = None
+    egress: Egress | None = None
+    """What is known of it, if it is a tool's call and not a model's (``egress_steps``)."""
     token: str | None = field(default=None, repr=False)  # collect
     grant: Grant | None = field(default=None, repr=False)  # authenticate
     policy: Policy | None = None  # pin
@@ -80,6 +83,11 @@ class Call:
     @property
     def job_id(self) -> str | None:
         return self.grant.job_id if self.grant else None
+
+    @property
+    def is_message(self) -> bool:
+        """Whether it came as messages of a socket."""
+        return self.frame_bytes is not None
 
     @property
     def request_bytes(self) -> int:

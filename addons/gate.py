@@ -27,6 +27,7 @@ from ..tokens.errors import ClawproxyError
 from ..tokens.reasons import REASONS, Refusal
 from . import client_hello
 from .call import Call
+from .connection_limits import TOO_LATE
 from .connections import Connections
 from .dial import permit
 from .ending import Ending
@@ -61,7 +62,7 @@ class Steps(Protocol):
     def observe(self, call: Call) -> None: ...
     def attest(self, call: Call) -> Awaitable[None]: ...
 
-    def tunnel(self, call: Call) -> Verdict:
+    def tunnel(self, call: Call) -> Verdict | Awaitable[Verdict]:
         """The part of ``admit`` that a CONNECT asks for."""
         ...
 
@@ -198,6 +199,12 @@ class Gate:
     def server_connect_error(self, data: ServerConnectionHookData) -> None:
         for call in self._open.values():
             if call.intended is not None and call.flow.client_conn.id == data.client.id:
+                call.outcome = call.outcome or Outcome.UPSTREAM_UNREACHABLE
+
+    def tls_failed_server(self, data: tls.TlsData) -> None:
+        """The provider's certificate, or what it speaks: the request was not sent."""
+        for call in self._open.values():
+            if call.intended is not None and call.flow.client_conn.id == data.context.client.id:
                 call.outcome = call.outcome or Outcome.UPSTREAM_UNREACHABLE
 
     def tls_clienthello(self, data: tls.ClientHelloData) -> Awaitable[None] | None:
@@ -383,6 +390,8 @@ def refusal_of(call: Call, message: str) -> Refusal:
         return _fault(call, call.detail)
     if "too large" in text or "body_size_limit" in text or "exceed" in text:
         return Refusal("REQUEST_TOO_LARGE", "gateway.max_body_bytes", "the request body is over the limit")
+    if call.flow.client_conn.error == TOO_LATE:
+        return Refusal("REQUEST_TIMEOUT", "gateway.request_timeout_s", "the request did not come in time")
     if "disconnected" in text or "reset by client" in text or "peer closed" in text:
         return Refusal("REQUEST_INCOMPLETE", "HTTP framing", "the client left before its request was whole")
     return Refusal("REQUEST_AMBIGUOUS", "HTTP framing", "the request is not well-formed HTTP")

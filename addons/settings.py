@@ -41,9 +41,16 @@ class GatewaySection(_Section):
     state_dir: Text = ".clawproxy"
     max_body_bytes: int = Field(default=16 * 1024 * 1024, ge=1024, le=256 * 1024 * 1024)
     max_header_bytes: int = Field(default=64 * 1024, ge=1024, le=1024 * 1024)
+    max_headers: int = Field(default=128, ge=16, le=1024)
+    max_json_depth: int = Field(default=64, ge=8, le=256)
+    max_json_nodes: int = Field(default=100_000, ge=100, le=5_000_000)
     max_connections: int = Field(default=2048, ge=8, le=100_000)
     max_connections_per_peer: int = Field(default=512, ge=1, le=100_000)
+    max_connections_per_job: int = Field(default=256, ge=1, le=100_000)
     max_open_calls_per_job: int = Field(default=64, ge=1, le=10_000)
+    max_calls_per_minute_per_job: int = Field(default=6000, ge=1, le=10_000_000)
+    request_timeout_s: float = Field(default=30.0, gt=0, le=3600)
+    handshake_timeout_s: float = Field(default=10.0, gt=0, le=600)
     step_timeout_s: float = Field(default=10.0, gt=0, le=120)
     idle_timeout_s: float = Field(default=900.0, gt=1, le=86_400)
 
@@ -80,6 +87,15 @@ class ProviderSection(_Section):
     region: Text | None = None
 
 
+class EgressSection(_Section):
+    """A credential for calls of tools: where it goes and how it is sent."""
+
+    credential: Text
+    hosts: list[Text] = Field(min_length=1, max_length=64)
+    header: Annotated[str, StringConstraints(pattern=r"^[a-z0-9-]{1,64}$")] = "authorization"
+    scheme: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9-]{0,32}$")] = "Bearer"
+
+
 class Settings(_Section):
     """A whole configuration."""
 
@@ -88,6 +104,8 @@ class Settings(_Section):
     trust: TrustSection = TrustSection()
     contracts: ContractsSection = ContractsSection()
     providers: dict[str, ProviderSection] = {}
+    egress: dict[str, EgressSection] = {}
+    egress_private: list[Text] = Field(default=[], max_length=64)
     upstream_ca: Text | None = None
 
     @property

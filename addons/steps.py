@@ -18,10 +18,10 @@ from ..policies.pin import Pinner
 from ..policies.routes import Catalogue
 from ..receipts.calls import Outcome
 from ..receipts.jobs import JobBook
-from ..tokens.canonical import MAX_BODY_NODES, JsonObject, parse_json_object
+from ..tokens.canonical import JsonObject
 from ..tokens.digests import is_sha256_b64u, sha256_b64u
 from ..tokens.errors import ClawproxyError
-from ..tokens.reasons import REASONS, Refusal
+from ..tokens.reasons import Refusal
 from ..tokens.verify import Grant, TokenVerifier
 from .call import Call
 from .connections import Connections, Tunnel
@@ -30,13 +30,16 @@ from .ending import Ending, start_of
 from .handshake import answer_fault, answer_fields, check_upgrade
 from .http_stream import UPGRADE
 from .identity import EXPLICIT_HEADERS, KEY_HEADERS, Leases, collect_token, proxy_password
+from .json_body import JsonBounds, parse_body, refusal_of_body
+from .rates import Buckets
 from .rerouting import as_addressed, reroute, rewrite
 from .sigv4 import Signer
 from .stream_tap import StreamTap, redact
 from .upstream import clean_answer, rebuild_request
 from .wire.format import FORMATS, WireRequest
 
-_MAX_HEADERS = 128
+MAX_HEADERS = 128
+CALLS_PER_MINUTE = 6000
 # of all fields of a request, joined by LF
 _HEADER_NAMES = re.compile(rb"[A-Za-z0-9!#$%&'*+.^_`|~-]+(?:\n[A-Za-z0-9!#$%&'*+.^_`|~-]+)*")
 _HEADER_VALUES = re.compile(rb"[\x20-\x7e\t\n]*")
@@ -93,6 +96,9 @@ class LiveSteps:
         clock_ms: Callable[[], int],
         max_body_bytes: int,
         max_header_bytes: int,
+        max_headers: int = MAX_HEADERS,
+        json_bounds: JsonBounds | None = None,
+        calls_per_minute: int = CALLS_PER_MINUTE,
     ) -> None:
         self._catalogue = catalogue
         self._connections = connections
@@ -107,6 +113,9 @@ class LiveSteps:
         self._clock_ms = clock_ms
         self._max_body_bytes = max_body_bytes
         self._max_header_bytes = max_header_bytes
+        self._max_headers = max_headers
+        self._json_bounds = json_bounds or JsonBounds()
+        self._rates = Buckets(calls_per_minute)
 
     # -- 1 admit ---------------------------------------------------------------------------------------------------
 
@@ -123,7 +132,7 @@ class LiveSteps:
 
     def admit(self, call: Call) -> Refusal | None:
         """The head is unambiguous, and way in, host, method and path are one route of the catalogue."""
-        headers = _read_head(call.flow.request, self._max_header_bytes)
+        headers = read_head(call.flow.request, self._max_header_bytes, self._max_headers)
         if isinstance(headers, Refusal):
             return headers
         call.headers = headers
@@ -178,8 +187,15 @@ class LiveSteps:
     # -- 4 pin -----------------------------------------------------------------------------------------------------
 
     def pin(self, call: Call) -> Refusal | Awaitable[Refusal | None] | None:
-        """The contract with the pinned hash, signed by a trusted reviewer; and the job, opened under it."""
+        """The contract with the pinned hash, signed by a trusted reviewer; and the job, opened under it.
+
+        First of all the job's limits: whatever else is wrong with a call, it counts for its job.
+        """
         assert call.grant is not None
+        limited = self._check_connections(call, call.grant) or (self._check_rate(call) if not call.is_message else None)
+        if limited is not None:
+            call.job = self._jobs.peek(call.grant, call.presenter)  # the denial belongs there, if it is open
+            return limited
         if "spend_cap" in call.grant.claims:
             return Refusal("TOKEN_UNENFORCEABLE", "claim spend_cap", "spending is not metered by this gateway yet")
         stated = call.headers.get("x-policy-hash")
@@ -193,6 +209,23 @@ class LiveSteps:
             return self._pin_first(call, call.grant)
         call.policy, call.job = policy, job
         return None
+
+    def _check_connections(self, call: Call, grant: Grant) -> Refusal | None:
+        if self._connections.join(call.flow.client_conn, grant.job_id):
+            return None
+        detail = f"{self._connections.max_per_job} are open"
+        return Refusal("TOO_MANY_CONNECTIONS", "gateway.max_connections_per_job", detail)
+
+    def _check_rate(self, call: Call) -> Refusal | None:
+        """By the job of a verified token, so that nothing that an agent can vary gives it another bucket."""
+        assert call.grant is not None
+        wait_s = self._rates.take(call.grant.job_id)
+        if not wait_s:
+            return None
+        detail = f"at most {self._rates.per_minute} a minute; the next in {wait_s:.1f} s"
+        return Refusal(
+            "RATE_LIMITED", "gateway.max_calls_per_minute_per_job", detail, at=call.step, retry_after_s=wait_s
+        )
 
     async def _pin_first(self, call: Call, grant: Grant) -> Refusal | None:
         """``pin`` where contract or job are not open yet, or the token is new to the job."""
@@ -227,7 +260,7 @@ class LiveSteps:
         try:
             document: JsonObject = {}
             if call.match.route.method != "GET":
-                document = parse_json_object(body, max_bytes=self._max_body_bytes, max_nodes=MAX_BODY_NODES)
+                document = parse_body(body, self._max_body_bytes, self._json_bounds)
             match = self._catalogue.choose(call.match, document, headers.get("x-openai-api"))
             if isinstance(match, Refusal):
                 return match
@@ -236,7 +269,7 @@ class LiveSteps:
                 return elsewhere
             if elsewhere is not None:
                 match, body = elsewhere, rewrite(document)
-                document = parse_json_object(body, max_bytes=self._max_body_bytes, max_nodes=MAX_BODY_NODES)
+                document = parse_body(body, self._max_body_bytes, self._json_bounds)
             call.match, call.format = match, FORMATS[match.route.format]
             route = match.route
             facts = call.format.read_request(
@@ -246,9 +279,7 @@ class LiveSteps:
             if elsewhere is not None:
                 call.flow.request.raw_content = body
         except ClawproxyError as err:
-            # not `got`: what the agent wrote has no place in the evidence
-            why = f"{err.message} (expected {err.expected})" if err.expected else err.message
-            return Refusal(err.reason if err.reason in REASONS else "INVALID_REQUEST", "body", why, at="read")
+            return refusal_of_body(err)
         call.request_hash_b64u = sha256_b64u(body)
         return None
 
@@ -267,6 +298,8 @@ class LiveSteps:
     def reserve(self, call: Call) -> Refusal | None:
         """The nonce, once per job; and a harness that keeps its own chain must name its places well."""
         assert call.job is not None
+        if call.is_message and (limited := self._check_rate(call)) is not None:
+            return limited
         headers = call.headers
         run_id, event_hash = headers.get("x-run-id"), headers.get("x-event-hash")
         if (run_id is None) != (event_hash is None):
@@ -392,14 +425,17 @@ class LiveSteps:
         call.release = True
 
 
-def _read_head(request: http.Request, max_header_bytes: int) -> dict[str, str] | Refusal:
+def read_head(request: http.Request, max_header_bytes: int, max_headers: int = MAX_HEADERS) -> dict[str, str] | Refusal:
     """The header fields by name, if the head can be read in one way only."""
     if not _METHOD.fullmatch(request.data.method):  # `request.method` would read it in upper case
         return Refusal("REQUEST_AMBIGUOUS", "request method", "a method is written in capitals")
     fields = request.headers.fields
     names, values = b"\n".join([name for name, _ in fields]), b"\n".join([value for _, value in fields])
-    if len(fields) > _MAX_HEADERS or len(names) + len(values) > max_header_bytes:
-        return Refusal("REQUEST_TOO_LARGE", "gateway.max_header_bytes", "too many or too long fields", at="admit")
+    if len(fields) > max_headers:
+        return Refusal("REQUEST_TOO_LARGE", "gateway.max_headers", f"at most {max_headers} header fields", at="admit")
+    if len(names) + len(values) > max_header_bytes:
+        detail = f"at most {max_header_bytes} bytes of header fields"
+        return Refusal("REQUEST_TOO_LARGE", "gateway.max_header_bytes", detail, at="admit")
     if not _HEADER_NAMES.fullmatch(names) or not _HEADER_VALUES.fullmatch(values) or values.count(b"\n") >= len(fields):
         return Refusal("REQUEST_AMBIGUOUS", "header fields", "a header field is not plain ASCII")
     seen = dict(zip(names.decode("ascii").lower().split("\n"), values.decode("ascii").split("\n"), strict=True))

@@ -26,14 +26,14 @@ from typing import TYPE_CHECKING, Any
 from mitmproxy import connection, http
 
 from ..receipts.calls import Outcome
-from ..tokens.canonical import MAX_BODY_NODES, parse_json_object
 from ..tokens.digests import b64u_encode
 from ..tokens.errors import ClawproxyError
-from ..tokens.reasons import REASONS, Refusal
+from ..tokens.reasons import Refusal
 from .call import Call
 from .ending import Ending
 from .holds import Frame, SocketEnd, Watch
 from .http_stream import SOCKET
+from .json_body import JsonBounds, parse_body, refusal_of_body
 from .stream_tap import MAX_EVENT_BYTES, redact
 from .usage import SAMPLE_BYTES
 from .wire.openai_realtime import RealtimeSession
@@ -81,8 +81,16 @@ class FrameTap:
 class Socket:
     """One open socket: the judge of its messages (``holds.FrameJudge``). ``call`` is the response that is open."""
 
-    def __init__(self, handshake: Call, session: Session, clock_ms: Callable[[], int], max_body_bytes: int) -> None:
+    def __init__(
+        self,
+        handshake: Call,
+        session: Session,
+        clock_ms: Callable[[], int],
+        max_body_bytes: int,
+        json_bounds: JsonBounds,
+    ) -> None:
         self.client_bytes = max_body_bytes
+        self.json_bounds = json_bounds
         self.server_bytes = MAX_EVENT_BYTES
         self.handshake = handshake
         self.watch: Watch | None = handshake.watch
@@ -140,10 +148,9 @@ class Socket:
         if call.frame_bytes > _UNASKED_BODIES * self.client_bytes or self._said_count >= _MAX_UNASKED:
             return Refusal("REQUEST_TOO_LARGE", "messages without a response", "too much is said and nothing asked")
         try:
-            told = self._session.read(parse_json_object(data, max_bytes=self.client_bytes, max_nodes=MAX_BODY_NODES))
+            told = self._session.read(parse_body(data, self.client_bytes, self.json_bounds))
         except ClawproxyError as err:
-            why = f"{err.message} (expected {err.expected})" if err.expected else err.message
-            return Refusal(err.reason if err.reason in REASONS else "INVALID_REQUEST", "message", why, at="read")
+            return refusal_of_body(err, "message")
         if told.asks and self.call is not None:
             return Refusal("INVALID_REQUEST", "response.create", "a response is open on this connection", at="read")
         call.facts, call.asks = told.facts, told.asks
@@ -174,6 +181,7 @@ class Sockets:
         *,
         step_timeout_s: float,
         max_body_bytes: int,
+        json_bounds: JsonBounds | None = None,
     ) -> None:
         self._gate = gate
         self._steps = steps
@@ -181,6 +189,7 @@ class Sockets:
         self._clock_ms = clock_ms
         self._step_timeout_s = step_timeout_s
         self._max_body_bytes = max_body_bytes
+        self._json_bounds = json_bounds or JsonBounds()
         self._open: dict[str, Socket] = {}
         self._sweeps: set[asyncio.Task[None]] = set()
 
@@ -197,7 +206,7 @@ class Sockets:
         agreed = flow.response is not None and flow.response.status_code == 101 and flow.error is None
         if not agreed or call is None or call.match is None or not call.match.route.websocket:
             return
-        socket = Socket(call, _session_of(call), self._clock_ms, self._max_body_bytes)
+        socket = Socket(call, _session_of(call), self._clock_ms, self._max_body_bytes, self._json_bounds)
         self._open[flow.id] = socket
         flow.metadata[SOCKET] = socket
 
