@@ -33,6 +33,7 @@ from .dial import Destination, Resolve, Resolver, resolve_host
 from .ending import Ending
 from .gate import Gate, Steps
 from .identity import Lease, Leases
+from .json_body import JsonBounds
 from .master import EngineOptions, GatewayMaster
 from .settings import (
     NO_CREDENTIAL,
@@ -88,7 +89,7 @@ class Gateway:
         self._source = DirectorySource([state / entry for entry in settings.contracts.sources])
         self._pinner = Pinner(self._source, reviewers)
         self._leases = Leases()
-        self._connections = Connections()
+        self._connections = Connections(max_per_job=limits.max_connections_per_job)
 
         self._journal = Journal()
         self.jobs = JobBook(
@@ -100,6 +101,7 @@ class Gateway:
             self._refusal_log, self._receipt_key, limits.gateway_id, clock_ms, timeout_s=limits.step_timeout_s
         )
         credentials, signers = _sign_where_keys_are_pairs(settings, self.catalogue)
+        json_bounds = JsonBounds(limits.max_json_depth, limits.max_json_nodes)
         steps: Steps = LiveSteps(
             catalogue=self.catalogue,
             connections=self._connections,
@@ -114,6 +116,9 @@ class Gateway:
             clock_ms=clock_ms,
             max_body_bytes=limits.max_body_bytes,
             max_header_bytes=limits.max_header_bytes,
+            max_headers=limits.max_headers,
+            json_bounds=json_bounds,
+            calls_per_minute=limits.max_calls_per_minute_per_job,
         )
         steps = wrap_steps(steps)
         self.gate = Gate(
@@ -132,6 +137,7 @@ class Gateway:
             clock_ms,
             step_timeout_s=limits.step_timeout_s,
             max_body_bytes=limits.max_body_bytes,
+            json_bounds=json_bounds,
         )
         self._addons = [*addons(self.gate), self.sockets]
         self._master: GatewayMaster | None = None
@@ -344,6 +350,8 @@ def _engine_options(settings: Settings) -> tuple[list[str], EngineOptions]:
         max_head_bytes=settings.gateway.max_header_bytes + _HEAD_MARGIN_BYTES,
         max_connections=settings.gateway.max_connections,
         max_connections_per_peer=settings.gateway.max_connections_per_peer,
+        request_timeout_s=settings.gateway.request_timeout_s,
+        handshake_timeout_s=settings.gateway.handshake_timeout_s,
         upstream_ca_file=Path(settings.upstream_ca) if settings.upstream_ca else None,
         hook_timeout_s=2 * step_s,
         end_deadline_s=2 * step_s,
