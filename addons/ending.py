@@ -11,6 +11,7 @@ import orjson
 from mitmproxy import http
 
 from ..receipts.calls import CallDenied, CallEnd, CallStart, Outcome
+from ..receipts.effects import EffectEnd
 from ..receipts.legacy import build_legacy_receipt
 from ..receipts.refusals import RefusalLog
 from ..tokens.canonical import JsonObject
@@ -19,6 +20,7 @@ from ..tokens.keys import SigningKey
 from ..tokens.reasons import Refusal
 from . import compat
 from .call import Call
+from .egress_request import Egress
 from .http_stream import LAST_WORDS
 from .refusal import build_refusal
 from .usage import SAMPLE_BYTES, count_tokens
@@ -144,6 +146,9 @@ class Ending:
             provider = call.match.provider
             refusal = Refusal(reason, f"{provider.name} at {provider.host}:{provider.port}", call.detail)
             call.flow.metadata[LAST_WORDS] = self._answer(call, refusal)
+        elif reason is not None and call.egress is not None:
+            refusal = Refusal(reason, f"{call.egress.facts.host}:{call.egress.facts.port}", call.detail)
+            call.flow.metadata[LAST_WORDS] = self._answer(call, refusal)
 
     # -- receipts --------------------------------------------------------------------------------------------------
 
@@ -156,7 +161,21 @@ class Ending:
             return
         call.recorded = True
         call.outcome = outcome
-        call.envelope = await call.job.attest(call.intended, self._end_of(call, outcome))
+        end = self._end_of(call, outcome) if call.egress is None else self._effect_end(call, call.egress, outcome)
+        call.envelope = await call.job.attest(call.intended, end)
+
+    def _effect_end(self, call: Call, egress: Egress, outcome: Outcome) -> EffectEnd:
+        tap, response = egress.tap, call.flow.response if egress.answered else None
+        body = (response.raw_content or b"") if response is not None else b""
+        return EffectEnd(
+            outcome=outcome,
+            status=response.status_code if response is not None else None,
+            response_hash_b64u=sha256_b64u(body) if tap is None else tap.digest_b64u,
+            response_bytes=len(body) if tap is None else tap.seen_bytes,
+            first_byte_ms=None if tap is None else tap.first_byte_ms,
+            ended_ms=self._clock_ms(),
+            detail=call.detail[:200],
+        )
 
     def _end_of(self, call: Call, outcome: Outcome) -> CallEnd:
         reader, tap, response = call.reader, call.tap, call.flow.response

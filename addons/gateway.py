@@ -30,6 +30,8 @@ from .admin import AdminSocket
 from .ca import ensure_ca
 from .connections import Connections
 from .dial import Destination, Resolve, Resolver, resolve_host
+from .egress_credentials import egress_credentials, private_destinations
+from .egress_steps import EgressSteps
 from .ending import Ending
 from .gate import Gate, Steps
 from .identity import Lease, Leases
@@ -100,9 +102,10 @@ class Gateway:
         ending = Ending(
             self._refusal_log, self._receipt_key, limits.gateway_id, clock_ms, timeout_s=limits.step_timeout_s
         )
+        resolver = Resolver(_private_destinations(settings, self.catalogue), resolve=resolve)
         credentials, signers = _sign_where_keys_are_pairs(settings, self.catalogue)
         json_bounds = JsonBounds(limits.max_json_depth, limits.max_json_nodes)
-        steps: Steps = LiveSteps(
+        models = LiveSteps(
             catalogue=self.catalogue,
             connections=self._connections,
             leases=self._leases,
@@ -112,13 +115,25 @@ class Gateway:
             ending=ending,
             credentials=credentials,
             signers=signers,
-            resolver=Resolver(_private_destinations(settings, self.catalogue), resolve=resolve),
+            resolver=resolver,
             clock_ms=clock_ms,
             max_body_bytes=limits.max_body_bytes,
             max_header_bytes=limits.max_header_bytes,
             max_headers=limits.max_headers,
             json_bounds=json_bounds,
             calls_per_minute=limits.max_calls_per_minute_per_job,
+        )
+        steps: Steps = EgressSteps(
+            models,
+            catalogue=self.catalogue,
+            connections=self._connections,
+            resolver=resolver,
+            credentials=egress_credentials(settings.egress),
+            ending=ending,
+            clock_ms=clock_ms,
+            max_body_bytes=limits.max_body_bytes,
+            max_header_bytes=limits.max_header_bytes,
+            max_headers=limits.max_headers,
         )
         steps = wrap_steps(steps)
         self.gate = Gate(
@@ -317,7 +332,7 @@ def _sign_where_keys_are_pairs(
 
 def _private_destinations(settings: Settings, catalogue: Catalogue) -> frozenset[Destination]:
     """Where a private address is meant: the configuration says so, or names the address itself."""
-    return frozenset(
+    return private_destinations(settings.egress_private) | frozenset(
         (provider.host, provider.port)
         for name, section in settings.providers.items()
         for provider in [catalogue.providers[name]]

@@ -7,12 +7,13 @@ import contextlib
 import json
 import ssl
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from clawproxy.addons.dial import Resolve, resolve_host
 from clawproxy.addons.gate import Gate, Steps
 from clawproxy.addons.gateway import Gateway
 from clawproxy.addons.settings import parse_settings
@@ -149,9 +150,12 @@ async def running_bed(
     contract: dict[str, Any] = CONTRACT,
     wrap_steps: Callable[[Steps], Steps] = lambda steps: steps,
     addons: Callable[[Gate], Sequence[object]] = lambda gate: [gate],
+    sections: Mapping[str, Any] | None = None,
+    resolve: Resolve = resolve_host,
     **gateway_keys: Any,
 ) -> AsyncIterator[Bed]:
-    """A gateway in this process, in front of ``provider``; stopped with the context."""
+    """A gateway in this process, in front of ``provider``; stopped with the context. ``sections`` are added to its
+    configuration."""
     keys, policy_hash = make_state(state, contract)
     settings = parse_settings(
         {
@@ -162,10 +166,11 @@ async def running_bed(
                 name: {"upstream": provider.url, "credential": f"file:{provider.key_files[name]}"}
                 for name in ("openai", "anthropic")
             },
+            **(sections or {}),
         },
         where="test",
     )
-    gateway = Gateway(settings, wrap_steps=wrap_steps, addons=addons)
+    gateway = Gateway(settings, wrap_steps=wrap_steps, addons=addons, resolve=resolve)
     await gateway.start()
     bed = Bed(state, gateway, provider, keys, policy_hash)
     try:
