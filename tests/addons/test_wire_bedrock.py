@@ -74,6 +74,7 @@ def test_only_anthropics_models_have_this_body() -> None:
 
 
 def test_features_are_names_as_in_the_header() -> None:
+    betas: Any
     for betas in ("a", [5], ["files-api-2025-04-14"], ["claude-code"], ["claude-code-20250219"] * 65, {}):
         refused(invoke, anthropic_beta=betas)
     for version in (None, 5, "", "a b", "x" * 65):
@@ -105,8 +106,10 @@ def test_tools_of_converse_are_read() -> None:
     config = {"tools": [TOOL_SPEC, {"systemTool": {"name": "nova_grounding"}}, {"cachePoint": {"type": "default"}}]}
     facts = converse(toolConfig={**config, "toolChoice": {"tool": {"name": "look"}}})
     assert (facts.tools, facts.tool_choice) == (("look", "nova_grounding"), "look")
+    choice: Any
     for choice in ({"auto": {}}, {"any": {}}):
         assert converse(toolConfig={**config, "toolChoice": choice}).tool_choice is None
+    bad: Any
     for bad in (
         {"tools": [{"toolSpec": {"name": "a"}, "systemTool": {"name": "b"}}]},
         {"tools": [{"toolSpec": {"name": "a", "Name": "b"}}]},
@@ -134,6 +137,7 @@ def test_blocks_hold_one_known_thing() -> None:
     ]
     facts = converse(*history, system=[{"text": "be kind"}, {"cachePoint": {"type": "default"}}])
     assert (facts.tools, facts.remote_urls, facts.provider_state) == ((), (), ())
+    block: Any
     for block in (
         {"text": "a", "image": {}},
         {},
@@ -180,6 +184,7 @@ def test_options_are_closed() -> None:
         requestMetadata={"a": "b"},
     )
     assert facts.max_output_tokens == 9
+    more: Any
     for more in (
         {"inferenceConfig": {"maxTokens": "9"}},
         {"inferenceConfig": {"model": "x"}},

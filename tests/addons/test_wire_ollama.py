@@ -112,6 +112,7 @@ def test_the_bound_of_the_output_stands_in_the_options() -> None:
     assert read("ollama_chat", options={"num_predict": 9}).max_output_tokens == 9
     for unbound in (-1, -2, None):
         assert read("ollama_chat", options={"num_predict": unbound}).max_output_tokens is None
+    options: Any
     for options in ({"num_predict": "9"}, {"num_predict": True}, {"Num_Predict": 9}, [], "x", {"tools": []}):
         refused("ollama_chat", options=options)
 

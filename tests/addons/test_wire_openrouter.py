@@ -36,6 +36,7 @@ def test_a_plain_call_asks_for_nothing_else() -> None:
 def test_models_beside_the_model_are_fallbacks() -> None:
     facts = read(models=[MODEL, "acme/model-2", "other/m", "acme/model-2"], route="fallback")
     assert facts.fallback_models == ("acme/model-2", "other/m")
+    models: Any
     for models in ("acme/model-2", {}, [5], [None], ["ｍ"], ["x" * 300], ["openrouter/auto"], [["a"]]):
         refused(models=models)
 
@@ -49,6 +50,7 @@ def test_a_fallback_list_does_not_name_the_model() -> None:
 
 def test_a_route_is_taken_only_beside_fallbacks() -> None:
     assert read(route=None).fallback_models == ()
+    route: Any
     for route in ("fallback", "sort", "", 5, {}):
         assert "route" in refused(route=route)
     assert "route" in refused(route="other", models=["acme/model-2"])
@@ -90,6 +92,7 @@ def test_preferences_are_a_closed_list() -> None:
         provider={"order": ["a", "b"], "only": ["a"], "allow_fallbacks": False, "data_collection": "deny", "zdr": True}
     )
     read(provider={"sort": "price", "max_price": {"prompt": 1}, "quantizations": ["fp8"], "ignore": []})
+    provider: Any
     for provider in ("a", [], {"models": ["x"]}, {"Order": []}, {"order": "a"}, {"order": [{}]}, {"sort": {"by": "x"}}):
         refused(provider=provider)
     refused(provider={"max_price": {"model": "other"}})
@@ -121,10 +124,12 @@ def test_other_extras_are_known_or_refused() -> None:
     assert read(preset="mine").provider_state == ("preset",)
     read(transforms=["middle-out"])
     read(transforms=[])
+    more: Any
     for more in ({"transforms": ["other"]}, {"transforms": "middle-out"}, {"usage": {"model": 1}}, {"usage": 1}):
         refused(**more)
     for key in ("api_key", "models_", "Models", "debug", "fallbacks", "api_base"):
-        refused(**{key: []})
+        unknown: Any = {key: []}
+        refused(**unknown)
 
 
 @pytest.mark.parametrize("name", ["openai_chat", "openai_responses", "openrouter_responses"])
@@ -137,8 +142,13 @@ def test_openais_own_formats_stay_closed(name: str) -> None:
 
 def test_what_a_call_cost_disturbs_nothing() -> None:
     reader = FORMATS["openrouter_chat"].new_reader()
-    usage = {**CHAT_ANSWER["usage"], "cost": 0.1, "is_byok": False, "cost_details": {"upstream_inference_cost": None}}
-    reader.read_json(orjson.dumps({**CHAT_ANSWER, "provider": "Acme", "usage": usage}))
+    usage: Any = {
+        **CHAT_ANSWER["usage"],
+        "cost": 0.1,
+        "is_byok": False,
+        "cost_details": {"upstream_inference_cost": None},
+    }
+    reader.read_json(orjson.dumps({**answer, "provider": "Acme", "usage": usage}))
     assert (reader.tokens_input, reader.tokens_output, reader.ended) == (31, 7, True)
 
 
@@ -150,6 +160,7 @@ def embed(**body: Any) -> CallFacts:
 
 
 def test_embeddings_take_texts_and_tokens() -> None:
+    given: Any
     for given in ("x", ["x", "y"], [1, 2], [[1], [2, 3]]):
         facts = embed(input=given, encoding_format="base64", dimensions=8, user="u")
         assert (facts.model, facts.stream, facts.tools, facts.max_output_tokens) == ("e-1", False, (), None)

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
+import anthropic
 import openai
 import pytest
 from clawproxy.tokens.digests import sha256_b64u
@@ -20,6 +21,7 @@ botocore_config: Any = pytest.importorskip("botocore.config")
 ollama: Any = pytest.importorskip("ollama")
 
 CLAUDE = "us.anthropic.claude-sonnet-5-5-v1:0"
+BEDROCK_HOST = "bedrock-runtime.us-east-1.amazonaws.com"
 LOOK = {"name": "ticket_read", "description": "read a ticket"}
 CONTRACT_HERE = {
     **CONTRACT,
@@ -34,7 +36,7 @@ async def bed(tmp_path: Path, provider: Provider) -> AsyncIterator[Bed]:
         name: {"upstream": provider.url, "credential": f"file:{provider.key_files[name]}"}
         for name in ("openai", "openrouter", "fal", "azure", "bedrock")
     }
-    upstreams["bedrock"]["region"] = "us-east-1"
+    upstreams["bedrock"] |= {"region": "us-east-1", "hosts": [BEDROCK_HOST]}
     upstreams["ollama"] = {"upstream": provider.url, "credential": "none"}
     sections = {"providers": upstreams}
     async with running_bed(tmp_path / "s", provider, contract=CONTRACT_HERE, sections=sections) as running:
@@ -50,14 +52,21 @@ async def _handle(bed: Bed) -> str:
     return lease.handle
 
 
-def _bedrock(bed: Bed, handle: str) -> Any:
+def _bedrock(bed: Bed, handle: str, listener: str = "reverse") -> Any:
+    """By base URL the handle stands as the access key; through the proxy it is the password, beside keys of its own."""
+    proxy = bed.gateway.addresses["regular"].replace("http://", f"http://job:{handle}@")
+    where: dict[str, Any] = {"endpoint_url": bed.gateway.addresses["reverse"] + "/bedrock"}
+    if listener == "regular":
+        where = {"endpoint_url": f"https://{BEDROCK_HOST}", "verify": str(bed.gateway.ca_file)}
     return boto3.client(
         "bedrock-runtime",
         region_name="us-east-1",
-        endpoint_url=bed.gateway.addresses["reverse"] + "/bedrock",
-        aws_access_key_id=handle,
+        aws_access_key_id=handle if listener == "reverse" else "AKIATHEAGENTSOWN",
         aws_secret_access_key="none of ours",
-        config=botocore_config.Config(retries={"max_attempts": 1}),
+        config=botocore_config.Config(
+            retries={"max_attempts": 1}, proxies={"https": proxy} if listener == "regular" else {}
+        ),
+        **where,
     )
 
 
@@ -65,11 +74,12 @@ def _receipts(bed: Bed) -> list[dict[str, Any]]:
     return bed.records("receipt")
 
 
-async def test_boto3_converses_streams_and_invokes_with_a_handle_as_its_key(bed: Bed) -> None:
+@pytest.mark.parametrize("listener", ["reverse", "regular"])
+async def test_boto3_converses_streams_and_invokes(bed: Bed, listener: str) -> None:
     handle = await _handle(bed)
 
     def agent() -> tuple[str, list[str], str, list[str]]:
-        client = _bedrock(bed, handle)
+        client = _bedrock(bed, handle, listener)
         said: Any = {"modelId": CLAUDE, "messages": [{"role": "user", "content": [{"text": "hello events:4"}]}]}
         tools = {"tools": [{"toolSpec": {**LOOK, "inputSchema": {"json": {"type": "object"}}}}]}
         plain = client.converse(**said)["output"]["message"]["content"][0]["text"]
@@ -90,7 +100,29 @@ async def test_boto3_converses_streams_and_invokes_with_a_handle_as_its_key(bed:
     assert [r["metadata"]["clawproxy"]["outcome"] for r in receipts] == ["complete"] * 4
     assert all(r["tokens_input"] > 0 and r["tokens_output"] > 0 for r in receipts)
     assert {(r["provider"], r["model"]) for r in receipts} == {("bedrock", CLAUDE)}
-    assert handle not in bed.provider.record.read_text()
+    for unseen in (handle, "AKIATHEAGENTSOWN"):
+        assert unseen not in bed.provider.record.read_text()
+
+
+async def test_anthropics_package_speaks_to_bedrock_with_a_handle_as_its_key(bed: Bed) -> None:
+    handle = await _handle(bed)
+
+    def agent() -> tuple[str, str]:
+        client = anthropic.AnthropicBedrock(
+            base_url=bed.gateway.addresses["reverse"] + "/bedrock",
+            aws_access_key=handle,
+            aws_secret_key="none of ours",
+            aws_region="us-east-1",
+        )
+        said: Any = {"model": CLAUDE, "max_tokens": 99, "messages": [{"role": "user", "content": "hello events:4"}]}
+        plain: Any = client.messages.create(**said)
+        events = list(client.messages.create(**said, stream=True))
+        return plain.content[0].text, events[-1].type
+
+    plain, last = await _agent(agent)
+    assert plain
+    assert last == "message_stop"
+    assert [r["metadata"]["clawproxy"]["stream"] for r in _receipts(bed)] == [False, True]
 
 
 async def test_boto3_raises_its_own_exception_for_a_refusal(bed: Bed) -> None:
