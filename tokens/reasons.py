@@ -72,7 +72,7 @@ _ROWS = (
     Reason("DESTINATION_MISMATCH", "admit", 403, "server name (SNI), Host header and destination do not agree", "send all three for the same provider host"),
     Reason("TLS_REQUIRED", "admit", 403, "the call came for a provider host over plain HTTP", "use https:// for the provider, or the gateway's base URL"),
     Reason("TUNNEL_REFUSED", "admit", 403, "a tunnel was asked for to a host or port that no provider has", "connect only to hosts of the catalogue, port 443"),
-    Reason("PROTOCOL_REFUSED", "admit", 403, "not a plain HTTP request (upgrade, trailers, raw TCP, WebSocket)", "use HTTP/1.1 requests without Upgrade and Trailer"),
+    Reason("PROTOCOL_REFUSED", "admit", 403, "not a plain HTTP request, or not a plain WebSocket on a route of one", "use HTTP/1.1 requests without Upgrade and Trailer; text messages and no extension on the sockets of configs/providers.toml"),
     Reason("REQUEST_INCOMPLETE", "admit", 400, "the client left before its request was whole", "send the request again"),
     Reason("REQUEST_AMBIGUOUS", "admit", 400, "the request could be read in two ways", "send each header once, a path without encoding tricks, and JSON with one reading"),
     Reason("REQUEST_TIMEOUT", "admit", 408, "the request was not whole in time", "send it faster, or raise gateway.request_timeout_s"),

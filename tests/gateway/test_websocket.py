@@ -18,6 +18,7 @@ from clawproxy.addons.call import Call
 from clawproxy.addons.websocket import Socket, Sockets
 from clawproxy.receipts.verify import verify_path
 from clawproxy.tokens.digests import sha256_b64u
+from openai import AsyncOpenAI
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidMessage, InvalidStatus
 
@@ -162,6 +163,22 @@ async def test_a_realtime_session_is_judged_with_what_it_set_up(tmp_path: Path, 
         assert (record["model"], record["tools"], record["route"]) == (MODEL, ["ticket_read"], "realtime")
         assert receipt["metadata"]["clawproxy"]["tool_calls"] == ["ticket_read"]
         assert receipt["tokens_input"] > 0
+
+
+async def test_the_openai_sdk_speaks_realtime_through_the_base_url(tmp_path: Path, provider: Provider) -> None:
+    async with running_bed(tmp_path / "s", provider) as bed:
+        client = AsyncOpenAI(api_key=bed.token(), base_url=bed.gateway.addresses["reverse"] + "/openai/v1")
+        said: Any = {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "hello"}]}
+        options: Any = {"proxy": None}
+        async with client.realtime.connect(model=MODEL, websocket_connection_options=options) as connection:
+            await connection.session.update(session={"type": "realtime", "output_modalities": ["text"]})
+            await connection.conversation.item.create(item=said)
+            await connection.response.create()
+            async for event in connection:
+                if event.type == "response.done":
+                    break
+        await bed.settled()
+        assert outcomes(bed) == ["complete", "complete"]
 
 
 async def test_an_echoed_credential_does_not_reach_the_agent(tmp_path: Path, provider: Provider) -> None:

@@ -420,6 +420,15 @@ def test_a_list_of_models_needs_no_model_but_its_provider() -> None:
         _refused(claw(), "POLICY_MODEL_REQUIRED", kind=kind, model=None)
 
 
+def test_a_socket_needs_no_model_before_its_first_message_but_one_that_is_named_is_judged() -> None:
+    asked: dict[str, Any] = {"kind": CallKind.CONNECT}
+    for document in (claw(), wpc_v1(), wpc_v2()):
+        assert isinstance(_decide(document, model=None, **asked), Allow)
+    _refused(claw(), "POLICY_PROVIDER_NOT_ALLOWED", provider="google", model=None, **asked)
+    _refused(claw(denied_tools=["model_call_via_clawproxy"]), "POLICY_MODEL_NOT_ALLOWED", model=None, **asked)
+    _refused(claw(), "POLICY_MODEL_NOT_ALLOWED", model="another-model", **asked)
+
+
 def test_a_statement_allows_a_list_of_models_by_an_action_of_its_own() -> None:
     asked: dict[str, Any] = {"kind": CallKind.LIST, "model": None}
     for actions, resources, allowed in (
