@@ -142,8 +142,9 @@ def test_openais_own_formats_stay_closed(name: str) -> None:
 
 def test_what_a_call_cost_disturbs_nothing() -> None:
     reader = FORMATS["openrouter_chat"].new_reader()
-    usage: Any = {
-        **CHAT_ANSWER["usage"],
+    answer: Any = CHAT_ANSWER
+    usage = {
+        **answer["usage"],
         "cost": 0.1,
         "is_byok": False,
         "cost_details": {"upstream_inference_cost": None},
