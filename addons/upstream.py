@@ -69,9 +69,9 @@ def rebuild_request(call: Call, match: RouteMatch, credential: str, signer: Sign
     if match.route.websocket:
         call.flow.metadata[UPGRADE] = key = new_key()
         ours |= request_fields(call.headers, key)
-    if credential or signer:
-        if provider.scheme != "https":  # the configuration was refused with it; this is the lock behind that one
-            raise ClawproxyError("GATEWAY_FAULT", "a credential never crosses plain HTTP")
+    if (credential or signer) and provider.scheme != "https":
+        # the configuration was refused with it; this is the lock behind that one
+        raise ClawproxyError("GATEWAY_FAULT", "a credential never crosses plain HTTP")
     if signer:
         assert call.request_hash_b64u is not None
         url = f"{provider.scheme}://{provider.authority}{match.upstream_path}"
