@@ -163,6 +163,8 @@ def request_fault(received: bytes) -> str | None:
     head = received[: min(ends) + 1]
     if not _REQUEST_LINE.match(head) or head.count(b"\n") != head.count(b"\r\n"):
         return LOOSE
+    if b"\v" in head or b"\f" in head:  # Python strips them from values: "\vchunked" would be read as chunked
+        return LOOSE
     return LOOSE if received[len(head) : len(head) + 1] == b"\n" else None
 
 
