@@ -13,6 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from clawproxy.addons import egress_request, egress_steps, plain_tap
+from clawproxy.policies.egress import EgressAllow, EgressFacts
+from clawproxy.policies.policy import Policy
 from clawproxy.receipts.explain import explain
 from clawproxy.receipts.reader import load_directory
 from clawproxy.receipts.report import Verdict
@@ -412,3 +415,46 @@ async def test_a_sealed_job_with_side_effects_is_verified_and_explains_them(tmp_
         assert story["call"]["host"] == "localhost"
         denied = explain(files, refused.headers["x-clawproxy-receipt-id"], bed.trust()).to_json()
         assert (denied["kind"], denied["decision"]["reason"]) == ("refused", "EGRESS_NOT_ALLOWED")
+
+
+# -- each guard, taken out: the bad thing happens ----------------------------------------------------------------------
+
+
+async def test_without_the_canonical_target_a_way_up_would_leave(
+    tmp_path: Path, provider: Provider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(egress_steps, "parse_target", lambda target: (target, ""))
+    async with egress_bed(tmp_path, provider) as (bed, tool):
+        assert (await _call(bed, tool, target="/v1/%2e%2e/v2")).status == 200
+        assert tool.requests[-1][0].startswith(b"GET /v1/%2e%2e/v2 ")
+
+
+async def test_without_the_decision_another_path_would_leave(
+    tmp_path: Path, provider: Provider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def allow_all(facts: EgressFacts, policy: Policy) -> EgressAllow:
+        return EgressAllow(policy.policy_hash_b64u, policy.egress[0])
+
+    monkeypatch.setattr(egress_steps, "decide_egress", allow_all)
+    async with egress_bed(tmp_path, provider) as (bed, tool):
+        assert (await _call(bed, tool, target="/v2/a")).status == 200
+        assert len(tool.requests) == 1
+
+
+async def test_without_the_look_at_tokens_a_handle_would_reach_the_tool(
+    tmp_path: Path, provider: Provider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(egress_request, "holds_our_token", lambda value: False)
+    async with egress_bed(tmp_path, provider) as (bed, tool):
+        assert (await _call(bed, tool, x_note="cph_handle")).status == 200
+        assert tool.header("x-note") == ["cph_handle"]
+
+
+async def test_without_redaction_an_echoed_credential_would_reach_the_agent(
+    tmp_path: Path, provider: Provider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plain_tap, "redact", lambda text, secret: text)
+    async with egress_bed(tmp_path, provider, credential="crm") as (bed, tool):
+        head = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
+        tool.answers = {"/v1/a": [head, *_chunks(SECRET.encode() + b"." * 4096)]}
+        assert SECRET.encode() in (await _call(bed, tool)).body
