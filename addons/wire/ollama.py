@@ -13,6 +13,7 @@ Limits: a text in ``options`` or ``template`` is not looked into.
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import Any
 
 from ...policies.facts import CallFacts
@@ -124,6 +125,14 @@ class OllamaShow(_Ollama):
     name = "ollama_show"
     _keys = _SHOW_KEYS
     _streams = False
+
+    def read_request(self, request: WireRequest) -> CallFacts:
+        body = request.body
+        if "name" in body:  # the older word for model, which Ollama reads where that is not there
+            if "model" in body:
+                refuse("name", "a second name for the model", expected="model alone")
+            request = replace(request, body={"model" if key == "name" else key: body[key] for key in body})
+        return super().read_request(request)
 
 
 def _tool_name(tool: JsonObject, where: str) -> object:

@@ -73,6 +73,17 @@ def test_keys_of_another_case_or_call_are_refused(name: str, key: str) -> None:
     refused(name, **{key: "x"})
 
 
+def test_the_older_word_for_the_model_is_read_where_ollama_reads_it_and_never_beside_the_newer() -> None:
+    def shown(**body: Any) -> CallFacts:
+        return FORMATS["ollama_show"].read_request(WireRequest(body, "ollama", "r"))
+
+    assert shown(name="m-2", verbose=True).model == "m-2"
+    for body in ({"name": "m-2", "model": "m-2"}, {"name": ["m-2"]}, {"name": ""}, {"Name": "m-2"}):
+        with pytest.raises(ClawproxyError):
+            shown(**body)
+    refused("ollama_chat", name="m-2")
+
+
 def test_messages_have_known_keys_only() -> None:
     calls = [{"id": "c", "function": {"name": "look", "index": 0, "arguments": {"tools": [1], "Model": "x"}}}]
     history = [{"role": "assistant", "content": "", "tool_calls": calls}, {"role": "tool", "tool_name": "look"}]

@@ -19,6 +19,7 @@ _WORDS = ("The", "stand-in", "answers", "with", "a", "short", "text", "that", "m
 TOOL_ARGUMENTS: JsonObject = {"query": "stand-in"}
 TOOL_ARGUMENTS_TEXT = json.dumps(TOOL_ARGUMENTS)
 _RESULT_TYPES = ("function_call_output", "custom_tool_call_output")
+_RESULT_KEYS = ("toolResult", "functionResponse", "function_response")
 _MAX_TOOL_DEPTH = 4
 
 
@@ -184,9 +185,7 @@ def _parts(turn: JsonObject) -> list[JsonObject]:
 def _is_result(turn: JsonObject) -> bool:
     if turn.get("role") in ("tool", "function") or turn.get("type") in _RESULT_TYPES:
         return True
-    return any(
-        part.get("type") == "tool_result" or "toolResult" in part or "functionResponse" in part for part in _parts(turn)
-    )
+    return any(part.get("type") == "tool_result" or not part.keys().isdisjoint(_RESULT_KEYS) for part in _parts(turn))
 
 
 def _last_user_text(turns: Any) -> tuple[str, bool]:
