@@ -22,6 +22,8 @@ HANDLE_PREFIX = "cph_"
 EXPLICIT_HEADERS = ("x-cst", "x-scoped-token")
 # Where a token can stand in place of the provider's key; a provider's own key found here is dropped.
 KEY_HEADERS = ("authorization", "x-api-key", "x-goog-api-key", "api-key")
+# Words in front of a token there; fal's clients say Key.
+_SCHEMES = ("bearer", "key")
 MAX_TOKEN_CHARS = 8192
 _AWS_SIGNATURE = re.compile(
     rf"AWS4-HMAC-SHA256 Credential=({HANDLE_PREFIX}[A-Za-z0-9_-]{{1,128}})/[0-9]{{8}}/", re.ASCII
@@ -43,9 +45,9 @@ def collect_token(fields: Iterable[Header], connection_credential: str | None) -
         if name == "proxy-authorization":
             token = proxy_password(raw_value.decode("latin-1"))
         elif name in EXPLICIT_HEADERS:
-            token = _without_bearer(raw_value.decode("latin-1"))
+            token = _without_scheme(raw_value.decode("latin-1"))
         elif name in KEY_HEADERS:
-            token = _without_bearer(_access_key(raw_value.decode("latin-1")))
+            token = _without_scheme(_access_key(raw_value.decode("latin-1")))
             token = token if token and looks_like_token(token) else None
         else:
             continue
@@ -94,9 +96,9 @@ def proxy_password(header: str) -> str | None:
     return user_password.partition(":")[2] or None
 
 
-def _without_bearer(value: str) -> str | None:
+def _without_scheme(value: str) -> str | None:
     scheme, _, rest = value.strip().partition(" ")
-    return (rest.strip() if scheme.lower() == "bearer" else value.strip()) or None
+    return (rest.strip() if scheme.lower() in _SCHEMES else value.strip()) or None
 
 
 @dataclass(slots=True)
