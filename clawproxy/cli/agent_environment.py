@@ -22,6 +22,7 @@ _DROPPED = frozenset(
         "ANTHROPIC_BEDROCK_BASE_URL",
         "ANTHROPIC_CUSTOM_HEADERS",
         "AWS_BEARER_TOKEN_BEDROCK",
+        "AWS_BEDROCK_RUNTIME_ENDPOINT",
         "AWS_ENDPOINT_URL_BEDROCK_RUNTIME",
         "AZURE_API_KEY",
         "AZURE_OPENAI_AD_TOKEN",
@@ -74,8 +75,10 @@ _ADDRESSES = {
     "openrouter": {"OPENROUTER_API_BASE": "/openrouter/api/v1"},
     "azure": {"AZURE_OPENAI_ENDPOINT": "/azure", "AZURE_API_BASE": "/azure"},
     "ollama": {"OLLAMA_HOST": "/ollama", "OLLAMA_API_BASE": "/ollama"},
-    "bedrock": {"AWS_ENDPOINT_URL_BEDROCK_RUNTIME": "/bedrock"},
+    "bedrock": {"AWS_ENDPOINT_URL_BEDROCK_RUNTIME": "/bedrock", "AWS_BEDROCK_RUNTIME_ENDPOINT": "/bedrock"},
 }
+# litellm writes its key into the URL, which no route takes, unless it is told an address, be it the usual one
+_USUAL_ADDRESSES = {"google": {"GEMINI_API_BASE": "https://generativelanguage.googleapis.com/v1beta"}}
 _ALWAYS = ("openai", "anthropic")
 
 
@@ -114,6 +117,8 @@ def agent_environment(
         env |= dict.fromkeys(_KEYS.get(provider, ()), handle)
         if reverse:
             env |= {name: reverse + path for name, path in _ADDRESSES.get(provider, {}).items()}
+        else:
+            env |= _USUAL_ADDRESSES.get(provider, {})
         if provider == "bedrock":
             env["AWS_SECRET_ACCESS_KEY"] = handle
             env.pop("AWS_SESSION_TOKEN", None)

@@ -186,6 +186,7 @@ ADDRESS_NAMES = {
     "OLLAMA_HOST": "/ollama",
     "OLLAMA_API_BASE": "/ollama",
     "AWS_ENDPOINT_URL_BEDROCK_RUNTIME": "/bedrock",
+    "AWS_BEDROCK_RUNTIME_ENDPOINT": "/bedrock",
 }
 KEY_NAMES = [
     "OPENAI_API_KEY",
@@ -209,7 +210,8 @@ def test_the_environment_names_every_served_provider_by_address_and_by_handle() 
     }
     assert {env[name] for name in KEY_NAMES} == {"cph_x"}
     by_proxy = environment({}, served=SERVED, reverse="")
-    assert set(ADDRESS_NAMES).isdisjoint(by_proxy)
+    assert set(ADDRESS_NAMES) & set(by_proxy) == {"GEMINI_API_BASE"}
+    assert by_proxy["GEMINI_API_BASE"] == "https://generativelanguage.googleapis.com/v1beta"
     assert {by_proxy[name] for name in KEY_NAMES} == {"cph_x"}
 
 
