@@ -36,6 +36,7 @@ from .rerouting import as_addressed, reroute, rewrite
 from .sigv4 import Signer
 from .stream_tap import StreamTap, redact
 from .upstream import clean_answer, rebuild_request
+from .wire.betas import check_beta_header
 from .wire.format import FORMATS, WireRequest
 
 MAX_HEADERS = 128
@@ -272,6 +273,8 @@ class LiveSteps:
                 document = parse_body(body, self._max_body_bytes, self._json_bounds)
             call.match, call.format = match, FORMATS[match.route.format]
             route = match.route
+            if "anthropic-beta" in match.provider.forwarded_headers:
+                check_beta_header(headers.get("anthropic-beta"))
             facts = call.format.read_request(
                 WireRequest(document, match.provider.name, route.name, route.kind, match.model, route.stream)
             )

@@ -137,6 +137,7 @@ def _declares(tool: str) -> dict[str, Any]:
     return {"tools": [{"type": "function", "function": {"name": tool}}]}
 
 
+FILES = {"anthropic-beta": "files-api-2025-04-14"}
 REFUSALS: list[tuple[str, str, dict[str, Any], dict[str, Any], int, str, str]] = [
     # name, target, headers over, body over, status, reason, step
     ("unknown route", "/openai/v1/files", {}, {}, 404, "ROUTE_NOT_FOUND", "admit"),
@@ -147,6 +148,7 @@ REFUSALS: list[tuple[str, str, dict[str, Any], dict[str, Any], int, str, str]] =
     ("unknown handle", CHAT, {"x-cst": "cph_unknown"}, {}, 401, "HANDLE_UNKNOWN", "authenticate"),
     ("other policy header", CHAT, {"x-policy-hash": "a" * 43}, {}, 403, "POLICY_HASH_MISMATCH", "pin"),
     ("wrong type", CHAT, {"content-type": "text/plain"}, {}, 415, "CONTENT_TYPE_REFUSED", "read"),
+    ("feature", "/anthropic/v1/messages", FILES, {"max_tokens": 1}, 400, "INVALID_REQUEST", "read"),
     ("encoded body", CHAT, {"content-encoding": "gzip"}, {}, 415, "CONTENT_TYPE_REFUSED", "read"),
     ("model", CHAT, {}, {"model": "gpt-5"}, 403, "POLICY_MODEL_NOT_ALLOWED", "decide"),
     ("denied tool", CHAT, {}, _declares("Bash"), 403, "POLICY_TOOL_DENIED", "decide"),
