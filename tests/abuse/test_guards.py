@@ -15,7 +15,7 @@ from typing import Any
 from urllib.parse import unquote
 
 import pytest
-from clawproxy.addons import http1_guards, steps
+from clawproxy.addons import gate, http1_guards, steps
 from clawproxy.addons.connections import Tunnel
 from clawproxy.addons.identity import proxy_password
 from clawproxy.addons.wire import asked, keys, parts
@@ -62,14 +62,14 @@ def _before_admit(change: Callable[[Runner, Any], None]) -> TakeOut:
     """Have the request changed before step 1, so that what it checks holds."""
 
     def take_out(runner: Runner, patch: pytest.MonkeyPatch) -> None:
-        gate: Any = runner.bed.gateway.gate
+        running: Any = runner.bed.gateway.gate
 
-        def admit(call: Any, real: Any = dict(gate._before_egress)["admit"]) -> Any:
+        def admit(call: Any, real: Any = dict(running._before_egress)["admit"]) -> Any:
             change(runner, call)
             return real(call)
 
-        order = tuple((name, admit if name == "admit" else step) for name, step in gate._before_egress)
-        patch.setattr(gate, "_before_egress", order)
+        order = tuple((name, admit if name == "admit" else step) for name, step in running._before_egress)
+        patch.setattr(running, "_before_egress", order)
 
     return take_out
 
@@ -144,10 +144,21 @@ def _of_gateway(part: str, attribute: str, instead: Any) -> TakeOut:
     return lambda runner, patch: patch.setattr(getattr(runner.bed.gateway, part), attribute, instead)
 
 
+def _all(*take_outs: TakeOut) -> TakeOut:
+    """What several layers hold: all of them."""
+
+    def take_out(runner: Runner, patch: pytest.MonkeyPatch) -> None:
+        for one in take_outs:
+            one(runner, patch)
+
+    return take_out
+
+
+NO_HELLO = _without(gate, "hello_fault")
 ANYTHING = re.compile(r"(?s).*")
 GUARDS: list[tuple[str, TakeOut, str]] = [
     # what is taken out, how, and the case that goes red, with its transport and format where these are not the usual
-    ("strict JSON", _without(steps, "parse_json_object", lambda raw, **_: json.loads(raw)), "c22-content-twice"),
+    ("strict JSON", _without(steps, "parse_body", lambda raw, *_: json.loads(raw)), "c22-content-twice"),
     ("keys once", _without(canonical, "_DECODER", json.JSONDecoder()), "c22-role-twice connect openai_responses"),
     ("finite numbers", _without(canonical, "_DECODER", json.JSONDecoder()), "c24-nan"),
     ("safe integers", _without(canonical, "_DECODER", json.JSONDecoder()), "c24-beyond-safe"),
@@ -173,14 +184,18 @@ GUARDS: list[tuple[str, TakeOut, str]] = [
     ("plain paths", _without(routes, "_split", _lenient_path), "b17-dot"),
     ("known queries", _without(routes.Route, "takes", lambda _route, _pair: True), "b17-query-unknown"),
     ("the route's method", _any_method, "b19-method-put"),
-    ("SNI", _before_admit(_believe_sni), "a1-sni-evil connect openai_chat"),
+    ("SNI", _all(NO_HELLO, _before_admit(_believe_sni)), "a1-sni-evil connect openai_chat"),
     ("Host", _before_admit(_believe_host), "a2-host-evil connect openai_chat"),
     ("Host of later requests", _before_admit(_believe_host), "a2-second-request-host-evil connect openai_chat"),
     ("TLS for provider hosts", _before_admit(_take_plain), "a3-plain-provider regular openai_chat"),
-    ("tunnels to known hosts", _without(steps.LiveSteps, "tunnel", _open_any), "a6-evil connect openai_chat"),
+    (
+        "tunnels to known hosts",
+        _all(NO_HELLO, _without(steps.LiveSteps, "tunnel", _open_any)),
+        "a6-evil connect openai_chat",
+    ),
     (
         "hosts of the catalogue",
-        _without(routes.Catalogue, "has_host", lambda *_: True),
+        _all(NO_HELLO, _without(routes.Catalogue, "has_host", lambda *_: True)),
         "a7-metadata connect openai_chat",
     ),
     (
