@@ -57,6 +57,8 @@ class RelayLimits:
     """Pings and pongs of one side."""
     deadline_s: float = 30.0
     """For a verdict."""
+    idle_s: float = 3600.0
+    """Without a message; a socket without pings ends earlier, with the engine's idle time-out."""
 
 
 class _Side:
@@ -107,6 +109,7 @@ class Relay:
         self._waiting: deque[tuple[_Side, bytes]] = deque()
         self._nap: commands.RequestWakeup | None = None
         self._left_s = 0.0
+        self._heard_s = time.monotonic()
 
     # -- what comes ------------------------------------------------------------------------------------------------
 
@@ -150,6 +153,8 @@ class Relay:
         elif isinstance(event, ws.Ping | ws.Pong):
             if side.count_control() > self._limits.controls_per_s:
                 yield from self._fault(side, "too many pings")
+            elif time.monotonic() - self._heard_s > self._limits.idle_s:
+                yield from self._end("gateway", _AWAY, _AWAY, "nothing but pings")
             elif isinstance(event, ws.Ping):
                 yield self._raw(side, side.peer.send(event.response()))
         elif isinstance(event, ws.CloseConnection):
@@ -165,6 +170,7 @@ class Relay:
         elif event.message_finished:
             data = bytes(side.text)
             side.text, side.fragments = bytearray(), 0
+            self._heard_s = time.monotonic()
             yield from self._whole(side, data)
         elif event.frame_finished:
             side.fragments += 1

@@ -11,8 +11,7 @@ The handshake is a call (``gate``): judged, an intent before it leaves, a receip
 One response at a time. The request digest of a call covers all messages of the client since the response before it.
 Runs on the event loop; the bytes are ``socket_relay``'s.
 
-Limits: what a client sends last on a realtime socket, without asking for a response afterwards, is in no digest. A
-socket that is pinged stays open without a call as long as both sides like.
+Limits: what a client sends last on a realtime socket, without asking for a response afterwards, is in no digest.
 """
 
 from __future__ import annotations

@@ -218,7 +218,7 @@ async def test_500_responses_on_one_socket_leave_nothing_behind(tmp_path: Path, 
         (create(stream=False), "INVALID_REQUEST"),
         (create(generate="no"), "INVALID_REQUEST"),
         (create(type="session.update"), "INVALID_REQUEST"),
-        ('{"type":"response.create","type":"response.create"}', "INVALID_REQUEST"),
+        ('{"type":"response.create","type":"response.create"}', "REQUEST_AMBIGUOUS"),
         ("[]", "INVALID_REQUEST"),
         ("", "INVALID_REQUEST"),
         ("not json", "INVALID_REQUEST"),
@@ -359,6 +359,21 @@ async def test_a_flood_of_pings_ends_the_socket_and_no_ping_reaches_the_provider
         await _flood(socket)
         assert await refused(socket) == ("PROTOCOL_REFUSED", 1008)
         assert reasons(bed) == ["PROTOCOL_REFUSED"]
+
+
+async def test_pings_alone_keep_no_socket_open(
+    tmp_path: Path, provider: Provider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    short = socket_relay.RelayLimits(idle_s=0.3)
+    monkeypatch.setattr(socket_relay.Relay.__init__, "__defaults__", (short,))
+    async with running_bed(tmp_path / "s", provider) as bed, opened(bed) as socket:
+        await turn(socket)
+        await (await socket.ping("a"))
+        await asyncio.sleep(0.4)
+        with contextlib.suppress(ConnectionClosed):
+            await (await socket.ping("b"))
+        assert await refused(socket) == ("", 1001)
+        assert bed.gateway.sockets.count == 0
 
 
 @pytest.mark.parametrize("raw", [b"\xc1\x80\0\0\0\0", b"\x81\x02hi", b"\x83\x80\0\0\0\0", b"\x81\x82\0\0\0\0\xff\xff"])
