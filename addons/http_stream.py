@@ -69,7 +69,8 @@ __all__ = ["CUT", "Hold", "SeamLimits", "SeamStream", "Tap", "Watch", "install",
 log = logging.getLogger("clawproxy.seam")
 
 LAST_WORDS = "clawproxy.last_words"
-"""In ``flow.metadata``, set by an addon's ``error`` hook: the answer to send where none has begun."""
+"""In ``flow.metadata``, set by an addon's ``error`` hook: the answer to send where none has begun, in place of
+mitmproxy's error page or of a broken connection."""
 
 UPGRADE = "clawproxy.upgrade"
 """In ``flow.metadata``, set before the request leaves: it may become a WebSocket. The key of its handshake."""
@@ -517,6 +518,9 @@ class SeamStream(engine.HttpStream):
                 else:
                     answer = yield command
 
+    def _killed_by_us(self) -> bool:
+        return self.flow.error is not None and self.flow.error.msg == mflow.Error.KILLED_MESSAGE
+
     def _say(self, words: http.Response) -> CommandGenerator[None]:
         if self._last_call:
             words.headers["connection"] = "close"
@@ -576,8 +580,21 @@ class SeamStream(engine.HttpStream):
     # -- the end ---------------------------------------------------------------------------------------------------
 
     def check_killed(self, emit_error_hook: bool) -> CommandGenerator[bool]:
-        """As in mitmproxy, and the upstream is told as well."""
-        killed = yield from super().check_killed(emit_error_hook)
+        """As in mitmproxy, and the upstream is told as well. A call that an addon killed gets its ``LAST_WORDS`` where
+        nothing was sent yet."""
+        commanding = super().check_killed(emit_error_hook)
+        answer: object = None
+        killed = False
+        with contextlib.suppress(StopIteration):
+            while True:
+                command = commanding.send(answer)
+                killed = killed or isinstance(command, engine.SendHttp)
+                words = self.flow.metadata.get(LAST_WORDS) if self.tap is None and self._killed_by_us() else None
+                if words is not None and isinstance(command, engine.SendHttp):
+                    yield from self._say(words)
+                    answer = None
+                else:
+                    answer = yield command
         if killed:
             yield from self._cancel_upstream("killed")
             yield engine.DropStream(self.stream_id)
