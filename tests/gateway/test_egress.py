@@ -190,7 +190,7 @@ async def test_each_request_in_a_tunnel_is_judged(
     tmp_path: Path, provider: Provider, method: str, target: str, headers: dict[str, str], reason: str
 ) -> None:
     async with egress_bed(tmp_path, provider) as (bed, tool):
-        answer = await _call(bed, tool, method, target, **headers)
+        answer = await _call(bed, tool, method, target, body=b"", **headers)
         assert answer.refusal["reason"] == reason
         assert tool.connections == 0
         assert bed.records("intent") == []
