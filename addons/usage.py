@@ -9,6 +9,7 @@ Limits: a rough figure, for quotas and not for bills; content in base64 counts a
 
 from __future__ import annotations
 
+import base64
 import re
 from dataclasses import dataclass
 
@@ -24,6 +25,8 @@ _TEXT = re.compile(
     rb'\s{0,8}:\s{0,8}"([^"\\]*+(?:\\.[^"\\]*+)*+)',
     re.DOTALL,
 )
+# events in base64 inside of others, as Bedrock's invoke streams have them; their padding is no text
+_WRAPPED = re.compile(rb'"bytes"\s{0,8}:\s{0,8}"([A-Za-z0-9+/]*+)')
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +70,8 @@ def estimate_output(sample: bytes, answer_bytes: int) -> int:
     """Tokens of the text in an answer of ``answer_bytes`` that begins with ``sample``."""
     if not sample:
         return 0
-    text = sum(len(found) for found in _TEXT.findall(sample))
+    seen = [sample, *(base64.b64decode(found[: len(found) // 4 * 4]) for found in _WRAPPED.findall(sample))]
+    text = sum(len(found) for part in seen for found in _TEXT.findall(part))
     return -(-text * max(answer_bytes, len(sample)) // (len(sample) * BYTES_PER_TOKEN))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from types import SimpleNamespace
 from typing import Any
 
@@ -189,6 +190,10 @@ def test_no_more_of_a_stream_is_kept_than_the_sample() -> None:
     assert len(tap.sample) == SAMPLE_BYTES < tap.seen_bytes
 
 
+def _wrapped(inner: bytes) -> bytes:
+    return b'{"bytes":"' + base64.b64encode(b'{"text":"' + inner) + b'"}'
+
+
 @pytest.mark.parametrize(
     ("sample", "tokens"),
     [
@@ -203,6 +208,16 @@ def test_text_is_counted_in_a_quarter_of_its_bytes(sample: bytes, tokens: int) -
     assert abs(estimate_output(sample, len(sample)) - tokens) <= (len(sample) > 4000)
 
 
-@given(st.binary(max_size=400), st.integers(0, 10**9))
+def test_text_in_an_event_that_is_wrapped_in_base64_is_counted_wherever_the_sample_ends() -> None:
+    inner = b'{"type":"content_block_delta","delta":{"type":"text_delta","text":"' + b"a" * 40 + b'"}}'
+    frame = b'\x00\x01{"bytes":"' + base64.b64encode(inner) + b'","p":"abcd"}\xff'
+    assert estimate_output(frame, len(frame)) == 10
+    assert estimate_output(frame * 3, 3 * len(frame)) == 30
+    for cut in range(len(frame)):
+        assert estimate_output(frame[:cut], cut) <= 10
+    assert estimate_output(b'{"bytes":"not base64 at all"}', 29) == 0
+
+
+@given(st.binary(max_size=400) | st.binary(max_size=300).map(_wrapped), st.integers(0, 10**9))
 def test_any_answer_has_an_estimate_that_is_no_more_than_its_bytes(sample: bytes, answer_bytes: int) -> None:
     assert 0 <= estimate_output(sample, answer_bytes) <= max(answer_bytes, len(sample))
