@@ -378,7 +378,7 @@ def outcome_of(message: str) -> Outcome:
         return Outcome.CLIENT_GONE
     if "killed" in text:
         return Outcome.STOPPED
-    if text.startswith(CUT):
+    if text.startswith(CUT) and "answer is too large" not in text:
         return Outcome.FAULT
     return Outcome.UPSTREAM_FAILED
 

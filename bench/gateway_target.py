@@ -40,7 +40,7 @@ async def _serve(upstream_port: int, state: Path) -> None:
     (state / "contracts" / "contract.json").write_bytes(jcs_bytes(envelope))
     settings = parse_settings(
         {
-            "gateway": {"state_dir": str(state)},
+            "gateway": {"state_dir": str(state), "max_calls_per_minute_per_job": 10_000_000},
             "listen": {"reverse": "127.0.0.1:0", "regular": "", "admin": False},
             "providers": {"openai": {"upstream": f"http://127.0.0.1:{upstream_port}", "credential": "none"}},
         },

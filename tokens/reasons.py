@@ -132,7 +132,7 @@ _ROWS = (
     # intend
     Reason("EVIDENCE_UNAVAILABLE", "intend", 503, "the intent could not be made durable, so nothing went out", "free the disk or repair it, then restart the gateway"),
     Reason("JOB_DAMAGED", "intend", 503, "the job's journal does not verify", "look at it with: clawproxy verify, and open a new job"),
-    Reason("DESTINATION_REFUSED", "intend", 403, "the provider's name resolves to an address that is not public", "correct the name's DNS, or set providers.<name>.allow_private for a provider of your own network"),
+    Reason("DESTINATION_REFUSED", "intend", 403, "the host's name resolves to an address that is not public", "correct the name's DNS; for a host of your own network set providers.<name>.allow_private, or egress_private for a tool's"),
     # forward
     Reason("CREDENTIAL_MISSING", "intend", 503, "the gateway has no credential for this provider", "set providers.<name>.credential"),
     Reason("UPSTREAM_UNREACHABLE", "forward", 502, "no connection to the provider, so nothing left", "check providers.<name>.upstream, upstream_ca and the network, then repeat the call"),

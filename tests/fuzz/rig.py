@@ -242,7 +242,7 @@ async def running_rig() -> AsyncIterator[Rig]:
         port = server.sockets[0].getsockname()[1]
         settings = parse_settings(
             {
-                "gateway": {"state_dir": str(state)},
+                "gateway": {"state_dir": str(state), "max_calls_per_minute_per_job": 10_000_000},
                 "listen": {"reverse": "127.0.0.1:0", "regular": "127.0.0.1:0", "admin": False},
                 "providers": {
                     name: {"upstream": f"http://127.0.0.1:{port}", "credential": _CREDENTIAL}

@@ -171,7 +171,7 @@ class _Run:
                 status = 0
         agent.close()
         self.tally.by_status[status] += 1
-        agree = sni == host and inner in (host, f"{host}:443")
+        agree = sni == host and inner.strip(" \t") in (host, f"{host}:443")
         await self._check(name, "" if agree else f"SNI {sni!r} and Host {inner!r} inside of {connect!r}", path)
 
     def _request(self, line: str, host: str, name: str, body: str) -> bytes:
