@@ -89,4 +89,12 @@ PRINTS: dict[str, str] = {
     "net/http/http1/read.py:connection_close": "59d78b437ea3dd3f",
     "proxy/server.py:ConnectionHandler.on_timeout": "add0d3027ab43b4e",
     "proxy/layers/tls.py:ClientTLSLayer.on_handshake_error": "6925316865105678",
+    "proxy/layers/tls.py:TLSLayer.start_tls": "c33925f44b191904",
+    "proxy/layers/tls.py:TLSLayer.receive_handshake_data": "dcece0dc22fcfb6a",
+    "proxy/layers/tls.py:ClientTLSLayer.__init__": "07f9df5b368d5252",
+    "proxy/layer.py:NextLayer._handle_event": "6b2726166c892954",
+    "proxy/layer.py:NextLayer._ask": "0fb9200f6066c3cc",
+    "net/tls.py:create_proxy_server_context": "aab4d5f4d5ecae50",
+    "tls.py:ClientHelloData": "ffd5052df91897e8",
+    "addons/tlsconfig.py:TlsConfig.get_cert": "300f023cd1461988",
 }

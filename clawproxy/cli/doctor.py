@@ -231,7 +231,7 @@ def _ca(root: Path) -> Symptom:
 
 
 def _providers(settings: Settings, set_one: str) -> Iterator[Symptom]:
-    from ..addons.settings import read_secret
+    from ..addons.settings import NO_CREDENTIAL, check_encrypted, read_secret
 
     if settings.upstream_ca and not Path(settings.upstream_ca).is_file():
         yield Symptom("fail", "upstream_ca", f"no file {settings.upstream_ca}", "correct the path, or take the key out")
@@ -239,7 +239,11 @@ def _providers(settings: Settings, set_one: str) -> Iterator[Symptom]:
     if not credentials:
         yield Symptom("warn", "providers", "no credential is set", set_one)
     for name, reference in credentials.items():
+        if reference == NO_CREDENTIAL:
+            yield Symptom("ok", f"provider {name}", "called without a credential")
+            continue
         try:
+            check_encrypted(name, (settings.providers[name].upstream or "https").partition(":")[0])
             read_secret(reference, where=f"providers.{name}.credential")
         except ClawproxyError as err:
             yield Symptom("fail", f"provider {name}", f"{err.message}: {err.got or 'no reference'}", err.remedy)

@@ -70,6 +70,19 @@ def test_a_secret_that_cannot_be_read_names_its_file_and_no_value(state: Path, t
     assert "sk-secret" not in line
 
 
+def test_a_credential_for_a_plain_upstream_is_refused_by_serve_and_told_by_doctor(state: Path, tmp_path: Path) -> None:
+    key = tmp_path / "key"
+    key.write_text("sk-something")
+    section = f'[providers.openai]\nupstream = "http://llm.internal.example"\ncredential = "file:{key}"\n'
+    (state / "clawproxy.toml").write_text(section)
+    line = one_line(run_cli("serve", state=state))
+    assert "never crosses plain HTTP" in line
+    assert 'providers.openai.credential = "none"' in line
+    assert "never crosses plain HTTP" in run_cli("doctor", state=state).out
+    (state / "clawproxy.toml").write_text(section.replace(f"file:{key}", "none"))
+    assert "called without a credential" in run_cli("doctor", state=state).out
+
+
 def test_a_port_in_use_is_told_by_the_key_of_the_configuration(state: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
