@@ -287,6 +287,6 @@ def compare(name: str, judged: Judged, path: str, received: bytes, tally: Tally)
     folded = FOLDING(received)
     tally.compared["folding"] += 1
     for key, value in (("model", facts.model), ("stream", facts.stream)):
-        if key in folded and folded[key] != value:
+        if folded.get(key, value) not in (value, None):  # null is the provider's default, as if it were not there
             tally.disagree(f"{name}: a folding reader finds {key} {folded[key]!r}, policy {value!r}", "folding")
     return ours
