@@ -10,10 +10,7 @@ import hashlib
 from collections.abc import Callable
 
 from ..tokens.digests import b64u_encode
-from .redaction import redact
-
-_MOST_BYTES_PER_CHAR = 14
-"""Base64 of a character, each of its own escaped as in HTML."""
+from .redaction import redact, redactor_for
 
 
 class PlainTap:
@@ -25,7 +22,7 @@ class PlainTap:
         self._secret = secret
         self._started_ms = started_ms
         self._clock_ms = clock_ms
-        self._keep_bytes = max(1, _MOST_BYTES_PER_CHAR * len(secret))
+        self._keep_bytes = redactor_for(secret).longest_bytes if secret else 1
         self._hash = hashlib.sha256()
         self._carry = b""
 
