@@ -7,8 +7,8 @@ being it is refused, as are shapes that this module does not know where the poli
 
 from __future__ import annotations
 
+import re
 from typing import Any
-from urllib.parse import urlsplit
 
 from ...policies.facts import CallFacts
 from ...policies.names import is_settled
@@ -40,6 +40,12 @@ _READ_ELSEWHERE = frozenset(
         "toolConfig",
     }
 )
+# an address that every reader of URLs takes apart alike: a plain host, and after it nothing that some read as its end
+_MCP_URL = re.compile(
+    r"(https?)://([a-z0-9](?:[a-z0-9._-]*[a-z0-9])?|\[[0-9a-f:.]+\])(?::([1-9][0-9]{0,4}))?(?:[/?#][!-~]*)?",
+    re.ASCII | re.IGNORECASE,
+)
+_MCP_CONNECTOR = re.compile(r"[A-Za-z0-9_-]+", re.ASCII)
 
 
 class Asked:
@@ -134,15 +140,13 @@ class Asked:
         if not (isinstance(label, str) and isinstance(address, str) and label and address):
             refuse(where, "an MCP server without a name or an address", expected="both as strings")
         self.tool(f"mcp:{label}", where)
-        if "://" in address:
-            try:
-                parts = urlsplit(address)
-                host, port = parts.hostname, parts.port
-            except ValueError:
-                host, port = None, None
-            if not host or parts.username is not None or parts.password is not None:
-                refuse(where, "not the address of an MCP server", expected="https://host/path")
-            address = host if port in (None, 443) else f"{host}:{port}"
+        if not _MCP_CONNECTOR.fullmatch(address):
+            found = _MCP_URL.fullmatch(address)
+            if not found:
+                refuse(where, "not the address of an MCP server", expected="https://host/path, or a connector")
+            scheme, host, port = found[1].lower(), found[2].lower(), found[3] or ""
+            port = port or ("443" if scheme == "https" else "80")
+            address = host if port == "443" else f"{host}:{port}"
         self.tool(f"mcp:{address}", where)
 
     def same_model(self, value: object, where: str) -> None:

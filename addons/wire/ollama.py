@@ -5,6 +5,9 @@ request. ``context``, tokens of an earlier answer, is content that cannot be rea
 provider holds. Ollama reads keys of any case, so keys are closed at every place that it reads.
 Answer: one object, or one per line, ended by ``done: true``.
 
+A model whose tag says ``cloud`` runs at ollama.com, to which the server hands the request on: as a router's, its name
+must be allowed as it stands.
+
 ``ollama_show`` (kind ``count``) tells what a model is: it names one, and nothing is generated.
 
 Limits: a text in ``options`` or ``template`` is not looked into.
@@ -25,6 +28,7 @@ from .reader import ResponseReader, count, load_object, member, objects, text
 from .refusal_text import RefusalText
 from .request import WireRequest
 
+_CLOUD = re.compile(r":(?:[^:/]*-)?cloud(?![a-z0-9])", re.ASCII | re.IGNORECASE)
 _STATE_KEYS = ("context",)
 _COMMON = "format keep_alive logprobs model options stream think top_logprobs"
 _CHAT_KEYS = BodyKeys(f"{_COMMON} messages tools")
@@ -51,6 +55,8 @@ class _Ollama:
     def read_request(self, request: WireRequest) -> CallFacts:
         asked = Asked(request, self._keys, state_keys=_STATE_KEYS, streams=self._streams)
         body = request.body
+        if asked.model is not None and _CLOUD.search(asked.model):
+            asked.router()
         limit = None
         if body.get("options") is not None:
             options = object_at(body, "options", "body")

@@ -1,7 +1,8 @@
 """OpenAI chat completions, as OpenAI, Azure, OpenRouter and many servers speak it. Pure.
 
 Request: ``tools[]`` of type ``function`` or ``custom``, the older ``functions[]``, ``web_search_options`` (the tool
-``web_search``). Answer: ``choices[].message``, or data-only events with ``choices[].delta``, ended by ``data: [DONE]``.
+``web_search``, as are models that search before each answer). Answer: ``choices[].message``, or data-only events with
+``choices[].delta``, ended by ``data: [DONE]``.
 
 Limits: a stream that a server ends without ``[DONE]`` counts as incomplete.
 """
@@ -31,6 +32,7 @@ _KEYS = BodyKeys(
     # as clients send to OpenRouter
     " web_search_options reasoning usage"
 )
+_SEARCHES = re.compile(r"-search-(?:preview|api)(?![a-z])", re.ASCII | re.IGNORECASE)
 CHAT_PARTS = Parts("text image_url input_audio file refusal")
 _COUNTS = ("prompt_tokens", "completion_tokens")
 _CHOICE_WORDS = frozenset({"none", "auto", "required"})
@@ -45,6 +47,8 @@ class OpenAIChat:
     def read_request(self, request: WireRequest) -> CallFacts:
         asked, body = Asked(request, self._keys), request.body
         self._read_routing(asked, body)
+        if asked.model is not None and _SEARCHES.search(asked.model):
+            asked.tool("web_search", "model")
         for n, tool in enumerate(asked.objects("tools")):
             if not self._read_hosted_tool(asked, tool, f"tools[{n}]"):
                 asked.tool(_tool_name(tool, f"tools[{n}]"), f"tools[{n}]")

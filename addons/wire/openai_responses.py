@@ -148,6 +148,8 @@ def _read_provider_tool(asked: Asked, tool: JsonObject, kind: str, where: str) -
     if isinstance(svg := tool.get("svg"), dict):
         TOOL.check(svg, f"{where}.svg")
         asked.same_model(svg.get("model"), f"{where}.svg.model")
+    if tool.get("vector_store_ids"):
+        asked.state("vector_store_ids")
     for key in ("container", "environment", "input_image_mask"):
         held = tool.get(key)
         if isinstance(held, dict):
@@ -207,8 +209,8 @@ def _read_item(asked: Asked, item: JsonObject, where: str) -> None:
     kind = item.get("type", "message" if "role" in item else "item_reference")
     if not (isinstance(kind, str) and kind in _ITEMS):
         refuse_type(where, kind, "an item")
-    if kind == "item_reference":
-        asked.state("item_reference")
+    if kind == "item_reference" or (kind == "image_generation_call" and not item.get("result")):
+        asked.state("item_reference")  # of an image that is named by its id alone, too
     if kind in _TOOL_ITEMS:
         for n, tool in enumerate(list_of_objects(item.get("tools"), f"{where}.tools")):
             _read_tool(asked, tool, f"{where}.tools[{n}]")

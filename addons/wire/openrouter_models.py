@@ -2,16 +2,20 @@
 
 ``:online`` has OpenRouter search the web; ``openrouter/…`` (``auto``, ``free``, models under another name) and
 ``~vendor/…`` are names behind which it chooses the model; ``@preset/…`` holds a model, a prompt and tools that stand
-at OpenRouter.
+at OpenRouter. Models that search before each answer (Perplexity's, deep research) are the tool ``web_search`` as well.
+A name with a space in it is refused: a reader that trims it sees another.
 """
 
 from __future__ import annotations
+
+import re
 
 from .asked import Asked
 from .keys import refuse
 
 WEB_SEARCH = "web_search"
 _ROUTERS = ("openrouter/", "~", "switchpoint/router")
+_SEARCHES = re.compile(r"(?:^|/)perplexity/|-search-(?:preview|api)(?![a-z])|-deep-research(?![a-z])", re.ASCII)
 _BARE_ROUTERS = frozenset({"auto", "free"})
 
 
@@ -41,7 +45,9 @@ def _is_router(model: str) -> bool:
 
 def _read_marks(asked: Asked, model: str, where: str) -> None:
     folded = model.lower()
+    if any(char.isspace() for char in folded):
+        refuse(where, "a space in the name of a model", expected="no such name")
     if "@preset/" in folded:
         asked.state("preset")
-    if "online" in folded.split(":")[1:]:
+    if "online" in folded.split(":")[1:] or _SEARCHES.search(folded):
         asked.tool(WEB_SEARCH, where)

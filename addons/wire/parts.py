@@ -73,7 +73,7 @@ def _note_elsewhere(asked: Asked, part: JsonObject) -> None:
     for key in ("image_url", "file_url"):
         if (found := part.get(key)) is not None and not isinstance(found, dict):
             asked.url(found, key)
-    if isinstance(data := part.get("file_data"), str) and ":" in data[:16]:
+    if isinstance(data := part.get("file_data"), str) and ":" in data:
         asked.url(data, "file_data")  # base64 has no colon
     image = part.get("image_url")
     if isinstance(image, dict):

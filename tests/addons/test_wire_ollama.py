@@ -240,3 +240,11 @@ def test_whole_answers_are_read() -> None:
     reader = FORMATS["ollama_show"].new_reader()
     reader.read_json(orjson.dumps({"license": "x", "details": {}, "model_info": {}}))
     assert (reader.usage_known, reader.ended, reader.failed) == (False, True, False)
+
+
+@pytest.mark.parametrize("name", EVERY)
+@pytest.mark.parametrize("model", ["gpt-oss:120b-cloud", "glm-4.6:cloud", "Kimi-K2:1T-CLOUD", "x:cloud@sha256"])
+def test_a_model_that_runs_in_ollamas_cloud_must_be_allowed_by_its_very_name(name: str, model: str) -> None:
+    assert read(name, model=model).is_router
+    for local in ("m-1", "cloudy:7b", "nimbus/cloud2:7b", "my-cloud:7b", "m:cloud2"):
+        assert not read(name, model=local).is_router

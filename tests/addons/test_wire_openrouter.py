@@ -192,3 +192,18 @@ def test_the_usage_of_embeddings_is_read() -> None:
     reader.read_json(orjson.dumps({"object": "list", "data": [{"embedding": [0.5]}], "model": "e-1", "usage": usage}))
     assert (reader.tokens_input, reader.tokens_output, reader.model, reader.usage_known) == (9, 0, "e-1", True)
     assert (reader.ended, reader.tool_calls) == (True, ())
+
+
+@pytest.mark.parametrize(
+    "model", ["perplexity/sonar", "Perplexity/sonar-pro", "openai/o3-deep-research", "openai/gpt-4o-search-preview"]
+)
+def test_a_model_that_always_searches_the_web_is_that_tool(model: str) -> None:
+    assert read(model=model).tools == ("web_search",)
+    assert read(models=[model]).tools == ("web_search",)
+    assert read("openrouter_responses", model=model).tools == ("web_search",)
+
+
+@pytest.mark.parametrize("model", ["acme/model-1:online ", " openrouter/auto", "acme/model-1: online", "\u00a0~acme/m"])
+def test_a_name_that_a_reader_could_trim_is_refused(model: str) -> None:
+    refused(model=model)
+    refused(models=[model])

@@ -724,3 +724,75 @@ def test_only_our_errors_escape_from_a_request(name: str, body: dict[str, Any], 
 def test_random_bytes_are_refused_or_read(name: str, text: bytes) -> None:
     with contextlib.suppress(ClawproxyError):
         read(name, parse_json_object(b'{"model":"m",' + text + b"}"))
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        r"https://evil.example\.good.example/x",  # browsers' readers take \ for /
+        "https:/evil.example/.good.example",
+        "https:evil.example/.good.example",
+        r"https:\\evil.example\.good.example",
+        "//evil.example/.good.example",
+        "https://evil.example\t.good.example/",
+        " https://evil.example/",
+        "https://good.example./x",
+        "https://good.example%2eevil.example/",
+        "https://evil.example\u3002good.example/",
+        "https://evil.example&.good.example/",
+        "https://good.example:/x",
+        "https://good.example:0443/x",
+        "https://ok@evil.example/",
+        "wss://good.example/",
+        "evil.example",
+    ],
+)
+@pytest.mark.parametrize("name", ["openai_responses", "anthropic_messages"])
+def test_an_mcp_address_that_two_readers_take_for_two_hosts_is_refused(name: str, address: str) -> None:
+    if name == "openai_responses":
+        body = responses(tools=[{"type": "mcp", "server_label": "t", "server_url": address}])
+    else:
+        body = anthropic(mcp_servers=[{"type": "url", "name": "t", "url": address}])
+    assert "MCP server" in refused(name, body)
+
+
+@pytest.mark.parametrize(
+    ("address", "shown"),
+    [
+        ("HTTPS://Good.example", "mcp:good.example"),
+        ("https://good.example:443/a?b=c#d", "mcp:good.example"),
+        ("https://good.example?q=@evil.example", "mcp:good.example"),
+        ("http://good.example/x", "mcp:good.example:80"),
+        ("http://good.example:443/x", "mcp:good.example"),
+        ("https://[2001:DB8::1]:8443/", "mcp:[2001:db8::1]:8443"),
+    ],
+)
+def test_an_mcp_server_is_its_host_and_the_port_that_is_called(address: str, shown: str) -> None:
+    body = anthropic(mcp_servers=[{"type": "url", "name": "t", "url": address}])
+    assert read("anthropic_messages", body).tools == ("mcp:t", shown)
+
+
+def test_a_file_that_is_a_url_behind_spaces_is_one() -> None:
+    held = {"filename": "a.pdf", "file_data": " " * 40 + "https://evil.example/a.pdf"}
+    body = chat(messages=[{"role": "user", "content": [{"type": "file", "file": held}]}])
+    assert read("openai_chat", body).remote_urls == ("file_data",)
+    held["file_data"] = "QUJD" * 40
+    assert read("openai_chat", body).remote_urls == ()
+
+
+@pytest.mark.parametrize(
+    "model", ["gpt-4o-search-preview", "gpt-4o-mini-search-preview-2025-03-11", "GPT-5-search-api"]
+)
+def test_a_model_that_always_searches_the_web_is_that_tool(model: str) -> None:
+    assert read("openai_chat", chat(model=model)).tools == ("web_search",)
+    assert read("openai_chat", chat(model="my-search-previews")).tools == ()
+
+
+def test_what_the_provider_holds_is_told_however_it_is_named() -> None:
+    stores = {"type": "file_search", "vector_store_ids": ["vs_1"]}
+    assert read("openai_responses", responses(tools=[stores])).provider_state == ("vector_store_ids",)
+    image: dict[str, Any] = {"type": "image_generation_call", "id": "ig_1"}
+    for missing in ({}, {"result": None}, {"result": ""}):
+        facts = read("openai_responses", responses(input=[{**image, **missing}]))
+        assert facts.provider_state == ("item_reference",)
+    assert read("openai_responses", responses(input=[{**image, "result": "QUJD"}])).provider_state == ()
