@@ -18,6 +18,7 @@ from ..tokens.errors import clip, word_or
 from ..tokens.grant import Grant
 from ..tokens.reasons import Refusal
 from .facts import CallFacts, CallKind
+from .model_match import other_names
 from .names import is_settled
 from .policy import TIERS, Policy
 from .statements import Statement, judge, lookalike_of, naming
@@ -129,7 +130,8 @@ def _one_model(model: str, facts: CallFacts, grant: Grant, policy: Policy, *, ex
         if lookalike is None:
             if exact:
                 statements = naming(statements, resource)
-            return _by_statements(statements, "model:invoke", resource, _context(facts, grant, model))
+            verdict = _by_statements(statements, "model:invoke", resource, _context(facts, grant, model))
+            return verdict if isinstance(verdict, Refusal) else _other_name(model, facts, grant, policy) or verdict
     else:
         lookalike = policy.models.lookalike(model)
     if lookalike is not None:
@@ -141,6 +143,19 @@ def _one_model(model: str, facts: CallFacts, grant: Grant, policy: Policy, *, ex
         rule = f"allowed_models has no entry for {what}"
         return Refusal("POLICY_MODEL_NOT_ALLOWED", rule, _allowed("models", policy.models.patterns))
     return f'allowed_models["{entry}"]'
+
+
+def _other_name(model: str, facts: CallFacts, grant: Grant, policy: Policy) -> Refusal | None:
+    """The Deny that speaks of ``model`` by another of its names. One that says what a model is not speaks of none."""
+    statements = tuple(
+        s for s in policy.statements or () if not (s.allows or any("Not" in c.operator for c in s.conditions))
+    )
+    for other in other_names(model) if statements else ():
+        resource, context = f"{facts.provider}/{other}", _context(facts, grant, other)
+        verdict = _by_statements(statements, "model:invoke", resource, context)
+        if isinstance(verdict, Refusal) and verdict.rule != "statements":
+            return replace(verdict, detail=f'"{clip(model)}" is another name: {verdict.detail}')
+    return None
 
 
 def _features(reason: str, kind: str, members: tuple[str, ...], policy: Policy) -> Refusal | None:
@@ -215,7 +230,7 @@ def _context(facts: CallFacts, grant: Grant, model: str) -> dict[str, str]:
 def _by_statements(
     statements: tuple[Statement, ...], action: str, resource: str, context: dict[str, str]
 ) -> str | Refusal:
-    verdict = judge(statements, action, resource, context, fold_denials=action == "tool:execute")
+    verdict = judge(statements, action, resource, context, fold_denials=True)
     sids = ", ".join(f'statements["{sid}"]' for sid in verdict.sids)
     if verdict.allowed:
         return sids

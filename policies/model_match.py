@@ -4,6 +4,8 @@ Providers answer an alias under the name of what stands behind it (``gpt-4o-mini
 routes write the vendor before the name (``openai/…``, ``us.anthropic.…-v1:0``, ``models/…``). Such names are told from
 those of another model.
 
+``other_names`` are those under which a provider serves the very model that was asked for.
+
 Limits: names alone are compared. What a name that says nothing stands for (an Azure deployment, an inference profile,
 a router) cannot be known, so its answer is another model's; a dated name that is answered by its alias is one as well.
 """
@@ -32,17 +34,20 @@ _OWNERS = frozenset(
 )
 """What stands before a ``/`` without making the model another one."""
 _ARN = re.compile(r"arn:aws[a-z-]*:bedrock:[a-z0-9-]*:\d*:[a-z-]+/", re.ASCII)
-_BEDROCK = re.compile(
-    r"(?:(?:us-gov|us|eu|apac|global|jp|au|ca|sa|me)\.)?"
-    r"(?:ai21|amazon|anthropic|cohere|deepseek|google|luma|meta|minimax|mistral|moonshot|nvidia|openai|qwen|stability|twelvelabs"
-    r"|writer)\.",
-    re.ASCII,
+_REGIONS = r"(?:us-gov|us|eu|apac|global|jp|au|ca|sa|me)\."
+_VENDORS = (
+    r"(?:ai21|amazon|anthropic|cohere|deepseek|google|luma|meta|minimax|mistral|moonshot|nvidia|openai|qwen|stability"
+    r"|twelvelabs|writer)\."
 )
+_BEDROCK = re.compile(rf"(?:{_REGIONS})?{_VENDORS}", re.ASCII)
+_REGION = re.compile(rf"{_REGIONS}(?={_VENDORS})", re.ASCII)
 _BEDROCK_VERSION = re.compile(r"(?:-v\d+)?(?::\d+){1,2}k?", re.ASCII)
 _ROUTING = re.compile(r":(?:free|nitro|floor|online|exacto|latest)", re.ASCII)
 _DATE = r"20\d\d-?[01]\d-?[0-3]\d|preview-\d\d-(?:\d\d|20\d\d)"
 _VERSION = re.compile(rf"(?:[-@](?:{_DATE}|\d{{3,4}}|v\d+))(?:-v\d+)?(?::\d+)?|(?:-v\d+)?:\d+|:latest", re.ASCII)
 _MAX_CHARS = 1024
+_LISTED = re.compile(r"registry\.ollama\.ai/|library/|models/", re.ASCII | re.IGNORECASE)
+_MARK = re.compile(r":(?:free|nitro|floor|online|exacto|extended|thinking|beta|latest)\Z", re.ASCII | re.IGNORECASE)
 
 
 def model_match(asked: str | None, answered: str | None) -> ModelMatch:
@@ -56,6 +61,22 @@ def model_match(asked: str | None, answered: str | None) -> ModelMatch:
         if of and name.startswith(of) and (name == of or _VERSION.fullmatch(name, len(of))):
             return ModelMatch.SNAPSHOT
     return ModelMatch.OTHER
+
+
+def other_names(model: str) -> tuple[str, ...]:
+    """Names by which a provider knows ``model`` as well: without an ARN, the provider's own list (``models/``,
+    ``library/``) or a region in front, without a mark at the end, and with ``:latest``. Case stays as it is."""
+    name, names = model, dict.fromkeys([model])
+    for front in (_ARN, _LISTED, _LISTED, _REGION):
+        if found := front.match(name.lower()):
+            name = name[found.end() :]
+            names[name] = None
+    if found := _MARK.search(name):
+        name = name[: found.start()]
+        names[name] = None
+    if ":" not in name:
+        names[f"{name}:latest"] = None
+    return tuple(other for other in names if other and other != model)
 
 
 def _bare(name: str) -> str:

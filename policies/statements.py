@@ -2,8 +2,7 @@
 
 Deny wins, no matching Allow denies. Where the reference fails open this does not: a condition whose truth cannot be
 told (unknown operator, a context key that the gateway has no value for, a number that is none) holds in a Deny and
-does not hold in an Allow; ``*`` and ``?`` match line breaks too. For tools, a Deny is tried on the folded name as
-well.
+does not hold in an Allow; ``*`` and ``?`` match line breaks too. A Deny is tried on the folded name as well.
 """
 
 from __future__ import annotations

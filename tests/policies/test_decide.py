@@ -465,3 +465,50 @@ def test_without_the_guards_against_names_that_stand_for_more_a_pattern_lets_the
     monkeypatch.setattr(decide_module, "naming", lambda statements, resource: statements)
     for document, asked in bad:
         assert isinstance(_decide(document, **asked), Allow)
+
+
+@pytest.mark.parametrize(
+    ("provider", "denied", "asked"),
+    [
+        ("ollama", "llama3.2:latest", "llama3.2"),
+        ("ollama", "llama3.2", "llama3.2:latest"),
+        ("ollama", "llama3.2", "registry.ollama.ai/library/llama3.2"),
+        ("ollama", "llama3.2:latest", "library/Llama3.2"),
+        ("ollama", "llama*", "LLAMA3.2"),
+        ("azure", "Prod-*", "prod-gpt-5"),
+        ("google", "gemini-2.5-pro", "models/gemini-2.5-pro"),
+        ("openrouter", "acme/model-1", "acme/model-1:nitro"),
+        ("bedrock", "anthropic.claude-x-v1:0", "us.anthropic.claude-x-v1:0"),
+        (
+            "bedrock",
+            "anthropic.claude-x-v1:0",
+            "arn:aws:bedrock:us-east-1:1:inference-profile/us.anthropic.claude-x-v1:0",
+        ),
+    ],
+)
+@pytest.mark.parametrize("by_condition", [False, True])
+def test_a_denied_model_is_denied_by_its_other_names(
+    provider: str, denied: str, asked: str, by_condition: bool
+) -> None:
+    if by_condition:
+        said = statement("no", "Deny", ["*"], ["**"], conditions={"StringLike": {"Model:Name": denied}})
+    else:
+        said = statement("no", "Deny", ["model:invoke"], [f"{provider}/{denied}"])
+    document = wpc_v2(statement("all", "Allow", ["*"], ["**"]), said)
+    refusal = _decide(document, provider=provider, model=asked)
+    assert isinstance(refusal, Refusal)
+    assert isinstance(_decide(document, provider=provider, model="another"), Allow)
+
+
+def test_without_its_other_names_a_denied_model_passes(monkeypatch: pytest.MonkeyPatch) -> None:
+    no = statement("no", "Deny", ["model:invoke"], ["google/gemini-2.5-pro"])
+    document = wpc_v2(statement("all", "Allow", ["*"], ["**"]), no)
+    monkeypatch.setattr(decide_module, "other_names", lambda _model: ())
+    assert isinstance(_decide(document, provider="google", model="models/gemini-2.5-pro"), Allow)
+
+
+def test_a_denial_of_all_but_one_model_lets_this_one_through() -> None:
+    only = statement("no", "Deny", ["*"], ["**"], conditions={"StringNotEquals": {"Model:Name": "llama3.2:latest"}})
+    document = wpc_v2(statement("all", "Allow", ["*"], ["**"]), only)
+    assert isinstance(_decide(document, provider="ollama", model="llama3.2:latest"), Allow)
+    _refused(document, "POLICY_STATEMENT_DENIED", provider="ollama", model="llama3.2")
