@@ -10,6 +10,8 @@
 * A message in several transfer codings has only the last one undone there: here ``chunked`` is the only one.
 * What a client sends behind a running call has no bound there: here the client is dropped beyond
   ``head_cap_bytes + BEHIND_BYTES``.
+* What a server sends in place of HTTP is quoted there in the error, which goes to the agent and into the record, and
+  decides about the outcome: here an error about the head of an answer quotes nothing of it.
 * A connection that is closed by command while its next event waits for the one before stays open there, unread, for
   ever: here it is closed.
 
@@ -20,15 +22,18 @@ from __future__ import annotations
 
 import logging
 import re
+from typing import Any
 
 from h11._receivebuffer import ReceiveBuffer
 from mitmproxy.connection import Connection, ConnectionState
+from mitmproxy.http import Message
 from mitmproxy.net.http import validate
 from mitmproxy.proxy import commands, events, server
 from mitmproxy.proxy.layer import CommandGenerator
+from mitmproxy.proxy.layers import http as engine
 from mitmproxy.proxy.layers.http import HttpLayer, _http1
 from mitmproxy.proxy.layers.http._base import ReceiveHttp
-from mitmproxy.proxy.layers.http._events import ErrorCode
+from mitmproxy.proxy.layers.http._events import ErrorCode, ResponseProtocolError
 
 from .http1_chunks import BodyRefusedError, ChunkReader
 
@@ -36,6 +41,7 @@ log = logging.getLogger("clawproxy.seam")
 
 _STOCK_HANDLE_CONNECTION = server.ConnectionHandler.handle_connection
 _STOCK_TRANSFER_ENCODING = validate.parse_transfer_encoding
+_STOCK_VALIDATE_HEADERS = validate.validate_headers
 _STOCK_LAYER_EVENT = HttpLayer._handle_event
 _STOCK_READ_BODY = _http1.Http1Connection.read_body
 _STOCK_BODY_READER = _http1.make_body_reader
@@ -117,7 +123,36 @@ def _read_client_head(self: _http1.Http1Client, event: events.ConnectionEvent) -
     if fault:
         yield from _refuse(self, f"the head of the response {fault}", 0)
     else:
-        yield from _STOCK_CLIENT_HEAD(self, event)
+        yield from _unquoted(_STOCK_CLIENT_HEAD(self, event))
+
+
+NOT_HTTP = "the answer is not well-formed HTTP"
+_QUOTING = ("Cannot parse HTTP response", "unexpected server response")
+
+
+def _unquoted(reading: CommandGenerator[None]) -> CommandGenerator[None]:
+    """The same commands, but for errors and logs that quote what the server sent."""
+    reply: Any = None
+    while True:
+        try:
+            command = reading.send(reply)
+        except StopIteration:
+            return
+        if isinstance(command, commands.Log):
+            reply = None
+            continue
+        if isinstance(command, ReceiveHttp) and isinstance(command.event, ResponseProtocolError):
+            told = command.event
+            if told.message.startswith(_QUOTING):
+                command = ReceiveHttp(ResponseProtocolError(told.stream_id, NOT_HTTP, told.code))
+        reply = yield command
+
+
+def _validate_headers(message: Message) -> None:
+    try:
+        _STOCK_VALIDATE_HEADERS(message)
+    except ValueError:
+        raise ValueError("header fields that are not well-formed") from None
 
 
 def _head_fault_of(self: _http1.Http1Connection) -> str | None:
@@ -199,6 +234,7 @@ def install(head_cap_bytes: int) -> None:
     _head_cap_bytes = head_cap_bytes
     server.ConnectionHandler.handle_connection = _handle_connection  # type: ignore[method-assign]
     validate.parse_transfer_encoding = _transfer_encoding
+    engine.validate_headers = _validate_headers  # type: ignore[attr-defined]
     HttpLayer._handle_event = _layer_event  # type: ignore[method-assign]
     _http1.Http1Connection.read_body = _read_body  # type: ignore[method-assign]
     _http1.make_body_reader = _body_reader  # type: ignore[assignment]
@@ -212,6 +248,7 @@ def uninstall() -> None:
     """mitmproxy as it comes."""
     server.ConnectionHandler.handle_connection = _STOCK_HANDLE_CONNECTION  # type: ignore[method-assign]
     validate.parse_transfer_encoding = _STOCK_TRANSFER_ENCODING
+    engine.validate_headers = _STOCK_VALIDATE_HEADERS  # type: ignore[attr-defined]
     HttpLayer._handle_event = _STOCK_LAYER_EVENT  # type: ignore[method-assign]
     _http1.Http1Connection.read_body = _STOCK_READ_BODY  # type: ignore[method-assign]
     _http1.make_body_reader = _STOCK_BODY_READER

@@ -1,0 +1,60 @@
+"""Servers of tools that mean harm, and agents that work with them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from clawproxy.addons import http1_guards
+
+from ..clawproxy.standin_process import Provider
+from .test_egress import SECRET, _call, egress_bed
+
+_ECHOES = {
+    "a line without a colon": b"HTTP/1.1 200 OK\r\nx-echo " + SECRET.encode() + b"\r\ncontent-length: 0\r\n\r\n",
+    "a first line that is none": b"HTTP/1.1 " + SECRET.encode() + b" OK\r\ncontent-length: 0\r\n\r\n",
+    "a length that is none": b"HTTP/1.1 200 OK\r\ncontent-length: " + SECRET.encode() + b"\r\n\r\n",
+    "another coding": b"HTTP/1.1 200 OK\r\ntransfer-encoding: " + SECRET.encode() + b"\r\n\r\n",
+    "a name that is none": b"HTTP/1.1 200 OK\r\n" + SECRET.encode() + b" x: 1\r\ncontent-length: 0\r\n\r\n",
+    "no HTTP": SECRET.encode() + b"\r\n",
+    "a version that is none": SECRET.encode() + b" 200 OK\r\n\r\n",
+    "a chunk size": b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n" + SECRET.encode() + b"\r\n",
+}
+
+
+@pytest.mark.parametrize("echo", _ECHOES.values(), ids=_ECHOES.keys())
+async def test_an_answer_that_is_no_http_tells_nobody_what_was_in_it(
+    tmp_path: Path, provider: Provider, echo: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with egress_bed(tmp_path, provider, credential="crm") as (bed, tool):
+        tool.answers = {"/v1/a": [echo, b"CLOSE"]}
+        answer = await _call(bed, tool)
+        await bed.settled()
+        [effect] = bed.records("effect")
+        assert effect["outcome"] == "upstream_failed"
+        told = [answer.body, repr(answer.headers).encode(), caplog.text.encode()]
+        told.append((bed.state / "jobs" / "job-1" / "receipts.jsonl").read_bytes())
+        for n, text in enumerate(told):
+            assert SECRET.encode() not in text, n
+
+
+@pytest.mark.parametrize("words", [b"client disconnected", b"killed", b"cut by the gateway: "])
+async def test_a_server_cannot_choose_the_outcome_by_what_it_sends(
+    tmp_path: Path, provider: Provider, words: bytes
+) -> None:
+    async with egress_bed(tmp_path, provider) as (bed, tool):
+        tool.answers = {"/v1/a": [words + b" 200 OK\r\n\r\n", b"CLOSE"]}
+        assert (await _call(bed, tool)).status == 502
+        await bed.settled()
+        assert [effect["outcome"] for effect in bed.records("effect")] == ["upstream_failed"]
+
+
+async def test_without_the_guard_of_errors_an_echo_would_reach_the_agent_and_the_record(
+    tmp_path: Path, provider: Provider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http1_guards, "_QUOTING", ("nothing",))
+    async with egress_bed(tmp_path, provider, credential="crm") as (bed, tool):
+        tool.answers = {"/v1/a": [_ECHOES["a line without a colon"], b"CLOSE"]}
+        assert SECRET.encode() in (await _call(bed, tool)).body
+        await bed.settled()
+        assert SECRET.encode() in (bed.state / "jobs" / "job-1" / "receipts.jsonl").read_bytes()
