@@ -116,7 +116,10 @@ class Socket:
         clean = redact(data, self.handshake.credential.encode())
         call = self.call
         if call is None:
-            return clean if self._session.may_come(kind) else self._strange("an event that nobody asked for")
+            if not self._session.may_come(kind):
+                return self._strange("an event that nobody asked for")
+            self._session.heard(told)
+            return clean
         assert isinstance(call.tap, FrameTap)
         assert call.reader is not None
         call.tap.feed(data)

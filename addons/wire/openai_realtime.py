@@ -5,8 +5,10 @@ The model stands in the query of the handshake, and no message may name another.
 Items of the conversation are judged as they are sent.
 
 What would make the provider act without being asked is refused: turn detection that begins responses by itself (which
-is on until the client switches it off, so before that no audio is taken), transcription by a second model, stored
-prompts, traces.
+is on until the client switches it off, so before that no audio is taken, nor after the provider has turned that down),
+transcription by a second model, stored prompts, traces.
+
+Limits: audio that follows a ``session.update`` at once is with the provider before it can say that it took the update.
 """
 
 from __future__ import annotations
@@ -35,6 +37,7 @@ _RESPONSE = ClosedKeys(
     " temperature max_output_tokens max_response_output_tokens prompt metadata parallel_tool_calls reasoning"
 )
 _AUDIO = ClosedKeys("input output")
+_AUDIO_OF_RESPONSE = ClosedKeys("output")
 _AUDIO_IN = ClosedKeys("format noise_reduction transcription turn_detection")
 _AUDIO_OUT = ClosedKeys("format speed voice")
 _TURNS = ClosedKeys(
@@ -93,6 +96,7 @@ class RealtimeSession:
         self._format = OpenAIResponses()
         self._session: JsonObject = {}
         self._asked_before_speaking = False
+        self._unanswered_updates = 0
 
     def read(self, message: JsonObject) -> Told:
         kind = message.get("type")
@@ -135,6 +139,7 @@ class RealtimeSession:
         merged = {**self._session, **told}
         facts = self._facts(merged)
         self._session = merged
+        self._unanswered_updates += 1
         return facts
 
     def _respond(self, response: Any) -> CallFacts:
@@ -144,7 +149,7 @@ class RealtimeSession:
         _RESPONSE.check(response, "response")
         if response.get("conversation") not in (None, "auto", "none"):
             refuse("response.conversation", "not a known conversation", expected="auto or none")
-        self._read_audio(response)
+        self._read_audio(response, _AUDIO_OF_RESPONSE)
         told = {key: response[key] for key in (*_OF_SESSION, "input", "metadata") if key in response}
         if "max_response_output_tokens" in response:
             told["max_output_tokens"] = response["max_response_output_tokens"]
@@ -157,12 +162,12 @@ class RealtimeSession:
             del body["max_output_tokens"]
         return self._format.read_request(WireRequest(body, self._provider, self._route, stream=True))
 
-    def _read_audio(self, told: JsonObject) -> None:
+    def _read_audio(self, told: JsonObject, known: ClosedKeys = _AUDIO) -> None:
         audio = told.get("audio")
         audio = {} if audio is None else audio
         if not isinstance(audio, dict):
             refuse("audio", "not an object", type(audio).__name__, "an object")
-        _AUDIO.check(audio, "audio")
+        known.check(audio, "audio")
         spoken, said = (_object(audio, key) for key in ("input", "output"))
         _AUDIO_IN.check(spoken, "audio.input")
         _AUDIO_OUT.check(said, "audio.output")
@@ -187,7 +192,18 @@ class RealtimeSession:
         self._asked_before_speaking = True
 
     def heard(self, event: JsonObject) -> None:
-        """Nothing that the provider tells changes what is judged."""
+        """Whether the provider took what it was told of turn detection: else no more audio is taken."""
+        kind = event.get("type")
+        if kind == "session.updated":
+            self._unanswered_updates = max(0, self._unanswered_updates - 1)
+            session = member(event, "session")
+            for held in (session, member(member(session, "audio"), "input")):
+                turns = held.get("turn_detection")
+                if isinstance(turns, dict) and turns.get("create_response") is not False:
+                    self._asked_before_speaking = False
+        elif kind == "error" and self._unanswered_updates:
+            self._unanswered_updates -= 1
+            self._asked_before_speaking = False
 
     def may_come(self, kind: str) -> bool:
         return kind in _UNASKED

@@ -34,7 +34,7 @@ class Session(Protocol):
         ...
 
     def heard(self, event: JsonObject) -> None:
-        """An event of the provider that came while a response was open."""
+        """An event of the provider."""
         ...
 
     def may_come(self, kind: str) -> bool:

@@ -195,3 +195,36 @@ def test_an_error_before_the_response_has_begun_is_its_end() -> None:
     reader = RealtimeReader()
     assert _told(reader, {"type": "rate_limits.updated"}, {"type": "error", "error": {}}) == [False, True]
     assert reader.failed
+
+
+AUDIO = {"type": "input_audio_buffer.append", "audio": "AAAA"}
+QUIET = {"type": "session.update", "session": {"audio": {"input": {"turn_detection": None}}}}
+
+
+def test_a_response_cannot_say_that_the_provider_begins_none_by_itself() -> None:
+    session = _session()
+    with pytest.raises(ClawproxyError, match="cannot judge this key"):
+        session.read({"type": "response.create", "response": {"audio": {"input": {"turn_detection": None}}}})
+    with pytest.raises(ClawproxyError, match="responses of its own"):
+        session.read(AUDIO)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"type": "error", "error": {"message": "speed is out of range"}},
+        {"type": "session.updated", "session": {"audio": {"input": {"turn_detection": {"type": "server_vad"}}}}},
+        {"type": "session.updated", "session": {"turn_detection": {"type": "server_vad", "create_response": True}}},
+    ],
+)
+def test_no_audio_is_taken_after_the_provider_turned_down_what_keeps_it_quiet(said: dict[str, Any]) -> None:
+    session = _session()
+    session.read(QUIET)
+    session.read(AUDIO)
+    session.heard(said)
+    with pytest.raises(ClawproxyError, match="responses of its own"):
+        session.read(AUDIO)
+    session.read(QUIET)
+    session.heard({"type": "session.updated", "session": {"audio": {"input": {"turn_detection": None}}}})
+    session.heard({"type": "error", "error": {"message": "about something else"}})
+    assert session.read(AUDIO).facts is None
