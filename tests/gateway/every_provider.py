@@ -20,7 +20,8 @@ BEDROCK_HOST = f"bedrock-runtime.{REGION}.amazonaws.com"
 # servers of one's own, under names that a proxy is asked for
 OLLAMA_HOST, VLLM_HOST = "ollama.example", "vllm.example"
 SERVED = ("openai", "anthropic", "google", "openrouter", "azure", "ollama", "vllm", "fal", "bedrock")
-WAYS = ("base-url", "https-proxy")
+WAYS = ("base-url", "https-proxy", "both")
+"""``run`` gives both; agents then use the base URL."""
 
 EVERY_CONTRACT: dict[str, Any] = {
     **CONTRACT,
@@ -42,8 +43,8 @@ def every_provider(provider: Provider) -> dict[str, Any]:
 
 
 def environment_for(bed: Bed, way: str, handle: str, home: Path) -> dict[str, str]:
-    """What ``clawproxy run`` gives to an agent that knows one way only, and nothing of this process but its PATH."""
-    reverse = bed.gateway.addresses["reverse"] if way == "base-url" else ""
+    """What ``clawproxy run`` gives to an agent that knows this way, and nothing of this process but its PATH."""
+    reverse = bed.gateway.addresses["reverse"] if way != "https-proxy" else ""
     base = {"PATH": os.environ["PATH"], "HOME": str(home), "AWS_REGION": REGION, "AWS_DEFAULT_REGION": REGION}
     # what has no variable that SDKs know, and what an agent knows of servers of one's own
     base |= {"VLLM_BASE_URL": f"{reverse or 'https://' + VLLM_HOST}{'/vllm' if reverse else ''}/v1"}
@@ -58,7 +59,7 @@ def environment_for(bed: Bed, way: str, handle: str, home: Path) -> dict[str, st
         base,
         program="python",
         reverse=reverse,
-        regular="" if reverse else bed.gateway.addresses["regular"],
+        regular=bed.gateway.addresses["regular"] if way != "base-url" else "",
         handle=handle,
         job_id="sdk",
         ca_file=str(bed.gateway.ca_file),
