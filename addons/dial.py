@@ -6,8 +6,12 @@ host costs nothing per call. ``Permit`` carries them from the ``server_connect``
 ``open_connection`` dials what the permit says, in order, and nothing without one. The connection keeps its host name:
 SNI, certificate check and reuse go by that.
 
-Limits: an address that was public when it was judged is dialled for up to ``CACHE_S`` longer. The look-ups run in the
-loop's thread pool, at most one per host at a time; one that hangs there is waited for only so long.
+Look-ups run in threads that a ``Resolver`` has for itself, at most one per host at a time; one that hangs there is
+waited for only so long. Names that an agent may choose have a ``Resolver`` of their own, so that those for which no
+server answers hold up neither the providers' names nor the files of jobs, which are opened in the loop's threads.
+
+Limits: an address that was public when it was judged is dialled for up to ``CACHE_S`` longer. Jobs whose contracts have
+patterns share the threads for the names of tools.
 """
 
 from __future__ import annotations
@@ -16,6 +20,7 @@ import asyncio
 import socket
 import types
 from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
@@ -35,19 +40,27 @@ MAX_ADDRESSES = 16
 """So many are dialled; all are judged."""
 _MAX_ANSWERS = 64
 _MAX_HOSTS = 256
+_THREADS = 16
+_MAX_LOOKUPS = 64
+"""Under way or waiting for a thread."""
 
 type Destination = tuple[str, int]
 type Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
 
 
-async def resolve_host(host: str, port: int) -> Sequence[str]:
-    """The addresses of ``host``, as the system's resolver orders them; an address stands for itself.
+def own_threads() -> Resolve:
+    """The system's resolver, in threads that nothing else uses; an address stands for itself. What it returns raises
+    ``OSError`` where there is none."""
+    pool = ThreadPoolExecutor(_THREADS, "clawproxy-lookup")
 
-    Raises ``OSError`` where there are none.
-    """
-    loop = asyncio.get_running_loop()
-    found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG)
-    return [str(entry[4][0]) for entry in found]
+    async def resolve(host: str, port: int) -> Sequence[str]:
+        def ask() -> list[str]:
+            found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG)
+            return [str(entry[4][0]) for entry in found]
+
+        return await asyncio.get_running_loop().run_in_executor(pool, ask)
+
+    return resolve
 
 
 class Resolver:
@@ -58,11 +71,11 @@ class Resolver:
         self,
         private: frozenset[Destination] = frozenset(),
         *,
-        resolve: Resolve = resolve_host,
+        resolve: Resolve | None = None,
         clock_s: Callable[[], float] | None = None,
     ) -> None:
         self._private = private
-        self._resolve = resolve
+        self._resolve = resolve or own_threads()
         self._clock_s = clock_s
         self._known: dict[Destination, tuple[float, tuple[str, ...]]] = {}
         self._looking: dict[Destination, asyncio.Task[Sequence[str]]] = {}
@@ -75,6 +88,8 @@ class Resolver:
     async def look_up(self, destination: Destination) -> tuple[str, ...] | Refusal:
         """Ask the resolver, and judge every address of the answer."""
         host, port = destination
+        if len(self._looking) >= _MAX_LOOKUPS and destination not in self._looking:
+            return Refusal("UPSTREAM_UNREACHABLE", f"{clip(host)}:{port}", "too many look-ups wait", at="intend")
         try:
             async with asyncio.timeout(LOOKUP_TIMEOUT_S):
                 found = await asyncio.shield(self._lookup(destination))

@@ -29,7 +29,7 @@ from ..tokens.verify import TokenVerifier
 from .admin import AdminSocket
 from .ca import ensure_ca
 from .connections import Connections
-from .dial import Destination, Resolve, Resolver, resolve_host
+from .dial import Destination, Resolve, Resolver
 from .egress_credentials import egress_credentials, private_destinations
 from .egress_steps import EgressSteps
 from .ending import Ending
@@ -75,7 +75,7 @@ class Gateway:
         *,
         wrap_steps: Callable[[Steps], Steps] = lambda steps: steps,
         addons: Callable[[Gate], Sequence[object]] = lambda gate: [gate],
-        resolve: Resolve = resolve_host,
+        resolve: Resolve | None = None,
     ) -> None:
         self.settings = settings
         self.addresses: dict[str, str] = {}
@@ -102,7 +102,7 @@ class Gateway:
         ending = Ending(
             self._refusal_log, self._receipt_key, limits.gateway_id, clock_ms, timeout_s=limits.step_timeout_s
         )
-        resolver = Resolver(_private_destinations(settings, self.catalogue), resolve=resolve)
+        private = _private_destinations(settings, self.catalogue)
         credentials, signers = _sign_where_keys_are_pairs(settings, self.catalogue)
         json_bounds = JsonBounds(limits.max_json_depth, limits.max_json_nodes)
         models = LiveSteps(
@@ -115,7 +115,7 @@ class Gateway:
             ending=ending,
             credentials=credentials,
             signers=signers,
-            resolver=resolver,
+            resolver=Resolver(private, resolve=resolve),
             clock_ms=clock_ms,
             max_body_bytes=limits.max_body_bytes,
             max_header_bytes=limits.max_header_bytes,
@@ -127,7 +127,7 @@ class Gateway:
             models,
             catalogue=self.catalogue,
             connections=self._connections,
-            resolver=resolver,
+            resolver=Resolver(private, resolve=resolve),
             credentials=egress_credentials(settings.egress),
             ending=ending,
             clock_ms=clock_ms,

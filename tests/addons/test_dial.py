@@ -110,7 +110,7 @@ async def test_the_cache_is_bounded() -> None:
 
 
 async def test_the_systems_resolver_takes_an_address_for_itself() -> None:
-    assert set(await dial.resolve_host("127.0.0.1", 443)) == {"127.0.0.1"}
+    assert set(await dial.own_threads()("127.0.0.1", 443)) == {"127.0.0.1"}
 
 
 # -- the dial ------------------------------------------------------------------------------------------------------

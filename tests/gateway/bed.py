@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from clawproxy.addons.dial import Resolve, resolve_host
+from clawproxy.addons.dial import Resolve
 from clawproxy.addons.gate import Gate, Steps
 from clawproxy.addons.gateway import Gateway
 from clawproxy.addons.settings import parse_settings
@@ -151,7 +151,7 @@ async def running_bed(
     wrap_steps: Callable[[Steps], Steps] = lambda steps: steps,
     addons: Callable[[Gate], Sequence[object]] = lambda gate: [gate],
     sections: Mapping[str, Any] | None = None,
-    resolve: Resolve = resolve_host,
+    resolve: Resolve | None = None,
     **gateway_keys: Any,
 ) -> AsyncIterator[Bed]:
     """A gateway in this process, in front of ``provider``; stopped with the context. ``sections`` are added to its

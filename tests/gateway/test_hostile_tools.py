@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+import socket
+import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 from clawproxy.addons import http1_guards
+from clawproxy.addons.dial import Resolver
+from clawproxy.tokens.reasons import Refusal
 
 from ..clawproxy.standin_process import Provider
+from .bed import CONTRACT, running_bed
 from .test_egress import SECRET, _call, egress_bed
 
 _ECHOES = {
@@ -58,3 +65,51 @@ async def test_without_the_guard_of_errors_an_echo_would_reach_the_agent_and_the
         assert SECRET.encode() in (await _call(bed, tool)).body
         await bed.settled()
         assert SECRET.encode() in (bed.state / "jobs" / "job-1" / "receipts.jsonl").read_bytes()
+
+
+async def test_names_that_no_server_answers_for_hold_up_nothing_else(
+    tmp_path: Path, provider: Provider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An agent whose contract has a pattern chooses the names, and who owns the domain how long a look-up takes."""
+    over, real = threading.Event(), socket.getaddrinfo
+
+    def slow(host: Any, *args: Any, **more: Any) -> Any:
+        if str(host).endswith(".slow.example"):
+            over.wait(30)
+            raise socket.gaierror
+        return real(host, *args, **more)
+
+    monkeypatch.setattr(socket, "getaddrinfo", slow)
+    contract = {**CONTRACT, "egress_allowlist": [{"host": "*.slow.example", "scheme": "http", "paths": ["/*"]}]}
+    async with running_bed(tmp_path / "s", provider, contract=contract) as bed:
+        assert (await bed.chat()).status == 200
+        tasks = []
+        for n in range(100):
+            client = await bed.client("regular")
+            fields = {"host": f"n{n}.slow.example", "x-cst": bed.token()}
+            tasks.append(asyncio.create_task(client.request("GET", f"http://n{n}.slow.example/", fields)))
+        await asyncio.sleep(1)
+        try:
+            async with asyncio.timeout(4):
+                assert (await bed.chat(token=bed.token("job-2"))).status == 200
+        finally:
+            answers = await asyncio.gather(*tasks)
+            over.set()
+        assert {answer.status for answer in answers} <= {502, 503}
+
+
+async def test_look_ups_that_wait_are_bounded() -> None:
+    never = asyncio.Event()
+
+    async def hang(_host: str, _port: int) -> list[str]:
+        await never.wait()
+        return []
+
+    resolver = Resolver(resolve=hang)
+    asked = [asyncio.create_task(resolver.look_up((f"n{n}.example", 443))) for n in range(64)]
+    await asyncio.sleep(0)
+    refused = await resolver.look_up(("n64.example", 443))
+    assert isinstance(refused, Refusal)
+    assert refused.detail == "too many look-ups wait"
+    never.set()
+    assert all(isinstance(answer, Refusal) for answer in await asyncio.gather(*asked))
