@@ -211,6 +211,9 @@ def _read_item(asked: Asked, item: JsonObject, where: str) -> None:
         refuse_type(where, kind, "an item")
     if kind == "item_reference" or (kind == "image_generation_call" and not item.get("result")):
         asked.state("item_reference")  # of an image that is named by its id alone, too
+    environment = item.get("environment")
+    if item.get("container_id") or (isinstance(environment, dict) and environment.get("container_id")):
+        asked.state("container")  # a container "auto" is that of the last call
     if kind in _TOOL_ITEMS:
         for n, tool in enumerate(list_of_objects(item.get("tools"), f"{where}.tools")):
             _read_tool(asked, tool, f"{where}.tools[{n}]")

@@ -71,7 +71,7 @@ def _note_elsewhere(asked: Asked, part: JsonObject) -> None:
     if part.get("file_id") is not None:
         asked.state("file_id")
     for key in ("image_url", "file_url"):
-        if (found := part.get(key)) is not None and not isinstance(found, dict):
+        if (found := part.get(key)) is not None and not (key == "image_url" and isinstance(found, dict)):
             asked.url(found, key)
     if isinstance(data := part.get("file_data"), str) and ":" in data:
         asked.url(data, "file_data")  # base64 has no colon

@@ -796,3 +796,26 @@ def test_what_the_provider_holds_is_told_however_it_is_named() -> None:
         facts = read("openai_responses", responses(input=[{**image, **missing}]))
         assert facts.provider_state == ("item_reference",)
     assert read("openai_responses", responses(input=[{**image, "result": "QUJD"}])).provider_state == ()
+
+
+@pytest.mark.parametrize(
+    "item",
+    [
+        {"type": "code_interpreter_call", "id": "ci_1", "container_id": "cntr_1", "code": "x", "status": "completed"},
+        {
+            "type": "shell_call",
+            "call_id": "c",
+            "action": {"commands": ["ls"]},
+            "environment": {"type": "container_reference", "container_id": "cntr_1"},
+        },
+    ],
+)
+def test_a_call_in_the_input_that_names_a_container_is_content_of_the_provider(item: dict[str, Any]) -> None:
+    tool = {"type": "code_interpreter", "container": {"type": "auto"}}
+    assert read("openai_responses", responses(tools=[tool])).provider_state == ()
+    assert read("openai_responses", responses(tools=[tool], input=[item])).provider_state == ("container",)
+
+
+def test_a_file_url_that_is_no_string_is_refused() -> None:
+    part = {"type": "input_file", "file_url": {"url": "https://evil.example/a.pdf"}}
+    refused("openai_responses", responses(input=[{"role": "user", "content": [part]}]))
