@@ -250,7 +250,7 @@ class RealtimeReader(ResponseReader):
         usage = member(answer, "usage")
         details = {f"{name}s_details": usage.get(f"{name}_details") for name in ("input_token", "output_token")}
         self._read_counts({**usage, **details})
-        self.failed = answer.get("status") == "failed"
+        self.failed = self.failed or answer.get("status") == "failed"
         for n, item in enumerate(objects(answer.get("output"))):
             self._read_item(n, item)
 

@@ -9,7 +9,7 @@ import json
 from typing import Any
 
 import pytest
-from clawproxy.addons import steps
+from clawproxy.addons import json_body
 from clawproxy.addons.wire import keys
 from clawproxy.tokens.errors import ClawproxyError
 
@@ -42,7 +42,7 @@ def _lenient(raw: bytes, **_bounds: int) -> Any:
 
 
 async def test_with_a_lenient_parser_the_readers_disagree(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(steps, "parse_json_object", _lenient)
+    monkeypatch.setattr(json_body, "parse_json_object", _lenient)
     monkeypatch.setattr(rig, "parse_json_object", _lenient)
     tally = await run_bodies(2_000, SEED)
     assert tally.disagreed_with["first of two"] > 0
