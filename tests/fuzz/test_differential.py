@@ -6,6 +6,7 @@ And the fuzz itself can fail: with the strict parser taken out, its readers disa
 from __future__ import annotations
 
 import json
+import shutil
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ from .run_bodies import run_bodies
 from .run_paths import run_paths
 
 SEED = 20261122
+pytestmark = pytest.mark.skipif(shutil.which("node") is None, reason="Node.js, one of the readers, is not here")
 
 
 async def test_every_reader_finds_in_what_left_what_policy_judged() -> None:
