@@ -90,6 +90,7 @@ class OpenAIResponses:
         if not isinstance(said := body.get("instructions"), str | None):
             refuse("instructions", "the instructions are not a string", type(said).__name__, "a string")
         _read_choice(asked, body.get("tool_choice"))
+        _read_prompt(asked, body.get("prompt"))
         asked_for = body.get("input")
         if asked_for is not None and not isinstance(asked_for, str):
             for n, item in enumerate(list_of_objects(asked_for, "input")):
@@ -202,6 +203,18 @@ def _chosen(tool: JsonObject, where: str) -> object:
     if kind == "namespace" or not (isinstance(kind, str) and kind in _PROVIDER_RUN):
         refuse(f"{where}.type", "a choice that is not known here", expected="a type of the responses API")
     return kind
+
+
+def _read_prompt(asked: Asked, prompt: Any) -> None:
+    """What is put into a prompt that the provider holds: texts, or parts as in a message."""
+    variables = prompt.get("variables") if isinstance(prompt, dict) else None
+    if variables is None:
+        return
+    if not isinstance(variables, dict):
+        refuse("prompt.variables", "not an object", type(variables).__name__, "an object")
+    parts = [part for part in variables.values() if not isinstance(part, str)]
+    for _ in _PARTS.walk(asked, list_of_objects(parts, "prompt.variables"), "prompt.variables", content=True):
+        pass  # seen is enough
 
 
 def _read_item(asked: Asked, item: JsonObject, where: str) -> None:

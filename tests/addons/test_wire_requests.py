@@ -819,3 +819,18 @@ def test_a_call_in_the_input_that_names_a_container_is_content_of_the_provider(i
 def test_a_file_url_that_is_no_string_is_refused() -> None:
     part = {"type": "input_file", "file_url": {"url": "https://evil.example/a.pdf"}}
     refused("openai_responses", responses(input=[{"role": "user", "content": [part]}]))
+
+
+def test_what_is_put_into_a_stored_prompt_is_read_like_a_message() -> None:
+    def prompt(**variables: Any) -> CallFacts:
+        return read("openai_responses", responses(prompt={"id": "pmpt_1", "variables": variables}))
+
+    assert (prompt(a="text").provider_state, prompt(a="text").remote_urls) == (("prompt",), ())
+    assert prompt(a={"type": "input_file", "file_url": "https://evil.example/a"}).remote_urls == ("file_url",)
+    assert prompt(a={"type": "input_image", "image_url": "https://evil.example/a"}).remote_urls == ("image_url",)
+    assert prompt(a={"type": "input_image", "file_id": "f"}).provider_state == ("prompt", "file_id")
+    assert read("openai_responses", responses(prompt={"id": "p", "variables": None})).remote_urls == ()
+    wrong: Any
+    for wrong in (5, None, ["x"], {"type": "video_url", "video_url": "https://evil.example/a"}, {"tools": []}):
+        refused("openai_responses", responses(prompt={"id": "p", "variables": {"a": wrong}}))
+    refused("openai_responses", responses(prompt={"id": "p", "variables": ["x"]}))
