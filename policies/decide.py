@@ -63,6 +63,8 @@ def decide(facts: CallFacts, grant: Grant, policy: Policy) -> Allow | Refusal:
     if feature is not None:
         return feature
     tools = _tools(facts, grant, policy)
+    if not isinstance(tools, Refusal) and facts.upstream is not None:
+        tools = _tools(replace(facts, provider=facts.upstream, model=facts.upstream_model), grant, policy)
     if isinstance(tools, Refusal):
         return tools
     if facts.tool_choice is not None and facts.tool_choice not in facts.tools:
@@ -114,7 +116,8 @@ def _upstream(facts: CallFacts, upstream: str, grant: Grant, policy: Policy) -> 
     if isinstance(provider, Refusal):
         return provider
     if policy.models is None:
-        return _model(replace(there, model=facts.upstream_model), grant, policy)
+        fallbacks = tuple(name.removeprefix(_UPSTREAM_PREFIX) for name in facts.fallback_models)
+        return _model(replace(there, model=facts.upstream_model, fallback_models=fallbacks), grant, policy)
     named = tuple(entry for entry in policy.models.patterns if entry.startswith(_UPSTREAM_PREFIX))
     return _model(there, grant, replace(policy, models=replace(policy.models, patterns=named)))
 

@@ -60,3 +60,21 @@ def test_fallbacks_are_named_too_and_routers_exactly() -> None:
 def test_without_its_own_check_a_pattern_would_send_calls_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("clawproxy.policies.decide._upstream", lambda *_: "taken out")
     assert isinstance(judged(allowed_models=["*"], allowed_providers=["openai"]), Allow)
+
+
+def by_statements(facts: CallFacts, *denials: dict[str, Any]) -> Allow | Refusal:
+    everything = makers.statement("all", "Allow", ["*"], ["**"])
+    return decide(facts, makers.a_grant(), makers.policy_of(makers.wpc_v2(everything, *denials)))
+
+
+def test_a_denial_at_the_other_provider_holds_for_models_fallbacks_and_tools() -> None:
+    no_model = makers.statement("no", "Deny", ["model:invoke"], ["fal/acme/big"])
+    facts = replace(FACTS, tools=("look",), fallback_models=("openrouter/acme/other",))
+    assert isinstance(by_statements(facts, no_model), Allow)
+    fallback = replace(facts, fallback_models=("openrouter/acme/big",))
+    model = replace(facts, model="openrouter/acme/big", upstream_model="acme/big")
+    for asked in (fallback, model):
+        assert reason(by_statements(asked, no_model)) == "POLICY_STATEMENT_DENIED"
+    for said in ({"Model:Provider": "fal"}, {"Model:Name": "acme/m"}, {"Model:Provider": "openai"}):
+        no_tool = makers.statement("no", "Deny", ["tool:execute"], ["look"], conditions={"StringEquals": said})
+        assert reason(by_statements(facts, no_tool)) == "POLICY_STATEMENT_DENIED", said
