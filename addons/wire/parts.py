@@ -61,15 +61,21 @@ class Parts:
                         refuse(where, f"{key!r} in an object that is not known to hold any", expected="no such key")
                 elif key not in _ARGUMENTS and isinstance(inner, dict | list):
                     left.append((inner, on_path and key in _CONTENT, strict and key in _PARTS, strict))
+            _note_fetched(asked, item)
             if on_path:
-                _note_elsewhere(asked, item)
+                _note_held(asked, item)
                 yield item
 
 
-def _note_elsewhere(asked: Asked, part: JsonObject) -> None:
-    """Content that is not in the request: files that the provider holds, URLs that it would fetch."""
-    if part.get("file_id") is not None:
-        asked.state("file_id")
+def _note_held(asked: Asked, part: JsonObject) -> None:
+    """Content that the provider holds: files, and media that vLLM keeps under a name that a client gave."""
+    for key in ("file_id", "uuid"):
+        if part.get(key) is not None:
+            asked.state(key)
+
+
+def _note_fetched(asked: Asked, part: JsonObject) -> None:
+    """URLs that the provider would fetch, in annotations that repeat a file as well."""
     for key in ("image_url", "file_url"):
         if (found := part.get(key)) is not None and not (key == "image_url" and isinstance(found, dict)):
             asked.url(found, key)

@@ -834,3 +834,23 @@ def test_what_is_put_into_a_stored_prompt_is_read_like_a_message() -> None:
     for wrong in (5, None, ["x"], {"type": "video_url", "video_url": "https://evil.example/a"}, {"tools": []}):
         refused("openai_responses", responses(prompt={"id": "p", "variables": {"a": wrong}}))
     refused("openai_responses", responses(prompt={"id": "p", "variables": ["x"]}))
+
+
+@pytest.mark.parametrize("image", [None, {"url": "data:image/png;base64,QUJD"}])
+def test_media_under_a_name_that_the_server_keeps_it_by_is_content_of_the_provider(image: Any) -> None:
+    part = {"type": "image_url", "image_url": image, "uuid": "image-1"}
+    facts = read("openai_chat", chat(messages=[{"role": "user", "content": [part]}]))
+    assert (facts.provider_state, facts.remote_urls) == (("uuid",), ())
+
+
+def test_a_url_in_a_file_that_an_annotation_repeats_is_one() -> None:
+    def told(part: dict[str, Any]) -> CallFacts:
+        note = {"type": "file", "file": {"hash": "x", "name": "a.pdf", "content": [part]}}
+        return read("openai_chat", chat(messages=[{"role": "assistant", "content": "x", "annotations": [note]}]))
+
+    assert told({"type": "image_url", "image_url": {"url": "https://evil.example/a"}}).remote_urls == ("image_url.url",)
+    assert told({"type": "file", "file": {"file_data": "https://evil.example/a"}}).remote_urls == ("file_data",)
+    assert told({"type": "image_url", "image_url": {"url": "data:image/png;base64,QUJD"}}).remote_urls == ()
+    citation = {"type": "url_citation", "url_citation": {"url": "https://example.com", "title": "x"}}
+    cited = read("openai_chat", chat(messages=[{"role": "assistant", "content": "x", "annotations": [citation]}]))
+    assert cited.remote_urls == ()
