@@ -67,7 +67,10 @@ class Egress:
 
 
 def rebuild_egress(call: Call, egress: Egress) -> None:
-    """Point the flow at the host that was judged, with the client's header fields less those named above."""
+    """Point the flow at the host that was judged, with the client's header fields less those named above.
+
+    ``_`` in a name counts as ``-``: servers that hand fields on as variables (CGI, WSGI) make no difference.
+    """
     facts, request, entry = egress.facts, call.flow.request.data, egress.entry
     assert entry is not None
     own = {name.strip().lower() for name in call.headers.get("connection", "").split(",")}
@@ -75,11 +78,11 @@ def rebuild_egress(call: Call, egress: Egress) -> None:
     if not entry.client_credentials:
         dropped |= _CREDENTIALS
     if egress.credential is not None:
-        dropped |= {egress.credential.header}
+        dropped |= {egress.credential.header.lower().replace("_", "-")}
     fields = [
         (raw_name, value)
         for raw_name, value in request.headers.fields
-        for name in [raw_name.decode("ascii").lower()]
+        for name in [raw_name.decode("ascii").lower().replace("_", "-")]
         if name not in dropped and not name.startswith("x-clawproxy-") and not holds_our_token(value.decode("ascii"))
     ]
     fields.append((b"Host", facts.authority.encode("ascii")))

@@ -1,12 +1,12 @@
 """Our credential, found in what a provider sends, in any form that programs render it in. Pure.
 
-Raw; with characters escaped as in URLs (``%2d``), JSON (``\\u002d``, ``\\/``) or HTML (``&#45;``); in base64, plain or
-URL-safe, wherever it stands in what was encoded (``user:key``), and that with characters escaped in turn.
+Raw; with characters escaped as in URLs (``%2d``), JSON (``\\u002d``, ``\\/``) or HTML (``&#45;``, ``&amp;``); in base64,
+plain or URL-safe, wherever it stands in what was encoded (``user:key``), and that with characters escaped in turn.
 
 Most data has none, so one search looks for a few rare bytes of each form, and for escapes; only where it finds some
 is every form looked for.
 
-Limits: base64 that is broken into lines, several layers of it, hex, compression, and a credential that a provider
+Limits: base64 that is broken into lines, several layers of it, hex, compression, UTF-16, and a credential that a provider
 spells out over several events are not found. Of one under 12 characters only the raw and escaped forms are.
 """
 
@@ -22,6 +22,7 @@ _PROBE_CHARS = 6
 _RARE = b"QZXJKVqzWYUjGHxBPLFkNMO9786v5430RDwESATICybg21"
 """Bytes that answers hold seldom, the rarest first."""
 _ESCAPES = (rb"%[2-7]", rb"\\u00[2-7]", rb"\\/", b"&#")
+_NAMED = {ord("&"): b"&amp;", ord("<"): b"&lt;", ord(">"): b"&gt;", ord('"'): b"&quot;", ord("'"): b"&apos;"}
 _URL_SAFE = bytes.maketrans(b"+/", b"-_")
 _NEVER = b"(?!)"
 _LONGEST_SPELLING = len("&#x00002d;")
@@ -37,6 +38,7 @@ class Redactor:
         cores = [core for offset in range(3) if len(core := _core(secret, offset)) >= _MIN_CORE_CHARS]
         literals = dict.fromkeys([secret, *cores, *(core.translate(_URL_SAFE) for core in cores)])
         escapes = [*_ESCAPES, *(re.escape(b"\\" + quoted) for quoted in (b'"', b"\\") if quoted in secret)]
+        escapes += [name for code, name in _NAMED.items() if code in secret]
         forms = [form for text in (secret, *cores) for form in _forms(text)] if secret else []
         self.probe = re.compile(_either([*map(_probe_of, literals), *escapes]) if secret else _NEVER).search
         """What data without the credential seldom matches, and data with it always."""
@@ -88,6 +90,8 @@ def _spellings(byte: int) -> list[bytes]:
     for code in {ord("+"): b"+-", ord("/"): b"/_"}.get(byte, bytes([byte])):
         spelled += [re.escape(bytes([code])), rb"%%(?i:%02x)" % code, rb"\\u00(?i:%02x)" % code]
         spelled += [rb"&#0{0,4}%d;" % code, rb"&#[xX]0{0,4}(?i:%02x);" % code]
+        if code in _NAMED:
+            spelled.append(_NAMED[code])
         if code in b'"\\/':
             spelled.append(rb"\\" + re.escape(bytes([code])))
     return spelled

@@ -45,6 +45,8 @@ _DROPPED_FROM_ANSWERS = frozenset(
         b"upgrade",
     }
 )
+_NO_CONTROLS = bytes(b if b >= 32 or b == 9 else 32 for b in range(127)) + b" " + bytes(range(128, 256))
+"""Some clients begin a new field at a bare CR; a space stands there instead (RFC 9110 section 5.5)."""
 
 
 def rebuild_request(call: Call, match: RouteMatch, credential: str, signer: Signer | None = None) -> None:
@@ -101,7 +103,7 @@ def clean_answer(response: http.Response, credential: str, marks: dict[bytes, by
         lower = name.lower()
         dropped = lower in _DROPPED_FROM_ANSWERS or lower.startswith(b"x-clawproxy-")
         if not dropped and not redactor.found_in(name):
-            fields.append((name, redactor.clean(value)))
+            fields.append((name, redactor.clean(value.translate(_NO_CONTROLS))))
     response.data.reason = RESPONSES.get(response.status_code, "").encode("ascii")
     response.headers = _headers([*fields, *marks.items()])
 

@@ -117,3 +117,10 @@ def test_ordinary_answers_seldom_match_the_probe() -> None:
     words = "the quick brown fox jumps over lazy dogs QZX 1024 kB JSON k=v a/b #7 50 % [x](y) {}".split()
     chunks = [json.dumps({"delta": {"content": f"{a} {b}\n"}}).encode() for a in words for b in words]
     assert sum(redactor_for(KEY).probe(chunk) is not None for chunk in chunks) == 0
+
+
+@pytest.mark.parametrize("key", ["p&ss<word>with'quotes\"in", "&begins-with-one", "ends-with-one&"])
+def test_names_of_html_are_escapes_too(key: str) -> None:
+    told = f"<p>no such key: {html.escape(key)}</p><p>{html.escape(key).replace('&#x27;', '&apos;')}</p>"
+    assert redact(told.encode(), key.encode()) == b"<p>no such key: %s</p><p>%s</p>" % (REDACTED, REDACTED)
+    assert redact(b"a &amp; b &lt;", key.encode()) == b"a &amp; b &lt;"

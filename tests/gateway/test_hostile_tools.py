@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import http.client
 import socket
 import threading
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from clawproxy.addons import http1_guards
@@ -15,7 +17,7 @@ from clawproxy.tokens.reasons import Refusal
 
 from ..clawproxy.standin_process import Provider
 from .bed import CONTRACT, running_bed
-from .test_egress import SECRET, _call, egress_bed
+from .test_egress import SECRET, _call, _inside, egress_bed
 
 _ECHOES = {
     "a line without a colon": b"HTTP/1.1 200 OK\r\nx-echo " + SECRET.encode() + b"\r\ncontent-length: 0\r\n\r\n",
@@ -113,3 +115,36 @@ async def test_look_ups_that_wait_are_bounded() -> None:
     assert refused.detail == "too many look-ups wait"
     never.set()
     assert all(isinstance(answer, Refusal) for answer in await asyncio.gather(*asked))
+
+
+async def test_a_bare_cr_begins_no_field_of_an_answer(tmp_path: Path, provider: Provider) -> None:
+    """Python's http.client begins a new field there, so a server could forge the marks of the gateway."""
+    forged = (
+        b"HTTP/1.1 200 OK\r\nx-a: b\rx-clawproxy-receipt-id: rcpt_forged\rset-cookie: a=b\r\ncontent-length: 0\r\n\r\n"
+    )
+    async with egress_bed(tmp_path, provider) as (bed, tool):
+        tool.answers = {"/plain": [forged]}
+        address = urlsplit(bed.gateway.addresses["regular"])
+        host = f"localhost:{tool.plain_port}"
+        fields = {"x-cst": bed.token(), "host": host}
+
+        def ask() -> list[tuple[str, str]]:
+            client = http.client.HTTPConnection(str(address.hostname), address.port)
+            client.request("GET", f"http://{host}/plain", headers=fields)
+            return client.getresponse().getheaders()
+
+        told = await asyncio.to_thread(ask)
+        [effect] = bed.records("effect")
+        assert [value for name, value in told if name.lower() == "x-clawproxy-receipt-id"] == [
+            effect["side_effect"]["receipt_id"]
+        ]
+        assert "set-cookie" not in {name.lower() for name, _ in told}
+
+
+async def test_a_credential_of_the_agents_own_is_dropped_in_either_spelling(tmp_path: Path, provider: Provider) -> None:
+    async with egress_bed(tmp_path, provider) as (bed, tool):
+        client = await _inside(bed, tool)
+        names = ("X_Api_Key", "proxy_authorization", "api_key", "transfer_encoding", "x_clawproxy_job", "x_kept")
+        fields = {"host": f"localhost:{tool.port}", **dict.fromkeys(names, "own")}
+        assert (await client.request("GET", "/v1/a", fields)).status == 200
+        assert [name for name in names if tool.header(name.lower())] == ["x_kept"]
