@@ -81,6 +81,8 @@ class EgressSteps:
         if isinstance(headers, Refusal):
             return headers
         call.headers = headers
+        if request.data.authority != f"{request.host}:{request.port}".encode():  # a port with zeros in front
+            return Refusal("REQUEST_AMBIGUOUS", "CONNECT", "another spelling of host and port")
         models = self._models
         for name, step in (("collect", models.collect), ("authenticate", models.authenticate), ("pin", models.pin)):
             call.step = name
