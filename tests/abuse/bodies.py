@@ -8,10 +8,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from .texts import expand, pack
+from .world import HOSTS, MODELS
+
+SOCKETS = ("websocket", "websocket_connect")
+EGRESS = ("egress_connect", "egress_http")
 
 
 class Members(list[list[Any]]):
@@ -41,12 +45,26 @@ class Base:
     bare: bool = True
     compat: bool = True
     method: str = "POST"
+    port: str = "443"
+    egress: bool = False
+    """A call of a tool, which has no form of its own on the base-URL listener."""
+    frame: dict[str, Any] | None = None
+    """What a clean message on a WebSocket is; ``last`` is the event that ends its answer."""
+    last: str = "response.completed"
+    only: tuple[str, ...] = ()
+    """The transports that a format has alone."""
+
+    def on(self, transport: str) -> Base:
+        """With the body that ``transport`` has."""
+        return replace(self, body=self.frame) if transport in SOCKETS and self.frame is not None else self
 
     def target(self, transport: str) -> str:
         """The target of a request on ``transport``."""
         match transport:
             case "reverse" | "websocket":
                 return self.prefix + self.path
+            case "egress_http":
+                return "http://localhost:{{plain_port}}/plain"
             case "bare":
                 return self.path
             case "compat":
@@ -57,6 +75,12 @@ class Base:
                 return self.path
 
     def serves(self, transport: str) -> bool:
+        if transport in SOCKETS:
+            return self.frame is not None
+        if transport in EGRESS or self.egress:
+            return transport in EGRESS and self.egress
+        if self.method == "GET" or (self.only and transport not in self.only):
+            return False
         return {"bare": self.bare, "compat": self.compat}.get(transport, True)
 
 
@@ -66,6 +90,15 @@ def _chat_tools(names: list[str]) -> dict[str, Any]:
 
 def _flat_tools(names: list[str]) -> dict[str, Any]:
     return {"tools": [{"type": "function", "name": name, "parameters": {}} for name in names]}
+
+
+def _gemini_tools(names: list[str]) -> dict[str, Any]:
+    return {"tools": [{"functionDeclarations": [{"name": name, "parameters": {}} for name in names]}]}
+
+
+def _converse_tools(names: list[str]) -> dict[str, Any]:
+    specs = [{"toolSpec": {"name": name, "inputSchema": {"json": {"type": "object"}}}} for name in names]
+    return {"toolConfig": {"tools": specs}}
 
 
 def _anthropic_tools(names: list[str]) -> dict[str, Any]:
@@ -92,6 +125,25 @@ BASES: Mapping[str, Base] = {
         turns="input",
         tools=_flat_tools,
         force=lambda name: {"tool_choice": {"type": "function", "name": name}},
+        frame={
+            "type": "response.create",
+            "model": "gpt-4o-mini",
+            "input": [{"role": "user", "content": "hello"}],
+            "stream": True,
+        },
+    ),
+    "openai_realtime": Base(
+        provider="openai",
+        host="api.openai.com",
+        prefix="/openai",
+        path="/v1/realtime?model=gpt-4o-mini",
+        method="GET",
+        body={},
+        turns="item",
+        tools=lambda names: {"response": _flat_tools(names)},
+        force=lambda name: {"response": {"tool_choice": {"type": "function", "name": name}}},
+        frame={"type": "response.create"},
+        last="response.done",
     ),
     "anthropic_messages": Base(
         provider="anthropic",
@@ -108,7 +160,121 @@ BASES: Mapping[str, Base] = {
         tools=_anthropic_tools,
         force=lambda name: {"tool_choice": {"type": "tool", "name": name}},
     ),
+    "gemini": Base(
+        provider="google",
+        host="generativelanguage.googleapis.com",
+        prefix="/google",
+        path=f"/v1beta/models/{MODELS['google']}:generateContent",
+        body={"contents": [{"role": "user", "parts": [{"text": "hello"}]}]},
+        turns="contents",
+        tools=_gemini_tools,
+        force=lambda name: {"toolConfig": {"functionCallingConfig": {"mode": "ANY", "allowedFunctionNames": [name]}}},
+        bare=False,
+        compat=False,
+    ),
+    "bedrock_anthropic": Base(
+        provider="bedrock",
+        host=HOSTS["bedrock"],
+        prefix="/bedrock",
+        path=f"/model/{MODELS['bedrock'].replace(':', '%3A')}/invoke",
+        body={
+            "anthropic_version": "bedrock-2023-05-31",
+            "max_tokens": 64,
+            "messages": [{"role": "user", "content": "hello"}],
+        },
+        turns="messages",
+        tools=_anthropic_tools,
+        force=lambda name: {"tool_choice": {"type": "tool", "name": name}},
+        bare=False,
+        compat=False,
+    ),
+    "bedrock_converse": Base(
+        provider="bedrock",
+        host=HOSTS["bedrock"],
+        prefix="/bedrock",
+        path=f"/model/{MODELS['bedrock'].replace(':', '%3A')}/converse",
+        body={"messages": [{"role": "user", "content": [{"text": "hello"}]}]},
+        turns="messages",
+        tools=_converse_tools,
+        force=lambda name: {
+            "toolConfig": {**_converse_tools(["ticket_read"])["toolConfig"], "toolChoice": {"tool": {"name": name}}}
+        },
+        bare=False,
+        compat=False,
+    ),
+    "ollama_chat": Base(
+        provider="ollama",
+        host=HOSTS["ollama"],
+        prefix="/ollama",
+        path="/api/chat",
+        body={"model": MODELS["ollama"], "messages": [{"role": "user", "content": "hello"}], "stream": False},
+        turns="messages",
+        tools=_chat_tools,
+        force=lambda name: {"tool_choice": name},
+        bare=False,
+        compat=False,
+    ),
+    "openrouter_chat": Base(
+        provider="openrouter",
+        host="openrouter.ai",
+        prefix="/openrouter",
+        path="/api/v1/chat/completions",
+        body={"model": MODELS["openrouter"], "messages": [{"role": "user", "content": "hello"}], "stream": False},
+        turns="messages",
+        tools=_chat_tools,
+        force=lambda name: {"tool_choice": {"type": "function", "function": {"name": name}}},
+        bare=False,
+    ),
+    "azure_chat": Base(
+        provider="azure",
+        host=HOSTS["azure"],
+        prefix="/azure",
+        path="/openai/deployments/gpt-4o-mini/chat/completions?api-version=2024-10-21",
+        body={"messages": [{"role": "user", "content": "hello"}], "stream": False},
+        turns="messages",
+        tools=_chat_tools,
+        force=lambda name: {"tool_choice": {"type": "function", "function": {"name": name}}},
+        bare=False,
+        compat=False,
+    ),
+    "openai_embeddings": Base(
+        provider="openai",
+        host="api.openai.com",
+        prefix="/openai",
+        path="/v1/embeddings",
+        body={"model": MODELS["openai"], "input": ["hello"]},
+        turns="input",
+        tools=_flat_tools,
+        force=lambda name: {"tool_choice": {"type": "function", "name": name}},
+        compat=False,
+    ),
+    "fal_rerouted": Base(
+        provider="openai",
+        host="fal.run",
+        prefix="/openai",
+        path="/v1/chat/completions",
+        body={"model": MODELS["fal"], "messages": [{"role": "user", "content": "hello"}], "stream": False},
+        turns="messages",
+        tools=_chat_tools,
+        force=lambda name: {"tool_choice": {"type": "function", "function": {"name": name}}},
+        only=("bare", "compat"),
+    ),
+    "tool_call": Base(
+        provider="",
+        host="localhost",
+        port="{{tool_port}}",
+        prefix="",
+        path="/v1/a",
+        body={},
+        turns="",
+        tools=_flat_tools,
+        force=lambda name: {},
+        method="GET",
+        egress=True,
+    ),
 }
+ANY = tuple(name for name, base in BASES.items() if not base.egress and base.method == "POST")
+"""What ``["*"]`` stands for."""
 
 
 def clean_body(base: Base) -> bytes:

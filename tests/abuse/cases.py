@@ -10,14 +10,29 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).parent
-FILES = ("a_destination", "b_framing", "c_body", "e_tokens")
-TRANSPORTS = ("reverse", "bare", "compat", "regular", "connect", "http2", "websocket")
+FILES = ("a_destination", "b_framing", "c_body", "e_tokens", "formats", "sockets", "egress")
+TRANSPORTS = (
+    *("reverse", "bare", "compat", "regular", "connect", "http2"),
+    *("websocket", "websocket_connect", "egress_connect", "egress_http"),
+)
 DENIALS = ("signed", "recorded", "none")
 
-_ID = re.compile(r"[a-f][0-9]{1,2}-[a-z0-9-]{2,80}")
-_CLASS = re.compile(r"[A-F][0-9]{1,2}")
+_ID = re.compile(r"(?:[a-f]|eg)[0-9]{1,2}-[a-z0-9-]{2,80}")
+_CLASS = re.compile(r"(?:[A-F]|EG)[0-9]{1,2}")
 _CASE_KEYS = frozenset(
-    {"id", "class", "title", "source", "transports", "formats", "send", "expect", "expect_on", "xfail_why"}
+    {
+        "id",
+        "class",
+        "title",
+        "source",
+        "transports",
+        "formats",
+        "not_formats",
+        "send",
+        "expect",
+        "expect_on",
+        "xfail_why",
+    }
 )
 _NEEDED = frozenset({"id", "class", "title", "source", "transports", "send", "expect"})
 _SEND_KEYS: Mapping[str, type | tuple[type, ...]] = {
@@ -36,8 +51,8 @@ _SEND_KEYS: Mapping[str, type | tuple[type, ...]] = {
     "place": str,
     "frames": list,
 }
-_CONNECT_KEYS = frozenset({"authority", "sni", "plain", "headers", "version"})
-_EXPECT_KEYS = frozenset({"reasons", "statuses", "denial", "why"})
+_CONNECT_KEYS = frozenset({"authority", "sni", "plain", "headers", "version", "credential"})
+_EXPECT_KEYS = frozenset({"reasons", "statuses", "denial", "why", "codes", "arrives_without", "arrives_with"})
 
 
 class CorpusError(ValueError):
@@ -47,12 +62,17 @@ class CorpusError(ValueError):
 @dataclass(frozen=True, slots=True)
 class Expect:
     """``denial``: ``signed`` (the answer carries the id of a signed denial), ``recorded`` (the answer is the HTTP
-    parser's, the denial is in the journal all the same) or ``none`` (no request that could be denied; ``why``)."""
+    parser's, the denial is in the journal all the same) or ``none`` (no request that could be denied; ``why``).
+    ``codes`` are those of a WebSocket's end. With ``arrives_without`` the call passes, and these texts are not in what
+    the server gets; those of ``arrives_with`` are."""
 
     reasons: tuple[str, ...]
     statuses: tuple[int, ...] = ()
     denial: str = "signed"
     why: str = ""
+    codes: tuple[int, ...] = (1008,)
+    arrives_without: tuple[str, ...] = ()
+    arrives_with: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,13 +85,15 @@ class Case:
     source: str
     transports: tuple[str, ...]
     formats: tuple[str, ...]
+    not_formats: tuple[str, ...]
     send: Mapping[str, Any]
     expect: Expect
     expect_on: Mapping[str, Expect] = field(default_factory=dict)
     xfail_why: str = ""
 
-    def expected(self, transport: str) -> Expect:
-        return self.expect_on.get(transport, self.expect)
+    def expected(self, transport: str, wire: str = "") -> Expect:
+        """``expect_on`` names a transport or a format."""
+        return self.expect_on.get(transport) or self.expect_on.get(wire) or self.expect
 
 
 def load_corpus(folder: Path = HERE) -> list[Case]:
@@ -118,6 +140,7 @@ def parse_case(entry: Any, where: str) -> Case:
         source=entry["source"],
         transports=transports,
         formats=tuple(entry.get("formats", ("openai_chat",))),
+        not_formats=tuple(entry.get("not_formats", ())),
         send=entry["send"],
         expect=_expect(entry["expect"], where),
         expect_on={name: _expect(value, where) for name, value in entry.get("expect_on", {}).items()},
@@ -130,7 +153,15 @@ def _expect(entry: Any, where: str) -> Expect:
     denial = entry.get("denial", "signed")
     if not entry.get("reasons") or denial not in DENIALS or (denial != "signed" and not entry.get("why")):
         raise CorpusError(f"{where} expect: reasons, a known denial, and why where it is not signed")
-    return Expect(tuple(entry["reasons"]), tuple(entry.get("statuses", ())), denial, entry.get("why", ""))
+    return Expect(
+        reasons=tuple(entry["reasons"]),
+        statuses=tuple(entry.get("statuses", ())),
+        denial=denial,
+        why=entry.get("why", ""),
+        codes=tuple(entry.get("codes", (1008,))),
+        arrives_without=tuple(entry.get("arrives_without", ())),
+        arrives_with=tuple(entry.get("arrives_with", ())),
+    )
 
 
 def _known(entry: Any, keys: frozenset[str], where: str) -> None:

@@ -23,14 +23,20 @@ from clawproxy.tokens.keys import Role
 
 from ..clawproxy.standin_process import Provider
 from ..gateway.bed import Bed, running_bed
-from .bodies import BASES, Base
+from ..gateway.tool_server import tool_server
+from .bodies import ANY, BASES, SOCKETS, Base
 from .cases import Case, Expect
 from .forged import forge, place_contract
+from .frames import MAX_FRAME_BYTES, frame_bytes, head_length
 from .relay import Relay
 from .request import JOB, request_bytes, values_of
 from .texts import expand
+from .world import CRM_SECRET, World
 
 ANSWER_TIMEOUT_S = 6.0
+CLOSING_BYTES = 64
+"""At most this much goes to the provider when the gateway closes a WebSocket: a close frame and TLS's goodbye."""
+_LOOKED_UP = ("DESTINATION_REFUSED", "UPSTREAM_UNREACHABLE")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +71,8 @@ class Answer:
     headers: dict[str, str] = field(default_factory=dict)
     body: bytes = b""
     ended: str = ""
+    code: int = 0
+    """With which a WebSocket was closed."""
 
     @property
     def reason(self) -> str:
@@ -77,11 +85,11 @@ def executions(cases: Iterable[Case]) -> list[Execution]:
     """Every transport and format that a case is for and that this gateway serves, in an order that is stable."""
     found = []
     for case in cases:
-        formats = BASES.keys() if case.formats == ("*",) else case.formats
+        formats = ANY if case.formats == ("*",) else case.formats
         for name in formats:
             base = BASES[name]
             for transport in case.transports:
-                if base.serves(transport) and transport not in ("http2", "websocket"):
+                if base.serves(transport) and transport != "http2" and name not in case.not_formats:
                     found.append(Execution(case, transport, name))
     return found
 
@@ -98,11 +106,11 @@ class Line:
             await self.writer.drain()
 
     async def answer(self, method: str = "POST", timeout_s: float = ANSWER_TIMEOUT_S) -> Answer:
-        """The next answer that is none of 1xx."""
+        """The next answer that is none of 1xx, but 101."""
         answer = Answer()
         try:
             async with asyncio.timeout(timeout_s):
-                while answer.status < 200:
+                while answer.status < 200 and answer.status != 101:
                     head = await self.reader.readuntil(b"\r\n\r\n")
                     first, *fields = head.decode("latin-1").rstrip("\r\n").split("\r\n")
                     answer.status = int(first.split(" ")[1])
@@ -116,7 +124,7 @@ class Line:
         return answer
 
     async def _body(self, answer: Answer, method: str) -> bytes:
-        if method == "HEAD" or (method == "CONNECT" and answer.status == 200) or answer.status in (204, 304):
+        if method == "HEAD" or (method == "CONNECT" and answer.status == 200) or answer.status in (101, 204, 304):
             return b""
         if answer.headers.get("transfer-encoding") == "chunked":
             body = b""
@@ -127,6 +135,41 @@ class Line:
         if "content-length" in answer.headers:
             return await self.reader.readexactly(int(answer.headers["content-length"]))
         return await self.reader.read()
+
+    async def event(self) -> tuple[int, bytes]:
+        """The next frame of a WebSocket: opcode and payload."""
+        first = await self.reader.readexactly(2)
+        opcode, more = head_length(first)
+        size = int.from_bytes(await self.reader.readexactly(more)) if more else first[1] & 0x7F
+        if size > MAX_FRAME_BYTES:
+            raise ValueError("a frame is too long")
+        return opcode, await self.reader.readexactly(size)
+
+    async def socket_end(self, last: str = "", timeout_s: float = ANSWER_TIMEOUT_S) -> Answer:
+        """Until the socket is closed, or the event ``last`` has come; the answer is what the error event says."""
+        answer = Answer(ended="closed")
+        try:
+            async with asyncio.timeout(timeout_s):
+                while True:
+                    opcode, data = await self.event()
+                    if opcode == 8:
+                        answer.code = int.from_bytes(data[:2])
+                        return answer
+                    if opcode != 1:
+                        continue
+                    told = json.loads(data)
+                    if told["type"] == "error" and (marks := told.get("error", {}).get("clawproxy")):
+                        answer.status, answer.body = told.get("status", 400), data
+                        answer.headers["x-clawproxy-reason"] = marks["reason"]
+                        answer.headers["x-clawproxy-receipt-id"] = marks["receipt_id"]
+                    elif told["type"] == last:
+                        answer.status, answer.body = 200, data
+                        return answer
+        except TimeoutError:
+            answer.ended = "silent"
+        except (asyncio.IncompleteReadError, ConnectionError, ssl.SSLError, ValueError):
+            answer.ended = "closed"
+        return answer
 
     def close(self) -> None:
         self.writer.close()
@@ -148,11 +191,26 @@ class _Tail:
         return [json.loads(line) for line in found.splitlines()]
 
 
-class Runner:
-    """``bed`` is the gateway, ``relay`` stands between it and the provider."""
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """How far it was when an attack began."""
 
-    def __init__(self, bed: Bed, relay: Relay) -> None:
-        self.bed, self.relay = bed, relay
+    lines: int
+    relayed: tuple[int, int]
+    tool_connections: int
+    tool_requests: int
+    looked_up: int
+    socket: bool
+
+
+_GOODBYE = frame_bytes({"text": {"hex": "03e8"}, "opcode": 8}, BASES["openai_responses"], {})
+
+
+class Runner:
+    """``bed`` is the gateway, ``relay`` stands between it and the provider, ``world`` is what tools reach."""
+
+    def __init__(self, bed: Bed, relay: Relay, world: World) -> None:
+        self.bed, self.relay, self.world = bed, relay, world
         self._token = bed.token(JOB).encode()
         self._other_token = bed.token(f"{JOB}-other").encode()
         self._tls = ssl.create_default_context(cafile=bed.gateway.ca_file)
@@ -171,15 +229,16 @@ class Runner:
         """Send it, judge what happened, and see that a clean call still works."""
         started = time.perf_counter()
         case, transport = execution.case, execution.transport
-        expect = case.expected(transport)
+        expect = case.expected(transport, execution.format)
         self._read_denials()
         self._denials.clear()
-        lines_before = len(self.bed.provider.record.read_bytes())
         line: Line | None = None
         try:
-            line, answer, seen_before, lines_before = await self._attack(execution, lines_before)
+            line, answer, before = await self._attack(execution)
             await self._settled()
-            red, bypass = self._judge(answer, expect, seen_before, lines_before)
+            red, bypass = self._judge(answer, expect, before)
+        except Exception as err:  # of a case that cannot be built or sent, the others are run all the same
+            answer, red, bypass = Answer(), f"not executed: {err!r}", False
         finally:
             if line is not None:
                 line.close()
@@ -188,20 +247,53 @@ class Runner:
         await self.relay.until_open(len(self._clean))
         return Result(execution, red, bypass, answer.reason, time.perf_counter() - started)
 
-    def _judge(
-        self, answer: Answer, expect: Expect, seen_before: tuple[int, int], lines_before: int
-    ) -> tuple[str, bool]:
-        if len(self.bed.provider.record.read_bytes()) != lines_before:
+    def _seen(self, *, socket: bool = False) -> _Seen:
+        """What left the gateway so far; ``socket``: one is open there."""
+        return _Seen(
+            self.bed.provider.record.stat().st_size,
+            self.relay.seen,
+            self.world.tool.connections,
+            len(self.world.tool.requests),
+            len(self.world.looked_up),
+            socket,
+        )
+
+    def _judge(self, answer: Answer, expect: Expect, before: _Seen) -> tuple[str, bool]:
+        now = self._seen()
+        if now.lines != before.lines:
             return "the provider got a request", True
-        if self.relay.seen != seen_before:
+        up = now.relayed[1] - before.relayed[1]
+        if now.relayed[0] != before.relayed[0] or up > CLOSING_BYTES * before.socket:
             return "bytes or a connection went to the provider", True
+        if expect.arrives_without:
+            return self._judge_arrival(answer, expect, before, now)
+        if (now.tool_connections, now.tool_requests) != (before.tool_connections, before.tool_requests):
+            return "bytes or a connection went to the tool's server", True
+        if now.looked_up != before.looked_up and not set(_LOOKED_UP).intersection(expect.reasons):
+            return f"a name was looked up: {self.world.looked_up[before.looked_up :]}", True
         if answer.status and answer.status < 400:
             return f"answered with {answer.status}", True
+        if before.socket and answer.code not in expect.codes:
+            return f"close code {answer.code}, expected {expect.codes}", False
         if answer.reason not in expect.reasons:
             return f"reason {answer.reason}, expected {' or '.join(expect.reasons)}", False
         if expect.statuses and answer.status not in expect.statuses:
             return f"status {answer.status}, expected {expect.statuses}", False
         return self._judge_denial(answer, expect), False
+
+    def _judge_arrival(self, answer: Answer, expect: Expect, before: _Seen, now: _Seen) -> tuple[str, bool]:
+        """A call that passes, without what must not."""
+        if answer.status != 200 or now.tool_requests != before.tool_requests + 1:
+            return f"did not arrive: {answer.status} {answer.reason}", False
+        values = self._values(BASES["tool_call"], "egress_connect", self._token)
+        values |= {"crm": CRM_SECRET.encode()}
+        head, body = self.world.tool.requests[-1]
+        arrived = (head + body).lower()
+        for text in expect.arrives_without:
+            if expand(text, values).lower() in arrived:
+                return f"{text} arrived", True
+        missing = [text for text in expect.arrives_with if expand(text, values).lower() not in arrived]
+        return (f"{missing[0]} did not arrive", False) if missing else ("", False)
 
     def _judge_denial(self, answer: Answer, expect: Expect) -> str:
         self._read_denials()
@@ -245,26 +337,50 @@ class Runner:
 
     # -- the attack ------------------------------------------------------------------------------------------------
 
-    async def _attack(self, execution: Execution, lines: int) -> tuple[Line, Answer, tuple[int, int], int]:
+    async def _attack(self, execution: Execution) -> tuple[Line, Answer, _Seen]:
         case, transport, base = execution.case, execution.transport, BASES[execution.format]
-        send = case.send
-        seen = self.relay.seen
+        send, before = case.send, self._seen()
         token = self._token_of(case)
         values = self._values(base, transport, token)
         line, refused = await self._open(transport, base, send.get("connect", {}), values)
         if refused is not None:
-            return line, refused, seen, lines
+            return line, refused, before
+        if transport in SOCKETS:
+            return line, *await self._attack_socket(line, execution, values, before)
         if send.get("after_clean"):
             await line.send(self._clean_request(transport, base))
             first = await line.answer()
             assert first.status == 200, f"the clean call before: {first.status} {first.body[:300]!r}"
-            seen, lines = self.relay.seen, len(self.bed.provider.record.read_bytes())
+            before = self._seen()
         sending = asyncio.create_task(self._send(line, request_bytes(send, base, transport, values), send))
-        may_wait = "silent" in case.expected(transport).reasons
+        may_wait = "silent" in case.expected(transport, execution.format).reasons
         answer = await line.answer(send.get("method", "POST"), 1.0 if may_wait else ANSWER_TIMEOUT_S)
         sending.cancel()
         await asyncio.gather(sending, return_exceptions=True)
-        return line, answer, seen, lines
+        return line, answer, before
+
+    async def _attack_socket(
+        self, line: Line, execution: Execution, values: dict[str, bytes], before: _Seen
+    ) -> tuple[Answer, _Seen]:
+        """The handshake; if it passes, the frames of the case, or its body as one."""
+        send, transport = execution.case.send, execution.transport
+        base = BASES[execution.format].on(transport)
+        await line.send(request_bytes(send, base, transport, values))
+        answer = await line.answer("GET")
+        frames = send.get("frames", [{"body": send["body"]}] if "body" in send else [])
+        if answer.status != 101 or not frames:
+            return answer, before
+        await self._settled()
+        if send.get("after_clean"):
+            await line.send(frame_bytes("CLEAN", base, values))
+            first = await line.socket_end(base.last)
+            assert first.status == 200, f"the clean message before: {first.reason} {first.body[:300]!r}"
+        before = self._seen(socket=True)
+        await line.send(b"".join(frame_bytes(frame, base, values) for frame in frames))
+        if send.get("hang_up"):
+            line.close()
+        may_wait = "silent" in execution.case.expected(transport, execution.format).reasons
+        return await line.socket_end(timeout_s=1.0 if may_wait else ANSWER_TIMEOUT_S), before
 
     @staticmethod
     async def _send(line: Line, raw: bytes, send: Any) -> None:
@@ -287,7 +403,8 @@ class Runner:
         return forge(self.bed, case.send.get("token", {}), job_id, pinned)
 
     def _values(self, base: Base, transport: str, token: bytes) -> dict[str, bytes]:
-        return values_of(base, transport, token, self._token, self._other_token)
+        ports = (self.world.tool.port, self.world.tool.plain_port)
+        return values_of(base, transport, token, self._token, self._other_token, ports)
 
     def _clean_request(self, transport: str, base: Base) -> bytes:
         values = self._values(base, transport, self._token)
@@ -297,17 +414,19 @@ class Runner:
         self, transport: str, base: Base, connect: dict[str, Any], values: dict[str, bytes]
     ) -> tuple[Line, Answer | None]:
         """A connection as the transport has it; an answer where the tunnel was refused."""
-        listener = "regular" if transport in ("regular", "connect") else "reverse"
+        listener = "reverse" if transport in ("reverse", "bare", "compat", "websocket") else "regular"
         address = urlsplit(self.bed.gateway.addresses[listener])
         assert address.hostname
         assert address.port
         line = Line(*await asyncio.open_connection(address.hostname, address.port, limit=1 << 20))
-        if transport != "connect":
+        if transport not in ("connect", "websocket_connect", "egress_connect"):
             return line, None
-        authority = expand(connect.get("authority", f"{base.host}:443"), values)
+        authority = expand(connect.get("authority", f"{base.host}:{base.port}"), values)
         more = b"".join(b"%b: %b\r\n" % (expand(n, values), expand(v, values)) for n, v in connect.get("headers", []))
         version = connect.get("version", "HTTP/1.1").encode()
         host = b"" if any(n == "host" for n, _ in connect.get("headers", [])) else b"host: " + authority + b"\r\n"
+        if base.egress and (given := connect.get("credential", "Basic {{basic}}")):
+            more += b"proxy-authorization: " + expand(given, values) + b"\r\n"
         await line.send(b"CONNECT " + authority + b" " + version + b"\r\n" + host + more + b"\r\n")
         told = await line.answer("CONNECT")
         if told.status != 200:
@@ -331,6 +450,8 @@ class Runner:
         tunnel of the same listener stands for it.)"""
         transport = "connect" if transport == "regular" else transport
         base, key = BASES[name], (transport, BASES[name].host)
+        if transport in SOCKETS:
+            return await self._say_cleanly(transport, base)
         for fresh in (False, True):
             line = self._clean.get(key)
             if line is None or fresh:
@@ -347,6 +468,27 @@ class Runner:
                 return ""
         return f"{answer.status} {answer.reason}"
 
+    async def _say_cleanly(self, transport: str, base: Base) -> str:
+        """A clean response on a new socket."""
+        values = self._values(base, transport, self._token)
+        line, refused = await self._open(transport, base, {}, values)
+        try:
+            if refused is not None:
+                return f"{refused.status} {refused.reason}"
+            await line.send(request_bytes({}, base, transport, values))
+            answer = await line.answer("GET")
+            if answer.status != 101:
+                return f"handshake {answer.status} {answer.reason}"
+            await line.send(frame_bytes("CLEAN", base.on(transport), values))
+            answer = await line.socket_end(base.last)
+            if answer.status == 200:
+                await line.send(_GOODBYE)
+                await line.socket_end()
+                return ""
+            return f"{answer.status} {answer.reason}"
+        finally:
+            line.close()
+
     async def close(self) -> None:
         for line in self._clean.values():
             line.close()
@@ -361,13 +503,23 @@ async def running_runner(folder: Path, provider: Provider, **gateway_keys: Any) 
     relay = Relay(port)
     await relay.start()
     counted = dataclasses.replace(provider, url=relay.url)
-    async with running_bed(folder / "state", counted, **gateway_keys) as bed:
-        gateway: Any = bed.gateway
-        gateway.jobs._limits = dataclasses.replace(gateway.jobs._limits, denials_per_second=10**6, denials=10**6)
-        gateway._refusal_log._rate = PerSecond(10**6)
-        runner = Runner(bed, relay)
-        try:
-            yield runner
-        finally:
-            await runner.close()
+    rate = {"max_calls_per_minute_per_job": 600_000}
+    async with tool_server(Path(provider.ca).parent) as tool:
+        world = World(tool)
+        async with running_bed(
+            folder / "state",
+            counted,
+            contract=world.contract(),
+            sections=world.sections(counted, folder),
+            resolve=world.resolve,
+            **{**rate, **gateway_keys},
+        ) as bed:
+            gateway: Any = bed.gateway
+            gateway.jobs._limits = dataclasses.replace(gateway.jobs._limits, denials_per_second=10**6, denials=10**6)
+            gateway._refusal_log._rate = PerSecond(10**6)
+            runner = Runner(bed, relay, world)
+            try:
+                yield runner
+            finally:
+                await runner.close()
     await relay.stop()

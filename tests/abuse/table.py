@@ -12,7 +12,10 @@ _ROW = "{:<6} {:>6} {:>11} {:>8} {:>9} {:>8} {:>8}"
 def print_table(results: Sequence[Result]) -> None:
     """One row per class: cases, executions, refused as expected, bypasses, other faults, seconds."""
     print("\n" + _ROW.format("class", "cases", "executions", "refused", "bypasses", "faults", "seconds"))
-    classes = sorted({r.execution.case.cls for r in results}, key=lambda name: (name[0], int(name[1:])))
+    classes = sorted(
+        {r.execution.case.cls for r in results},
+        key=lambda name: (name.rstrip("0123456789"), int(name.strip("ABCDEFG"))),
+    )
     for name in [*classes, "all"]:
         rows = [r for r in results if name in (r.execution.case.cls, "all")]
         print(
@@ -26,3 +29,8 @@ def print_table(results: Sequence[Result]) -> None:
                 f"{sum(r.seconds for r in rows):.1f}",
             )
         )
+
+
+def _place(name: str) -> tuple[str, int]:
+    letters = name.rstrip("0123456789")
+    return letters, int(name.removeprefix(letters))
