@@ -1,13 +1,14 @@
 """Our credential, found in what a provider sends, in any form that programs render it in. Pure.
 
-Raw; with characters escaped as in URLs (``%2d``), JSON (``\\u002d``, ``\\/``) or HTML (``&#45;``, ``&amp;``); in base64,
-plain or URL-safe, wherever it stands in what was encoded (``user:key``), and that with characters escaped in turn.
+Raw; with characters escaped as in URLs (``%2d``), JSON (``\\u002d``, ``\\/``) or HTML (``&#45;``, ``&amp;``); in
+base64, plain or URL-safe, wherever it stands in what was encoded (``user:key``), and that with characters escaped in
+turn.
 
 Most data has none, so one search looks for a few rare bytes of each form, and for escapes; only where it finds some
 is every form looked for.
 
-Limits: base64 that is broken into lines, several layers of it, hex, compression, UTF-16, and a credential that a provider
-spells out over several events are not found. Of one under 12 characters only the raw and escaped forms are.
+Limits: base64 that is broken into lines, several layers of it, hex, compression, UTF-16, and a credential that a
+provider spells out over several events are not found. Of one under 12 characters only the raw and escaped forms are.
 """
 
 from __future__ import annotations

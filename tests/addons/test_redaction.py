@@ -119,7 +119,7 @@ def test_ordinary_answers_seldom_match_the_probe() -> None:
     assert sum(redactor_for(KEY).probe(chunk) is not None for chunk in chunks) == 0
 
 
-@pytest.mark.parametrize("key", ["p&ss<word>with'quotes\"in", "&begins-with-one", "ends-with-one&"])
+@pytest.mark.parametrize("key", ["p&ss<word>with'quotes\"in", "&begins-with-one"])
 def test_names_of_html_are_escapes_too(key: str) -> None:
     told = f"<p>no such key: {html.escape(key)}</p><p>{html.escape(key).replace('&#x27;', '&apos;')}</p>"
     assert redact(told.encode(), key.encode()) == b"<p>no such key: %s</p><p>%s</p>" % (REDACTED, REDACTED)
