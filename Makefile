@@ -9,7 +9,7 @@ BIN    := .venv/bin
 export UV_SYSTEM_CERTS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help sync lint type test e2e abuse fuzz bench demo docs wheel all lock clean
+.PHONY: help sync lint type test e2e abuse fuzz bombs bench demo docs wheel all lock clean
 
 help: ## this list
 	@grep -E '^[a-z0-9]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9]+):.*## /  make \1\t/' | expand -t 16
@@ -34,6 +34,9 @@ abuse: .tools/synced ## the corpus of attacks (tests/abuse) on every transport, 
 
 fuzz: .tools/synced ## a million bodies and 100,000 paths: what left is what was judged, to every reader (BODIES=, PATHS=, SEED=)
 	$(BIN)/python -m tests.fuzz --bodies $(or $(BODIES),1000000) --paths $(or $(PATHS),100000) --seed $(or $(SEED),1)
+
+bombs: .tools/synced ## 250 bombs against a gateway of its own: what each is told, memory, clean calls meanwhile
+	$(BIN)/python -m tests.gateway.bombs
 
 bench: .tools/synced ## the gateway beside stock mitmdump, as CPU per request (docs/performance.md)
 	$(BIN)/python -m bench

@@ -20,6 +20,7 @@ from mitmproxy.utils import asyncio_utils
 from .engine_checks import moved_functions
 from .engine_prints import PRINTS
 from .guard import Dispatch
+from .heap import fix_thresholds
 from .http1_guards import where
 
 log = logging.getLogger("clawproxy.engine")
@@ -278,6 +279,7 @@ def settle_heap(off: Collection[str] = ()) -> None:
     if _heap_settled or HEAP in off:
         return
     _heap_settled = True
+    fix_thresholds()
     gc.collect()
     gc.freeze()
 

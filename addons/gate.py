@@ -31,6 +31,7 @@ from .connection_limits import TOO_LATE
 from .connections import Connections
 from .dial import permit
 from .ending import Ending
+from .heap import LARGE_BYTES, Sweeper
 from .http_stream import CUT, SOCKET, Hold, Watch
 from .stream_tap import redact
 from .tunnel_start import ClosedLayer, first_bytes_fault, hello_fault, may_become_tls
@@ -101,6 +102,7 @@ class Gate:
         self._open: dict[str, Call] = {}
         self._tls_warnings = PerSecond(1)
         self._sweeps: set[asyncio.Task[None]] = set()
+        self._sweeper = Sweeper()
         self.stopping = False
 
     # -- the way in ------------------------------------------------------------------------------------------------
@@ -338,6 +340,8 @@ class Gate:
 
     def _forget(self, call: Call) -> None:
         call.flow.metadata[_RECORDED] = True
+        if call.job is None or call.held_bytes >= LARGE_BYTES or _answer_bytes(call.flow) >= LARGE_BYTES:
+            self._sweeper.ask()
         self._hold_room(call, 0)
         self._open.pop(call.flow.id, None)
         if call.watch is not None and SOCKET not in call.flow.metadata:  # a socket is watched until its own end
@@ -357,6 +361,7 @@ class Gate:
                 await self._ending.refuse(call, refusal_of(call, message))
         finally:
             self._forget(call)
+            self._sweeper.ask()  # what was read of either body hangs in the layers of its connection
 
     async def _sweep(self, calls: list[Call]) -> None:
         await asyncio.sleep(_ORPHAN_GRACE_S)
@@ -395,6 +400,10 @@ def refusal_of(call: Call, message: str) -> Refusal:
     if "disconnected" in text or "reset by client" in text or "peer closed" in text:
         return Refusal("REQUEST_INCOMPLETE", "HTTP framing", "the client left before its request was whole")
     return Refusal("REQUEST_AMBIGUOUS", "HTTP framing", "the request is not well-formed HTTP")
+
+
+def _answer_bytes(flow: http.HTTPFlow) -> int:
+    return len(flow.response.raw_content or b"") if flow.response is not None else 0
 
 
 def _fault(call: Call, what: str) -> Refusal:

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
-import brotli
+import brotli  # type: ignore[import-untyped]  # it has no stubs
 import zstandard
 from clawproxy.tokens.keys import Role, SigningKey
 from clawproxy.tokens.mint import mint
@@ -39,7 +39,7 @@ _UNPACKED_BYTES = 512 * 1024 * 1024
 _SEND_AT_MOST = 24 * 1024 * 1024
 _BOMB_S = 20.0
 _PIECE = bytes(1 << 20)
-_SETTLE_S = 1.5
+_SETTLE_S = 4.0
 
 
 @dataclass
@@ -71,6 +71,10 @@ class Target:
     def rss_bytes(self) -> int:
         pages = Path(f"/proc/{self.pid}/statm").read_text().split()[1]
         return int(pages) * os.sysconf("SC_PAGE_SIZE")
+
+    def cpu_s(self) -> float:
+        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def open_files(self) -> int:
         return len(os.listdir(f"/proc/{self.pid}/fd"))
@@ -170,7 +174,7 @@ def packed(kind: str) -> bytes:
         return b"".join(zstd.compress(_PIECE) for _ in range(pieces)) + zstd.flush()
     if kind == "br":
         br = brotli.Compressor(quality=1)
-        return b"".join(br.process(_PIECE) for _ in range(pieces)) + br.finish()
+        return bytes(b"".join(br.process(_PIECE) for _ in range(pieces)) + br.finish())
     if kind == "gzip":
         gzip = zlib.compressobj(6, wbits=31)
         return b"".join(gzip.compress(_PIECE) for _ in range(pieces)) + gzip.flush()

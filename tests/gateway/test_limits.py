@@ -117,8 +117,7 @@ async def test_without_the_count_a_job_takes_every_connection(
 
 
 async def test_depth_keys_and_header_fields_have_a_limit_that_is_configured(tmp_path: Path, provider: Provider) -> None:
-    limits = {"max_json_depth": 10, "max_json_nodes": 200, "max_headers": 20}
-    async with running_bed(tmp_path / "s", provider, **limits) as bed:
+    async with running_bed(tmp_path / "s", provider, max_json_depth=10, max_json_nodes=200, max_headers=20) as bed:
         deep = chat_body(metadata={"a": [[[[[[[[[["x"]]]]]]]]]]})
         wide = chat_body(metadata={f"k{n}": "v" for n in range(120)})
         for body, rule in ((deep, "gateway.max_json_depth"), (wide, "gateway.max_json_nodes")):
