@@ -226,6 +226,12 @@ GUARDS: list[tuple[str, TakeOut, str]] = [
     ("state at the provider", _without(asked.Asked, "state"), "c30-previous-response-id reverse openai_responses"),
     ("URLs that the provider fetches", _without(asked.Asked, "url"), "c31-image-https"),
     ("MCP servers", _without(asked.Asked, "mcp_server"), "c31-mcp-servers reverse anthropic_messages"),
+    (
+        "one reading of an MCP address",
+        _without(asked, "_MCP_URL", re.compile(r"(https?)://([^/?#:]+)(?::([0-9]+))?.*")),
+        "c31-responses-mcp-backslash reverse openai_responses",
+    ),
+    ("URLs in files", _without(parts, "_note_fetched"), "c31-chat-file-url-behind-spaces"),
     ("tools as options", _without(asked.Asked, "_hosted_tools"), "c31-web-search-options"),
     ("options without tools", _without(asked.Asked, "_options"), "c33-tools-in-reasoning"),
     ("types of parts", _without(parts, "refuse_type"), "c30-unknown-part"),
