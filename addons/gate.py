@@ -41,6 +41,7 @@ log = logging.getLogger("clawproxy.gate")
 _ORPHAN_GRACE_S = 2.0
 _RECORDED = "clawproxy.recorded"
 _QUOTES = re.compile(r"(unexpected server response).*", re.DOTALL | re.IGNORECASE)
+_OF_THE_SERVER = ("answer is too large", "the upstream answered")
 _SMALL_BODY_BYTES = 64 * 1024
 _BODIES_AT_ONCE = 16
 _BY_HEAD = 3  # admit, collect, authenticate need no body
@@ -383,7 +384,7 @@ def outcome_of(message: str) -> Outcome:
         return Outcome.CLIENT_GONE
     if "killed" in text:
         return Outcome.STOPPED
-    if text.startswith(CUT) and "answer is too large" not in text:
+    if text.startswith(CUT) and not any(words in text for words in _OF_THE_SERVER):
         return Outcome.FAULT
     return Outcome.UPSTREAM_FAILED
 

@@ -148,3 +148,12 @@ async def test_a_credential_of_the_agents_own_is_dropped_in_either_spelling(tmp_
         fields = {"host": f"localhost:{tool.port}", **dict.fromkeys(names, "own")}
         assert (await client.request("GET", "/v1/a", fields)).status == 200
         assert [name for name in names if tool.header(name.lower())] == ["x_kept"]
+
+
+async def test_an_interim_answer_is_the_servers_fault_and_not_the_gateways(tmp_path: Path, provider: Provider) -> None:
+    early = b"HTTP/1.1 103 Early Hints\r\nlink: <x>\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"
+    async with egress_bed(tmp_path, provider) as (bed, tool):
+        tool.answers = {"/v1/a": [early]}
+        assert not (await _call(bed, tool)).complete
+        await bed.settled()
+        assert [effect["outcome"] for effect in bed.records("effect")] == ["upstream_failed"]
