@@ -15,11 +15,12 @@ from typing import Any
 from urllib.parse import unquote
 
 import pytest
-from clawproxy.addons import gate, http1_guards, steps
+from clawproxy.addons import dial, egress_request, egress_steps, gate, http1_guards, steps, websocket
 from clawproxy.addons.connections import Tunnel
 from clawproxy.addons.identity import proxy_password
-from clawproxy.addons.wire import asked, keys, parts
+from clawproxy.addons.wire import asked, bedrock_anthropic, gemini, keys, parts, proto_json
 from clawproxy.policies import contract, decide, pin, routes
+from clawproxy.policies.egress import EgressAllow
 from clawproxy.tokens import canonical, claims, revocation, verify
 from clawproxy.tokens.reasons import Refusal
 from mitmproxy.net.http import validate
@@ -154,6 +155,15 @@ def _all(*take_outs: TakeOut) -> TakeOut:
     return take_out
 
 
+def _any_target(target: str) -> tuple[str, str]:
+    path, _, query = target.partition("?")
+    return path, query
+
+
+def _first_entry(_facts: Any, policy: Any) -> EgressAllow:
+    return EgressAllow(policy.policy_hash_b64u, policy.egress[0])
+
+
 NO_HELLO = _without(gate, "hello_fault")
 ANYTHING = re.compile(r"(?s).*")
 GUARDS: list[tuple[str, TakeOut, str]] = [
@@ -242,6 +252,61 @@ GUARDS: list[tuple[str, TakeOut, str]] = [
     ),
     ("the lines of a request", _without(http1_guards, "request_fault"), "b15-line-two-spaces"),
     ("mitmproxy's check of headers", _without(http_layer, "validate_headers"), "b15-length-and-chunked"),
+    ("tools that call any tool", _without(asked, "META_TOOLS", frozenset()), "c33-meta-tool-tool-call"),
+    ("what the provider holds", _without(decide, "_features"), "c30-gemini-cached-content reverse gemini"),
+    (
+        "one spelling of a field",
+        _without(proto_json, "_ambiguous"),
+        "c22-gemini-two-spellings-of-tool-config reverse gemini",
+    ),
+    ("the model of a Gemini path", _without(gemini, "_same_model"), "c29-gemini-body-model connect gemini"),
+    ("the model of a path", _without(asked.Asked, "same_model_as_path"), "c29-azure-body-model reverse azure_chat"),
+    ("features by name", _without(bedrock_anthropic, "check_betas"), "c32-bedrock-beta reverse bedrock_anthropic"),
+    ("fallbacks", _without(asked.Asked, "fallback"), "c29-openrouter-models compat openrouter_chat"),
+    ("files of Ollama's server", _without(asked.Asked, "url"), "c31-ollama-image-file connect ollama_chat"),
+    (
+        "the handshake of a socket",
+        _without(steps, "check_upgrade"),
+        "d38-handshake-version-8 websocket openai_responses",
+    ),
+    (
+        "the judge of messages",
+        _without(websocket.Socket, "take", lambda _self, data, **_more: data),
+        "d38-denied-after-clean websocket openai_responses",
+    ),
+    (
+        "the judge of realtime messages",
+        _without(websocket.Socket, "take", lambda _self, data, **_more: data),
+        "d38-realtime-session-tools websocket_connect openai_realtime",
+    ),
+    ("the decision of a socket", _without(decide, "_tools", lambda *_: ()), "c33-denied websocket openai_responses"),
+    (
+        "the tunnels of tools",
+        _without(egress_steps, "decide_destination", lambda *_: ()),
+        "eg1-unlisted egress_connect tool_call",
+    ),
+    ("paths of tools", _without(egress_steps, "parse_target", _any_target), "eg4-path-dots egress_connect tool_call"),
+    (
+        "the egress decision",
+        _without(egress_steps, "decide_egress", _first_entry),
+        "eg4-path-other egress_connect tool_call",
+    ),
+    (
+        "the egress decision, plain",
+        _without(egress_steps, "decide_egress", _first_entry),
+        "eg5-crm-plain egress_http tool_call",
+    ),
+    ("addresses", _without(dial, "address_fault"), "eg2-resolves-loopback egress_connect tool_call"),
+    (
+        "the client's credentials",
+        _without(egress_request, "_CREDENTIALS", frozenset()),
+        "eg5-own-dropped egress_connect tool_call",
+    ),
+    (
+        "our tokens in any header",
+        _without(egress_request, "holds_our_token", lambda _value: False),
+        "eg5-token-dropped egress_connect tool_call",
+    ),
     ("names of runs", _without(steps, "_RUN_ID", ANYTHING), "b19-run-id-path"),
     ("names of calls", _without(steps, "_NONCE", ANYTHING), "b19-idempotency-space"),
 ]
@@ -266,4 +331,4 @@ async def test_without_its_guard_a_case_goes_red(
 
 
 def test_there_are_enough_guards() -> None:
-    assert len({row[0] for row in GUARDS}) >= 25
+    assert len({row[0] for row in GUARDS}) >= 70
