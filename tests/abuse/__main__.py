@@ -1,6 +1,7 @@
 """``python -m tests.abuse [WORD]``: the corpus against a gateway of its own, and the table by class.
 
 With a word, only executions whose name holds it. Exit status 1 if one is red.
+``python -m tests.abuse --count`` says how many there are, by transport and format, and runs none.
 ``python -m tests.abuse --export FILE [WORD]`` writes the bytes of each instead (README.md).
 """
 
@@ -16,7 +17,7 @@ from ..clawproxy.standin_process import running_standin
 from .cases import load_corpus
 from .export import exported
 from .runner import Result, executions, running_runner
-from .table import print_table
+from .table import print_count, print_table
 
 
 async def run(folder: Path, word: str) -> list[Result]:
@@ -28,6 +29,9 @@ async def run(folder: Path, word: str) -> list[Result]:
 
 
 def main() -> int:
+    if sys.argv[1:2] == ["--count"]:
+        print_count(executions(load_corpus()))
+        return 0
     if sys.argv[1:2] == ["--export"]:
         word = sys.argv[3] if len(sys.argv) > 3 else ""
         Path(sys.argv[2]).write_text("".join(exported(e) for e in executions(load_corpus()) if word in e.name))

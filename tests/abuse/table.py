@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
-from .runner import Result
+from .bodies import BASES
+from .cases import TRANSPORTS
+from .runner import Execution, Result
 
 _ROW = "{:<6} {:>6} {:>11} {:>8} {:>9} {:>8} {:>8}"
 
@@ -29,6 +32,16 @@ def print_table(results: Sequence[Result]) -> None:
                 f"{sum(r.seconds for r in rows):.1f}",
             )
         )
+
+
+def print_count(chosen: Sequence[Execution]) -> None:
+    """Executions by format and transport, as a table of Markdown."""
+    found = Counter((execution.format, execution.transport) for execution in chosen)
+    columns = [name for name in TRANSPORTS if any(transport == name for _, transport in found)]
+    print(f"{len({execution.case.id for execution in chosen})} cases, {len(chosen)} executions.\n")
+    print("| format | " + " | ".join(columns) + " |\n|---" + "|---" * len(columns) + "|")
+    for name in BASES:
+        print(f"| {name} | " + " | ".join(str(found[name, column] or "") for column in columns) + " |")
 
 
 def _place(name: str) -> tuple[str, int]:
