@@ -73,12 +73,13 @@ def rebuild_egress(call: Call, egress: Egress) -> None:
     """
     facts, request, entry = egress.facts, call.flow.request.data, egress.entry
     assert entry is not None
-    own = {name.strip().lower() for name in call.headers.get("connection", "").split(",")}
+    own = {name.strip().lower().replace("_", "-") for name in call.headers.get("connection", "").split(",")}
     dropped = OF_THE_CONNECTION | OURS | own
     if not entry.client_credentials:
         dropped |= _CREDENTIALS
     if egress.credential is not None:
-        dropped |= {egress.credential.header.lower().replace("_", "-")}
+        # of an echoed credential two halves would be none
+        dropped |= {egress.credential.header.lower().replace("_", "-"), "range", "if-range"}
     fields = [
         (raw_name, value)
         for raw_name, value in request.headers.fields

@@ -40,7 +40,7 @@ log = logging.getLogger("clawproxy.gate")
 
 _ORPHAN_GRACE_S = 2.0
 _RECORDED = "clawproxy.recorded"
-_QUOTES = re.compile(r"(unexpected server response).*", re.DOTALL | re.IGNORECASE)
+_ADDRESS = re.compile(r" ?\('[^']{0,64}', [0-9]{1,5}[^)]{0,32}\)")
 _OF_THE_SERVER = ("answer is too large", "the upstream answered")
 _SMALL_BODY_BYTES = 64 * 1024
 _BODIES_AT_ONCE = 16
@@ -352,10 +352,7 @@ class Gate:
         try:
             if not call.recorded and call.intended is not None:
                 call.outcome = call.outcome or outcome_of(message)
-                # mitmproxy quotes what a provider sent instead of HTTP, and that may be anything
-                call.detail = call.detail or re.sub(
-                    r"(?i)(unexpected server response).*", r"\1", message, flags=re.DOTALL
-                )
+                call.detail = call.detail or detail_of(message)
                 await self._ending.attest(call, call.outcome)
                 self._ending.explain(call, call.outcome)
             elif not call.recorded:
@@ -387,6 +384,13 @@ def outcome_of(message: str) -> Outcome:
     if text.startswith(CUT) and not any(words in text for words in _OF_THE_SERVER):
         return Outcome.FAULT
     return Outcome.UPSTREAM_FAILED
+
+
+def detail_of(message: str) -> str:
+    """mitmproxy's error text as the agent and the record get it: without what a provider sent instead of HTTP, which
+    may be anything, and without the address that was dialled, which is the house's own affair."""
+    text = re.sub(r"(?i)(unexpected server response).*", r"\1", message, flags=re.DOTALL)
+    return _ADDRESS.sub("", text)
 
 
 def refusal_of(call: Call, message: str) -> Refusal:

@@ -114,7 +114,8 @@ def test_no_form_is_longer_than_is_said(form: str) -> None:
 
 def test_ordinary_answers_seldom_match_the_probe() -> None:
     """The probe decides whether a chunk takes the slow path."""
-    words = "the quick brown fox jumps over lazy dogs QZX 1024 kB JSON k=v a/b #7 50 % [x](y) {}".split()
+    sentence = "the quick brown fox jumps over lazy dogs QZX 1024 kB JSON k=v a/b #7 50 % [x](y) {}"
+    words = sentence.split()
     chunks = [json.dumps({"delta": {"content": f"{a} {b}\n"}}).encode() for a in words for b in words]
     assert sum(redactor_for(KEY).probe(chunk) is not None for chunk in chunks) == 0
 

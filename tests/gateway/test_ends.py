@@ -103,6 +103,7 @@ async def test_a_provider_that_cannot_be_reached_is_recorded(tmp_path: Path, pro
             await bed.settled()
             assert answer.status == 502
             assert answer.refusal["reason"] == "UPSTREAM_UNREACHABLE"
+            assert f", {taken.getsockname()[1]})" not in answer.json["error"]["message"]
             assert answer.headers["x-clawproxy-receipt-id"] == bed.records("receipt")[0]["receipt_id"]
             _one_record_each(bed, 1)
             assert _outcomes(bed) == ["upstream_unreachable"]

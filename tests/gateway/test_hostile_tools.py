@@ -150,6 +150,18 @@ async def test_a_credential_of_the_agents_own_is_dropped_in_either_spelling(tmp_
         assert [name for name in names if tool.header(name.lower())] == ["x_kept"]
 
 
+@pytest.mark.parametrize(("credential", "kept"), [("crm", False), (None, True)])
+async def test_where_a_credential_is_added_nobody_asks_for_a_part_of_an_answer(
+    tmp_path: Path, provider: Provider, credential: str | None, kept: bool
+) -> None:
+    more = {"credential": credential} if credential else {}
+    async with egress_bed(tmp_path, provider, **more) as (bed, tool):
+        client = await _inside(bed, tool)
+        fields = {"host": f"localhost:{tool.port}", "range": "bytes=0-9", "if-range": '"x"'}
+        assert (await client.request("GET", "/v1/a", fields)).status == 200
+        assert [bool(tool.header(name)) for name in ("range", "if-range")] == [kept, kept]
+
+
 async def test_an_interim_answer_is_the_servers_fault_and_not_the_gateways(tmp_path: Path, provider: Provider) -> None:
     early = b"HTTP/1.1 103 Early Hints\r\nlink: <x>\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"
     async with egress_bed(tmp_path, provider) as (bed, tool):

@@ -95,7 +95,8 @@ async def test_a_hello_in_pieces_is_judged_all_the_same(tmp_path: Path, provider
 
 
 @pytest.mark.parametrize(
-    "first", [b"SSH-2.0-OpenSSH_9.0\r\n", b"\x00\x01\x02\x03", b"EHLO x\r\n", b"\x05\x01\x00", b"get / HTTP/1.1\r\n\r\n"]
+    "first",
+    [b"SSH-2.0-OpenSSH_9.0\r\n", b"\x00\x01\x02\x03", b"EHLO x\r\n", b"\x05\x01\x00", b"get / HTTP/1.1\r\n\r\n"],
 )
 async def test_bytes_that_are_neither_tls_nor_http_leave_a_denial(
     tmp_path: Path, provider: Provider, first: bytes
@@ -157,6 +158,8 @@ async def test_without_the_seam_of_the_hello_a_certificate_is_made(
         assert minted == ["api.anthropic.com"]
 
 
-@pytest.mark.parametrize("first", [b"", b"\x16", b"\x16\x03\x01", b"G", b"POST", b"POST /v1", b"GET / HTTP/1.1\r\nhost:"])
+@pytest.mark.parametrize(
+    "first", [b"", b"\x16", b"\x16\x03\x01", b"G", b"POST", b"POST /v1", b"GET / HTTP/1.1\r\nhost:"]
+)
 def test_what_may_still_become_tls_or_http_is_not_refused(first: bytes) -> None:
     assert first_bytes_fault(first) is None
