@@ -121,7 +121,7 @@ async def running_rogue(script: Script, context: ssl.SSLContext | None) -> Async
             writer.close()
 
     if context is not None:
-        context.sni_callback = lambda _socket, name, _context: rogue.names.append(name)  # type: ignore[assignment]
+        context.sni_callback = lambda _socket, name, _context: rogue.names.append(name)
     server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=context)
     rogue.port = server.sockets[0].getsockname()[1]
     try:

@@ -154,7 +154,7 @@ async def test_a_credential_of_the_agents_own_is_dropped_in_either_spelling(tmp_
 async def test_where_a_credential_is_added_nobody_asks_for_a_part_of_an_answer(
     tmp_path: Path, provider: Provider, credential: str | None, kept: bool
 ) -> None:
-    more = {"credential": credential} if credential else {}
+    more: dict[str, Any] = {"credential": credential} if credential else {}
     async with egress_bed(tmp_path, provider, **more) as (bed, tool):
         client = await _inside(bed, tool)
         fields = {"host": f"localhost:{tool.port}", "range": "bytes=0-9", "if-range": '"x"'}
