@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 from ..policies.addresses import host_fault
@@ -12,20 +13,28 @@ from .dial import Destination
 from .egress_request import OF_THE_CONNECTION, OURS, EgressCredential
 from .settings import EgressSection, read_secret
 
+_HOST_PORT = re.compile(r"[^:\[\]]+:[0-9]{1,5}", re.ASCII)
+
 
 def egress_credentials(sections: Mapping[str, EgressSection]) -> dict[str, EgressCredential]:
     """The credentials by name. Raises ``ClawproxyError`` (CONFIG_INVALID, SECRET_UNREADABLE)."""
-    return {name: _credential(name, section) for name, section in sections.items()}
+    return {name: egress_credential(name, section) for name, section in sections.items()}
 
 
-def _credential(name: str, section: EgressSection) -> EgressCredential:
+def egress_credential(name: str, section: EgressSection) -> EgressCredential:
+    """One of them."""
     where = f"egress.{name}"
     if not PROVIDER_NAME.fullmatch(name):
         raise ClawproxyError("CONFIG_INVALID", "not a name", where=where, expected=PROVIDER_NAME.pattern)
     for n, host in enumerate(section.hosts):
         if fault := host_fault(host):
             raise ClawproxyError(
-                "CONFIG_INVALID", fault, where=f"{where}.hosts[{n}]", got=host, expected="an exact host name"
+                "CONFIG_INVALID",
+                fault,
+                where=f"{where}.hosts[{n}]",
+                got=host,
+                expected="an exact host name",
+                remedy="leave the port out; the contract's entry has it" if _HOST_PORT.fullmatch(host) else "",
             )
     if section.header in OF_THE_CONNECTION | OURS:
         raise ClawproxyError(

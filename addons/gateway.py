@@ -7,12 +7,10 @@ import contextlib
 import logging
 import secrets
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from ..policies.packaged import packaged_file
 from ..policies.pin import Pinner
-from ..policies.routes import Catalogue, load_catalogue
 from ..policies.source import DirectorySource
 from ..receipts.create import create_job
 from ..receipts.job import JobLimits
@@ -29,7 +27,7 @@ from ..tokens.verify import TokenVerifier
 from .admin import AdminSocket
 from .ca import ensure_ca
 from .connections import Connections
-from .dial import Destination, Resolve, Resolver
+from .dial import Resolve, Resolver
 from .egress_credentials import egress_credentials, private_destinations
 from .egress_steps import EgressSteps
 from .ending import Ending
@@ -37,17 +35,8 @@ from .gate import Gate, Steps
 from .identity import Lease, Leases
 from .json_body import JsonBounds
 from .master import EngineOptions, GatewayMaster
-from .settings import (
-    NO_CREDENTIAL,
-    Settings,
-    check_ca_file,
-    check_encrypted,
-    is_address,
-    parse_address,
-    read_secret,
-    signer_dids,
-)
-from .sigv4 import Signer, signer_for
+from .provider_settings import configured_catalogue, private_providers, provider_credentials
+from .settings import Settings, check_ca_file, check_listeners, parse_address, signer_dids
 from .steps import LiveSteps
 from .websocket import Sockets
 
@@ -83,7 +72,7 @@ class Gateway:
         limits = settings.gateway
 
         self._receipt_key = load_key(state / "keys" / "receipt.pem", Role.RECEIPT)
-        self.catalogue = _catalogue(settings)
+        self.catalogue = configured_catalogue(settings)
         self.revocations = Revocations()
         issuers = signer_dids(settings.trust.token_issuers, Role.TOKEN, state)
         reviewers = signer_dids(settings.trust.contract_signers, Role.POLICY, state)
@@ -102,8 +91,8 @@ class Gateway:
         ending = Ending(
             self._refusal_log, self._receipt_key, limits.gateway_id, clock_ms, timeout_s=limits.step_timeout_s
         )
-        private = _private_destinations(settings, self.catalogue)
-        credentials, signers = _sign_where_keys_are_pairs(settings, self.catalogue)
+        private = private_destinations(settings.egress_private) | private_providers(settings, self.catalogue)
+        credentials, signers = provider_credentials(settings, self.catalogue)
         json_bounds = JsonBounds(limits.max_json_depth, limits.max_json_nodes)
         models = LiveSteps(
             catalogue=self.catalogue,
@@ -292,56 +281,9 @@ def _only(request: JsonObject, known: set[str]) -> None:
         raise ClawproxyError("INVALID_REQUEST", "unknown argument", got=min(unknown), expected=", ".join(sorted(known)))
 
 
-def _catalogue(settings: Settings) -> Catalogue:
-    overrides = {name: section.upstream for name, section in settings.providers.items() if section.upstream}
-    hosts = {name: tuple(section.hosts) for name, section in settings.providers.items() if section.hosts is not None}
-    catalogue = load_catalogue(packaged_file("providers.toml"), overrides, hosts)
-    for name in settings.providers:
-        if name not in catalogue.names:
-            raise ClawproxyError(
-                "CONFIG_INVALID", "no such provider", where=f"providers.{name}", expected=", ".join(catalogue.names)
-            )
-    return catalogue
-
-
-def _credentials(settings: Settings, catalogue: Catalogue) -> Mapping[str, str]:
-    """By provider; empty where the configuration says that it takes none. None of them may cross plain HTTP."""
-    found: dict[str, str] = {}
-    for name, section in settings.providers.items():
-        if section.credential == NO_CREDENTIAL:
-            found[name] = ""
-        elif section.credential is not None:
-            check_encrypted(name, catalogue.providers[name].scheme)
-            found[name] = read_secret(section.credential, where=f"providers.{name}.credential")
-    return found
-
-
-def _sign_where_keys_are_pairs(
-    settings: Settings, catalogue: Catalogue
-) -> tuple[Mapping[str, str], Mapping[str, Signer]]:
-    """Credentials and signers by provider. Of a key pair nothing is sent but the session token, if it has one."""
-    credentials = dict(_credentials(settings, catalogue))
-    signers: dict[str, Signer] = {}
-    for name, credential in credentials.items():
-        provider = catalogue.providers[name]
-        signer = signer_for(credential, provider.host, settings.providers[name].region) if provider.signing else None
-        if signer is not None:
-            signers[name], credentials[name] = signer, signer.session or ""
-    return credentials, signers
-
-
-def _private_destinations(settings: Settings, catalogue: Catalogue) -> frozenset[Destination]:
-    """Where a private address is meant: the configuration says so, or names the address itself."""
-    return private_destinations(settings.egress_private) | frozenset(
-        (provider.host, provider.port)
-        for name, section in settings.providers.items()
-        for provider in [catalogue.providers[name]]
-        if section.allow_private or (section.upstream is not None and is_address(provider.host))
-    )
-
-
 def _engine_options(settings: Settings) -> tuple[list[str], EngineOptions]:
     """The names of the listeners, and the engine's options with their modes in the same order."""
+    check_listeners(settings)
     modes: dict[str, str] = {}
     if settings.listen.reverse:
         host, port = parse_address(settings.listen.reverse, where="listen.reverse")
@@ -350,10 +292,6 @@ def _engine_options(settings: Settings) -> tuple[list[str], EngineOptions]:
     if settings.listen.regular:
         host, port = parse_address(settings.listen.regular, where="listen.regular")
         modes["regular"] = f"regular@{_bracketed(host)}:{port}"
-    if not modes:
-        raise ClawproxyError(
-            "CONFIG_INVALID", "no listener is configured", where="listen", remedy="set listen.reverse or listen.regular"
-        )
     if settings.upstream_ca:
         check_ca_file(Path(settings.upstream_ca))
     step_s = settings.gateway.step_timeout_s

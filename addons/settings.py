@@ -278,6 +278,14 @@ def check_ca_file(path: Path) -> None:
         ) from None
 
 
+def check_listeners(settings: Settings) -> None:
+    """Raise ``ClawproxyError`` (CONFIG_INVALID) where no call could come in."""
+    if not (settings.listen.reverse or settings.listen.regular):
+        raise ClawproxyError(
+            "CONFIG_INVALID", "no listener is configured", where="listen", remedy="set listen.reverse or listen.regular"
+        )
+
+
 def signer_dids(entries: list[str], role: Role, state_dir: Path) -> frozenset[str]:
     """The DIDs of ``entries``; without any, that of the key file ``keys/<role>.pem`` of the state directory."""
     if not entries:

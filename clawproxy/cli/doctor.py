@@ -96,6 +96,7 @@ def examine(folder: StateDir, config: Path | None) -> Iterator[Symptom]:
         return
     yield from _contracts(folder, settings)
     yield from _providers(settings, set_credential(config, folder.root))
+    yield from _egress(settings)
     yield _ca(folder.root)
     yield from _listeners(folder, settings)
 
@@ -231,30 +232,63 @@ def _ca(root: Path) -> Symptom:
 
 
 def _providers(settings: Settings, set_one: str) -> Iterator[Symptom]:
-    from ..addons.settings import NO_CREDENTIAL, check_encrypted, read_secret
+    from ..addons.provider_settings import configured_catalogue, provider_credential
+    from ..addons.settings import NO_CREDENTIAL, check_ca_file
 
-    if settings.upstream_ca and not Path(settings.upstream_ca).is_file():
-        yield Symptom("fail", "upstream_ca", f"no file {settings.upstream_ca}", "correct the path, or take the key out")
-    credentials = {name: section.credential for name, section in settings.providers.items() if section.credential}
-    if not credentials:
+    if settings.upstream_ca:
+        try:
+            check_ca_file(Path(settings.upstream_ca))
+        except ClawproxyError as err:
+            yield _failed("upstream_ca", err, "correct the path, or take the key out")
+    if not any(section.credential for section in settings.providers.values()):
         yield Symptom("warn", "providers", "no credential is set", set_one)
-    for name, reference in credentials.items():
-        if reference == NO_CREDENTIAL:
-            yield Symptom("ok", f"provider {name}", "called without a credential")
+    try:
+        catalogue = configured_catalogue(settings)
+    except ClawproxyError as err:
+        yield _failed("providers", err)
+        return
+    for name, section in settings.providers.items():
+        if not section.credential:
             continue
         try:
-            check_encrypted(name, (settings.providers[name].upstream or "https").partition(":")[0])
-            read_secret(reference, where=f"providers.{name}.credential")
+            provider_credential(settings, catalogue, name)
         except ClawproxyError as err:
-            yield Symptom("fail", f"provider {name}", f"{err.message}: {err.got or 'no reference'}", err.remedy)
+            yield _failed(f"provider {name}", err)
         else:
-            yield Symptom("ok", f"provider {name}", "credential present")
+            none = section.credential == NO_CREDENTIAL
+            yield Symptom("ok", f"provider {name}", "called without a credential" if none else "credential present")
+
+
+def _egress(settings: Settings) -> Iterator[Symptom]:
+    from ..addons.egress_credentials import egress_credential, private_destinations
+
+    for name, section in settings.egress.items():
+        try:
+            egress_credential(name, section)
+        except ClawproxyError as err:
+            yield _failed(f"egress {name}", err)
+        else:
+            yield Symptom("ok", f"egress {name}", f"credential present, for {', '.join(section.hosts)}")
+    try:
+        private_destinations(settings.egress_private)
+    except ClawproxyError as err:
+        yield _failed("egress_private", err)
+
+
+def _failed(what: str, err: ClawproxyError, remedy: str = "") -> Symptom:
+    """What ``clawproxy serve`` would end with."""
+    fault = ClawproxyError(err.reason, err.message, where=err.where, got=err.got, expected=err.expected)
+    return Symptom("fail", what, fault.one_line(), err.remedy or remedy)
 
 
 def _listeners(folder: StateDir, settings: Settings) -> Iterator[Symptom]:
     from ..addons.admin import call_admin
-    from ..addons.settings import parse_address
+    from ..addons.settings import check_listeners, parse_address
 
+    try:
+        check_listeners(settings)
+    except ClawproxyError as err:
+        yield _failed("listen", err)
     try:
         status = asyncio.run(call_admin(folder.admin_socket, "status"))
     except ClawproxyError:

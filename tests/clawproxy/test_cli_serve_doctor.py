@@ -83,6 +83,76 @@ def test_a_credential_for_a_plain_upstream_is_refused_by_serve_and_told_by_docto
     assert "called without a credential" in run_cli("doctor", state=state).out
 
 
+@pytest.mark.parametrize(
+    ("config", "row", "said", "remedy"),
+    [
+        (
+            '[providers.azure]\ncredential = "file:{key}"',
+            "providers",
+            "providers.azure needs an upstream",
+            "https://HOST",
+        ),
+        (
+            "[providers.vllm]\nallow_private = true",
+            "providers",
+            "providers.vllm needs an upstream",
+            "take the section out",
+        ),
+        ('[providers.opnai]\ncredential = "none"', "providers", "providers.opnai: no such provider", ""),
+        ('[providers.openai]\nupstream = "ftp://x"', "providers", "providers.openai.upstream: not an upstream", ""),
+        (
+            '[providers.bedrock]\nupstream = "https://gate.example"\ncredential = "file:{pair}"',
+            "provider bedrock",
+            "region",
+            "",
+        ),
+        (
+            '[egress.crm]\nhosts = ["crm.example:443"]\ncredential = "file:{key}"',
+            "egress crm",
+            "egress.crm.hosts[0]",
+            "leave the port out; the contract's entry has it",
+        ),
+        (
+            '[egress.crm]\nhosts = ["crm.example"]\ncredential = "file:{key}.none"',
+            "egress crm",
+            "egress.crm.credential: the secret is missing",
+            "[egress.crm]",
+        ),
+        ('egress_private = ["crm.internal.example"]', "egress_private", "egress_private[0]: not a destination", ""),
+        ('upstream_ca = "{key}"', "upstream_ca", "no CA certificates", "correct the path"),
+        ('[listen]\nreverse = ""\nregular = ""', "listen", "no listener is configured", "set listen.reverse"),
+    ],
+)
+def test_what_serve_refuses_of_a_configuration_doctor_tells(
+    state: Path, tmp_path: Path, config: str, row: str, said: str, remedy: str
+) -> None:
+    key, pair = tmp_path / "key", tmp_path / "pair"
+    key.write_text("sk-something")
+    pair.write_text("AKIAEXAMPLEEXAMPLE00:" + "s" * 40)
+    config = config.format(key=key, pair=pair)
+    (state / "clawproxy.toml").write_text(config + ("" if "listen" in config else '\n[listen]\nregular = ""\n'))
+    line = one_line(run_cli("serve", state=state))
+    assert said in line
+    assert remedy in line or row == "upstream_ca"
+    done = run_cli("doctor", "--json", state=state)
+    assert done.code == 1
+    told = {entry["what"]: entry for entry in json.loads(done.out)}[row]
+    assert told["state"] == "fail"
+    assert said in told["found"]
+    assert remedy in told["remedy"]
+
+
+def test_doctor_shows_the_credentials_of_tools(state: Path, tmp_path: Path) -> None:
+    key = tmp_path / "key"
+    key.write_text("sk-something")
+    section = f'[egress.crm]\nhosts = ["crm.example"]\ncredential = "file:{key}"\n'
+    (state / "clawproxy.toml").write_text(section + '[listen]\nreverse = "127.0.0.1:0"\nregular = ""\n')
+    done = run_cli("doctor", "--json", state=state)
+    row = {entry["what"]: entry for entry in json.loads(done.out)}["egress crm"]
+    assert row == {"state": "ok", "what": "egress crm", "found": "credential present, for crm.example", "remedy": ""}
+    assert "sk-something" not in done.out
+
+
 def test_a_port_in_use_is_told_by_the_key_of_the_configuration(state: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]

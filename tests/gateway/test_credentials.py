@@ -92,7 +92,7 @@ async def test_a_plain_upstream_without_a_credential_is_served_without_one(tmp_p
 async def test_behind_the_check_of_the_configuration_a_plain_upstream_gets_nothing_either(
     tmp_path: Path, provider: Provider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(gateway, "check_encrypted", lambda *_: None)
+    monkeypatch.setattr(provider_settings, "check_encrypted", lambda *_: None)
     seen: list[bytes] = []
     server = await _plain_server(seen)
     port = server.sockets[0].getsockname()[1]
