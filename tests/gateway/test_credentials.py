@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-from clawproxy.addons import gateway, upstream
+from clawproxy.addons import provider_settings, upstream
 from clawproxy.addons.redaction import REDACTED, Redactor, redactor_for
 from clawproxy.tokens.errors import ClawproxyError
 
