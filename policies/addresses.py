@@ -128,6 +128,14 @@ def _embedded(address: IPv6Address, what: str) -> IPv4Address:
     return IPv4Address(low ^ 0xFFFF_FFFF if what == "Teredo" else low)
 
 
+def is_literal(host: str) -> bool:
+    """Whether ``host`` is an address in its only spelling."""
+    try:
+        return str(ipaddress.ip_address(host)) == host
+    except ValueError:
+        return False
+
+
 def host_fault(host: str) -> str | None:
     """Why ``host`` is not one plain DNS name in its only spelling (lower-case ASCII, no trailing dot); None if it is.
 

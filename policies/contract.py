@@ -8,7 +8,7 @@ would not cover it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Container, Mapping
+from collections.abc import Callable, Collection, Container, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -19,7 +19,10 @@ from ..tokens.digests import is_sha256_b64u, sha256_b64u
 from ..tokens.envelope import build_envelope, check_envelope_shape, check_envelope_signature
 from ..tokens.errors import ClawproxyError
 from ..tokens.keys import Role, SigningKey
+from .addresses import address_fault, is_literal
 from .claw_contract import read_claw
+from .egress import EgressEntry
+from .facts import PROVIDER_FEATURES
 from .policy import TIERS, Policy, Shape
 from .tool_classes import ToolClasses
 from .tools import MODEL_CALL
@@ -212,11 +215,15 @@ class Note:
 
 
 def check_contract(
-    contract: Contract, tool_classes: ToolClasses, providers: Collection[str] | None = None
+    contract: Contract,
+    tool_classes: ToolClasses,
+    providers: Collection[str] | None = None,
+    is_provider: Callable[[str, int], bool] = lambda host, port: False,
 ) -> list[Note]:
     """What a well-formed contract does not do, or would not let through; the empty list for one without surprises.
 
-    ``providers`` are the names that the catalogue knows; without them, provider names are not judged.
+    ``providers`` are the names that the catalogue knows; without them, provider names are not judged. ``is_provider``
+    says of a host and port that they are a provider's (``Catalogue.is_provider``).
     """
     policy, notes = contract.policy, []
     if contract.has_placeholder:
@@ -234,6 +241,13 @@ def check_contract(
             for name in policy.providers or ()
             if name not in providers
         ]
+    notes += [
+        Note(
+            Weight.PROBLEM, f'allowed_provider_features["{word}"]', "no request has such a member", _features_like(word)
+        )
+        for word in sorted(policy.provider_features - PROVIDER_FEATURES)
+    ]
+    notes += [note for entry in policy.egress for note in _egress_notes(entry, is_provider)]
     if policy.shape is Shape.CLAW:
         notes += _tool_notes(contract.document, tool_classes)
     return notes
@@ -257,6 +271,22 @@ def _model_notes(policy: Policy) -> list[Note]:
     if policy.statements is not None and not any(s.allows for s in policy.statements):
         notes.append(Note(Weight.PROBLEM, "statements", "no statement allows anything"))
     return notes
+
+
+def _features_like(word: str) -> str:
+    kind = word.partition(":")[0] + ":"
+    return "known: " + ", ".join(sorted(known for known in PROVIDER_FEATURES if known.startswith(kind)))
+
+
+def _egress_notes(entry: EgressEntry, is_provider: Callable[[str, int], bool]) -> Iterator[Note]:
+    if is_provider(entry.host, entry.port):
+        message = "a provider's host is never reached this way: every call to it is judged as a model call"
+        yield Note(Weight.PROBLEM, entry.rule, message, "take the entry out")
+    elif is_literal(entry.host) and (fault := address_fault(entry.host, private=True)):
+        yield Note(Weight.PROBLEM, entry.rule, f"this address is never dialled: {fault}", "take the entry out")
+    if entry.credential is not None:
+        message = f"the gateway's configuration must have [egress.{entry.credential}], for this host"
+        yield Note(Weight.NOTE, entry.rule, f"{message}; that cannot be checked here")
 
 
 def _tool_notes(document: JsonObject, tool_classes: ToolClasses) -> list[Note]:

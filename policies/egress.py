@@ -8,7 +8,6 @@ Limits: what a query says is not judged; a path prefix counts from ``/`` to ``/`
 
 from __future__ import annotations
 
-import ipaddress
 import re
 import unicodedata
 from collections.abc import Iterable
@@ -18,7 +17,7 @@ from urllib.parse import unquote_to_bytes
 
 from ..tokens.errors import clip, word_or
 from ..tokens.reasons import Refusal
-from .addresses import host_fault
+from .addresses import host_fault, is_literal
 from .fields import PROVIDER_NAME, Fields
 
 if TYPE_CHECKING:
@@ -118,14 +117,7 @@ def default_port(scheme: str) -> int:
 
 def destination_fault(host: str) -> str | None:
     """Why ``host`` is neither a plain name nor an address in its only spelling; None if it is."""
-    return None if _is_address(host) else host_fault(host)
-
-
-def _is_address(host: str) -> bool:
-    try:
-        return str(ipaddress.ip_address(host)) == host
-    except ValueError:
-        return False
+    return None if is_literal(host) else host_fault(host)
 
 
 def parse_target(target: str) -> tuple[str, str] | Refusal:
@@ -240,7 +232,7 @@ def _entry(fields: Fields, index: int) -> EgressEntry:
 
 
 def _check_host(fields: Fields, host: str, scheme: str) -> None:
-    if _is_address(host):
+    if is_literal(host):
         if scheme == "https":
             fields.refuse("host", "an address has no server name that TLS could check", got=host, expected="a name")
         return

@@ -5,6 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+PROVIDER_FEATURES = frozenset(
+    {f"state:{member}" for member in (
+        "audio", "cached_content", "container", "context", "continuation_token", "conversation", "file_id",
+        "file_search_store_names", "file_uri", "item_reference", "preset", "previous_response_id", "prompt",
+        "prompt_variables", "skills", "thread", "uuid", "vector_store_ids",
+    )}
+    | {f"url:{member}" for member in (
+        "file_data", "file_uri", "file_url", "image_url", "image_url.url", "images", "s3_location", "source.url",
+    )}
+)  # fmt: skip
+"""Each ``provider_state`` and ``remote_urls`` that a format of addons/wire states: the words of a contract's
+``allowed_provider_features``."""
+
 
 class CallKind(StrEnum):
     """What a route does. Only ``LIST`` and ``CONNECT``, which opens a socket, may name no model."""

@@ -83,7 +83,8 @@ def check(
         else:
             note(f"clawproxy: {line.one_line()}")
         raise typer.Exit(1) from None
-    notes = check_contract(contract, packaged_tool_classes(), packaged_catalogue().providers)
+    catalogue = packaged_catalogue()
+    notes = check_contract(contract, packaged_tool_classes(), catalogue.names, catalogue.is_provider)
     problems = sum(n.weight is Weight.PROBLEM for n in notes)
     ok = not (strict and problems)
     if json_:

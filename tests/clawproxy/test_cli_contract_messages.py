@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import ast
 import json
+import re
 from pathlib import Path
 
 import pytest
+from clawproxy.addons.wire import reader
 from clawproxy.policies.contract import check_contract, parse_contract
+from clawproxy.policies.facts import PROVIDER_FEATURES
 from clawproxy.policies.packaged import STARTERS, packaged_tool_classes, starter
 
 from .command_line import one_line, run_cli
@@ -42,6 +46,61 @@ def test_without_a_catalogue_provider_names_are_not_judged() -> None:
     contract = parse_contract(starter("sdk") | {"allowed_providers": ["opnai"]})
     assert check_contract(contract, packaged_tool_classes()) == []
     assert len(check_contract(contract, packaged_tool_classes(), ("openai",))) == 1
+
+
+def test_check_knows_providers_without_an_address_of_their_own(tmp_path: Path) -> None:
+    file = tmp_path / "c.json"
+    file.write_text(json.dumps(starter("sdk") | {"allowed_providers": ["azure", "vllm", "bedrock"]}))
+    assert "no problems" in run_cli("contract", "check", "--strict", file).out
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ({"egress_allowlist": [{"host": "api.openai.com", "paths": ["/*"]}]}, "never reached this way"),
+        ({"egress_allowlist": [{"host": "169.254.169.254", "paths": ["/*"], "scheme": "http"}]}, "metadata service"),
+        ({"egress_allowlist": [{"host": "fe80::1", "paths": ["/*"], "scheme": "http"}]}, "never dialled: link-local"),
+        ({"allowed_provider_features": ["state:file_ids"]}, "no request has such a member; known: state:audio"),
+    ],
+)
+def test_what_can_have_no_effect_is_a_problem(tmp_path: Path, more: dict[str, object], said: str) -> None:
+    file = tmp_path / "c.json"
+    file.write_text(json.dumps(starter("sdk") | more))
+    done = run_cli("contract", "check", "--strict", file)
+    assert done.code == 1
+    assert said in done.out
+    assert "1 problem\n" in done.out
+
+
+def test_a_credential_by_name_is_a_note_since_only_the_gateway_knows_it(tmp_path: Path) -> None:
+    file = tmp_path / "c.json"
+    entries = [
+        {"host": "crm.example.com", "paths": ["/*"], "credential": "crm"},
+        {"host": "10.0.0.7", "paths": ["/*"], "scheme": "http"},
+    ]
+    file.write_text(json.dumps(starter("sdk") | {"egress_allowlist": entries}))
+    done = run_cli("contract", "check", "--strict", file)
+    assert done.code == 0
+    assert "note: egress_allowlist[0]" in done.out
+    assert "[egress.crm]" in done.out
+
+
+def test_the_known_features_are_those_that_the_formats_state() -> None:
+    """Literals in ``asked.state`` and ``asked.url``, and the tables out of which others are taken."""
+    wire = Path(reader.__file__).parent
+    text = "\n".join(file.read_text() for file in sorted(wire.glob("*.py")))
+    state = set(re.findall(r'asked\.state\("(\w+)"\)', text))
+    for table in re.findall(r"_STATE_KEYS = (\(.*?\))", text):
+        state |= set(ast.literal_eval(table))
+    loops = re.findall(r"for key in (\([^)]*\)):\n(?:.*\n)?\s+asked\.state\(key\)", text)
+    for table in loops:
+        state |= set(ast.literal_eval(table))
+    state |= set(re.findall(r'\("\w+", "(\w+)"\),', re.search(r"for name, state in \((.*?)\n    \):", text, re.S)[1]))  # type: ignore[index]
+    assert len(re.findall(r"\.state\((?!\")", text)) == len(loops) + 2, "a member is stated in a way unknown here"
+    urls = set(re.findall(r'asked\.url\(.*, "([\w.]+)"\)', text))
+    (table,) = re.findall(r"for key in (\([^)]*\)):\n.*\n\s+asked\.url\(found, key\)", text)
+    urls |= set(ast.literal_eval(table))
+    assert {f"state:{word}" for word in state} | {f"url:{word}" for word in urls} == PROVIDER_FEATURES
 
 
 @pytest.mark.parametrize("name", STARTERS)
