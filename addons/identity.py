@@ -26,9 +26,13 @@ KEY_HEADERS = ("authorization", "x-api-key", "x-goog-api-key", "api-key")
 _SCHEMES = ("bearer", "key")
 MAX_TOKEN_CHARS = 8192
 _AWS_SIGNATURE = re.compile(
-    rf"AWS4-HMAC-SHA256 Credential=({HANDLE_PREFIX}[A-Za-z0-9_-]{{1,128}})/[0-9]{{8}}/", re.ASCII
+    rf"AWS4-HMAC-SHA256 Credential=([A-Za-z0-9_.-]{{1,{MAX_TOKEN_CHARS}}})/[0-9]{{8}}/", re.ASCII
 )
 _MAX_PROXY_HEADER_CHARS = 2 * MAX_TOKEN_CHARS
+_NO_TOKEN = (
+    f"no token in {', '.join((*EXPLICIT_HEADERS, *KEY_HEADERS))}, as access key of an AWS signature, or as password in"
+    " proxy-authorization"
+)
 
 type Header = tuple[bytes, bytes]
 
@@ -60,16 +64,16 @@ def collect_token(fields: Iterable[Header], connection_credential: str | None) -
         found["the tunnel"] = connection_credential
     distinct = set(found.values())
     if not distinct:
-        return Refusal("TOKEN_REQUIRED", "one CST per call", f"no token in {', '.join(EXPLICIT_HEADERS + KEY_HEADERS)}")
+        return Refusal("TOKEN_REQUIRED", "one CST per call", _NO_TOKEN)
     if len(distinct) > 1:
         return Refusal("TOKEN_AMBIGUOUS", "one CST per call", f"different tokens in {' and '.join(sorted(found))}")
     return distinct.pop()
 
 
 def _access_key(value: str) -> str:
-    """The access key of an AWS signature, where a client can put a job handle; else ``value``.
+    """The access key of an AWS signature, where a client can put a CST or a job handle; else ``value``.
 
-    The signature itself is not checked: the handle is the secret, as it is in place of any other API key.
+    The signature itself is not checked: the token is the secret, as it is in place of any other API key.
     """
     found = _AWS_SIGNATURE.match(value)
     return found[1] if found else value

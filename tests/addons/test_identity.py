@@ -21,6 +21,18 @@ def test_a_handle_in_place_of_a_key_is_found(name: bytes, written: str) -> None:
     assert other.reason == "TOKEN_AMBIGUOUS"
 
 
+def test_a_cst_as_access_key_of_an_aws_signature_is_found() -> None:
+    token = f"eyJ{'a' * 200}.{'b' * 700}.{'c' * 86}"
+    signed = (
+        f"AWS4-HMAC-SHA256 Credential={token}/20260101/us-east-1/bedrock/aws4_request, SignedHeaders=host, Signature="
+    )
+    assert collect_token([(b"authorization", signed.encode() + b"0" * 64)], None) == token
+    own = collect_token([(b"authorization", signed.replace(token, "AKIAEXAMPLE").encode())], None)
+    assert isinstance(own, Refusal)
+    assert "AWS signature" in own.detail
+    assert "proxy-authorization" in own.detail
+
+
 @pytest.mark.parametrize("written", ["Key id:secret", "Key sk-own", "Basic cph_x", "Token {}", "Key Key {}", "KeyX {}"])
 def test_a_key_of_the_agents_own_is_no_token(written: str) -> None:
     fields = [(b"authorization", written.format(HANDLE).encode())]
