@@ -71,7 +71,7 @@ class EgressSteps:
         """A CONNECT. To a host that no provider has only with a token whose contract lists it; nothing is looked up."""
         request, client = call.flow.request, call.flow.client_conn
         is_provider = self._catalogue.is_provider(request.host, request.port)
-        if is_provider or self._connections.tunnel(client) or "proxy-authorization" not in request.headers:
+        if is_provider or self._connections.tunnel(client):
             return self._models.tunnel(call)
         return self._tunnel_elsewhere(call)
 
@@ -83,6 +83,9 @@ class EgressSteps:
         call.headers = headers
         if request.data.authority != f"{request.host}:{request.port}".encode():  # a port with zeros in front
             return Refusal("REQUEST_AMBIGUOUS", "CONNECT", "another spelling of host and port")
+        if "proxy-authorization" not in headers:  # whichever host it is: who has no token learns nothing
+            detail = "a tunnel to a host that no provider has needs it as proxy password"
+            return Refusal("TOKEN_REQUIRED", "one CST per tunnel", detail)
         models = self._models
         for name, step in (("collect", models.collect), ("authenticate", models.authenticate), ("pin", models.pin)):
             call.step = name
@@ -209,7 +212,7 @@ class EgressSteps:
         if (name := egress.entry.credential) is not None:
             credential = self._credentials.get(name)
             if credential is None:
-                return Refusal("CREDENTIAL_MISSING", f"egress.{name}", "no such credential is configured")
+                return Refusal("CREDENTIAL_MISSING", f"egress.{name}", f"[egress.{name}] is not configured")
             if egress.facts.host not in credential.hosts:
                 return Refusal("CREDENTIAL_MISSING", f"egress.{name}.hosts", "the credential is not for this host")
             egress.credential, call.credential = credential, credential.secret

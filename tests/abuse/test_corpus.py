@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from ..clawproxy.standin_process import running_standin
+from .__main__ import main
 from .cases import CorpusError, load_corpus, parse_case
 from .runner import executions, running_runner
 from .table import print_table
@@ -41,3 +42,12 @@ def test_a_case_with_a_misspelt_key_is_not_passed_over(over: dict[str, object]) 
     parse_case(good, "here")
     with pytest.raises(CorpusError):
         parse_case({**good, **over}, "here")
+
+
+def test_a_word_that_no_case_has_is_told_instead_of_an_empty_table(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["no-such-word"]) == 2
+    assert "no case has this word" in capsys.readouterr().err
+    with pytest.raises(SystemExit) as ended:
+        main(["--help"])
+    assert ended.value.code == 0
+    assert "--export" in capsys.readouterr().out

@@ -144,8 +144,8 @@ async def test_plain_http_passes_where_the_contract_says_http(tmp_path: Path, pr
 @pytest.mark.parametrize(
     ("authority", "with_token", "reason"),
     [
-        ("localhost:{port}", False, "TUNNEL_REFUSED"),
-        ("other.example:443", False, "TUNNEL_REFUSED"),
+        ("localhost:{port}", False, "TOKEN_REQUIRED"),
+        ("other.example:443", False, "TOKEN_REQUIRED"),
         ("other.example:443", True, "EGRESS_NOT_ALLOWED"),
         ("localhost:22", True, "EGRESS_NOT_ALLOWED"),
         ("localhost.:{port}", True, "EGRESS_NOT_ALLOWED"),
@@ -162,7 +162,10 @@ async def test_a_tunnel_that_the_contract_does_not_list_is_refused_before_any_lo
     async with egress_bed(tmp_path, provider, looked_up=looked_up) as (bed, tool):
         where = authority.format(port=tool.port, plain=tool.plain_port)
         _, answer = await _connect(bed, where, bed.token() if with_token else None)
-        assert (answer.status, answer.refusal["reason"]) == (403, reason)
+        assert (answer.status, answer.refusal["reason"]) == (403 if with_token else 401, reason)
+        if not with_token:
+            assert "proxy password" in answer.refusal["remedy"]
+            assert where.encode() not in answer.body
         denials = [*bed.records("denial"), *bed.refusals()]
         assert [denial["reason"] for denial in denials] == [reason]
         assert looked_up == []

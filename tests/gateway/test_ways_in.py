@@ -16,7 +16,7 @@ import pytest
 from clawproxy.addons.call import Call
 from clawproxy.tokens.digests import b64u_encode
 from clawproxy.tokens.keys import Role, SigningKey
-from clawproxy.tokens.reasons import Refusal
+from clawproxy.tokens.reasons import REASONS, Refusal
 
 from ..clawproxy.standin_process import Provider
 from .bed import CONTRACT, Bed, chat_body, running_bed
@@ -269,13 +269,24 @@ async def test_a_contract_that_demands_more_than_can_be_enforced_is_refused_at_p
 class TestTheTunnel:
     """CONNECT: SNI, Host and destination are one provider's host, port 443, TLS inside."""
 
-    @pytest.mark.parametrize("target", ["example.com:443", "api.openai.com:22", "127.0.0.1:443", "localhost:8081"])
-    async def test_a_tunnel_elsewhere_is_refused(self, tmp_path: Path, provider: Provider, target: str) -> None:
+    @pytest.mark.parametrize(
+        ("target", "reason"),
+        [
+            ("example.com:443", "TOKEN_REQUIRED"),
+            ("api.openai.com:22", "TUNNEL_REFUSED"),
+            ("127.0.0.1:443", "TOKEN_REQUIRED"),
+            ("localhost:8081", "TOKEN_REQUIRED"),
+        ],
+    )
+    async def test_a_tunnel_elsewhere_is_refused(
+        self, tmp_path: Path, provider: Provider, target: str, reason: str
+    ) -> None:
         async with running_bed(tmp_path / "s", provider) as bed:
             client = await bed.client("regular")
             await client.send(f"CONNECT {target} HTTP/1.1\r\nhost: {target}\r\n\r\n".encode())
-            assert (await client.reader.read(4096)).startswith(b"HTTP/1.1 403")
-            assert [r["reason"] for r in bed.refusals()] == ["TUNNEL_REFUSED"]
+            status = REASONS[reason].status
+            assert (await client.reader.read(4096)).startswith(f"HTTP/1.1 {status}".encode())
+            assert [r["reason"] for r in bed.refusals()] == [reason]
 
     async def test_another_sni_is_refused(self, tmp_path: Path, provider: Provider) -> None:
         async with running_bed(tmp_path / "s", provider) as bed:
