@@ -183,8 +183,12 @@ class RouteMatch:
 class Catalogue:
     """The providers and their routes; see the module for the forms of a path."""
 
-    def __init__(self, providers: Mapping[str, Provider], names: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, providers: Mapping[str, Provider], names: tuple[str, ...] = (), absent: Mapping[str, str] | None = None
+    ) -> None:
+        """``absent`` are names by prefix, of those that need an upstream and have none."""
         self.providers = dict(providers)
+        self._absent = dict(absent or {})
         self.names = names or tuple(providers)
         """Of every provider, those too that need an upstream from the configuration first."""
         self._by_host: dict[tuple[str, int], Provider] = {}
@@ -237,6 +241,8 @@ class Catalogue:
         if bare.startswith(_PROXY_PREFIX):
             name = bare.removeprefix(_PROXY_PREFIX)
             provider = self.providers.get(name)
+            if provider is None and name in self._absent.values():
+                return _no_upstream(name)
             if provider is None:
                 known = ", ".join(self.providers)
                 return Refusal("UNKNOWN_PROVIDER", f'/v1/proxy/ names "{clip(name)}"', f"known providers: {known}")
@@ -255,7 +261,8 @@ class Catalogue:
                 if templated is not None:
                     return templated
             owner = next((p for p in self.providers.values() if bare.startswith(p.prefix + "/")), None)
-            return _no_route(owner)
+            absent = next((name for prefix, name in self._absent.items() if bare.startswith(prefix + "/")), None)
+            return _no_route(owner) if owner or absent is None else _no_upstream(absent)
         provider, route, compat = known_path
         return _matched(provider, route, method, query, compat=compat)
 
@@ -328,6 +335,10 @@ def _allowed_query(provider: Provider, route: Route) -> str:
     return f"{provider.name} {route.name} takes {', '.join(sorted(route.query)) or 'no query'}"
 
 
+def _no_upstream(name: str) -> Refusal:
+    return Refusal("ROUTE_NOT_FOUND", f"providers.{name}.upstream", f"{name} has no upstream in the configuration")
+
+
 def _no_route(provider: Provider | None) -> Refusal:
     if provider is None:
         return Refusal("ROUTE_NOT_FOUND", "provider routes", "the path is that of no provider")
@@ -381,16 +392,18 @@ def load_catalogue(
     overrides, hosts = overrides or {}, hosts or {}
     names = tables.names("provider", max_items=64)
     read = {name: _provider(tables, name, overrides.get(name), hosts.get(name)) for name in names}
-    providers = {name: provider for name, provider in read.items() if provider is not None}
+    providers = {name: provider for name, provider in read.items() if provider.host}
     for name in (*overrides, *hosts):
         if name not in read:
             raise ClawproxyError(
                 "CONFIG_INVALID", "no such provider", where=f"providers.{clip(name)}", expected=", ".join(read)
             )
-    return Catalogue(providers, tuple(read))
+    absent = {provider.prefix: name for name, provider in read.items() if name not in providers}
+    return Catalogue(providers, tuple(read), absent)
 
 
-def _provider(tables: Fields, name: str, override: str | None, hosts: tuple[str, ...] | None) -> Provider | None:
+def _provider(tables: Fields, name: str, override: str | None, hosts: tuple[str, ...] | None) -> Provider:
+    """Without a host where neither the table nor an override has one."""
     table = tables.object(name, _PROVIDER_KEYS)
     if table is None or not PROVIDER_NAME.fullmatch(name):
         tables.refuse(name, "not the name of a provider", got=name, expected=PROVIDER_NAME.pattern)
@@ -413,8 +426,6 @@ def _provider(tables: Fields, name: str, override: str | None, hosts: tuple[str,
     defaults = table.object("default_headers")
     inner = table.objects("routes", _ROUTE_KEYS, min_items=1) or ()
     routes = tuple(map(_route, inner))
-    if not scheme:
-        return None
     return Provider(
         name=name,
         scheme=scheme,

@@ -123,7 +123,8 @@ class ClosedKeys:
         refuse(
             where,
             f"{named('a key', key)}: the gateway cannot judge this key",
-            expected="the keys that the provider documents",
+            expected="the keys that the provider documents: remove it,"
+            " or update clawproxy if the provider has added it",
         )
 
 

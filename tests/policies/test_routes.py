@@ -32,6 +32,18 @@ def _reason(path: str, method: str = "POST") -> str:
     return match.reason
 
 
+@pytest.mark.parametrize("path", ["/{}/v1/chat/completions", "/{}/x", "/v1/proxy/{}"])
+@pytest.mark.parametrize("name", ["vllm", "azure", "bedrock"])
+def test_a_provider_that_is_not_configured_is_told_by_name(name: str, path: str) -> None:
+    found = CATALOGUE.match_reverse("POST", path.format(name))
+    assert isinstance(found, Refusal)
+    assert found.reason == "ROUTE_NOT_FOUND"
+    assert found.detail == f"{name} has no upstream in the configuration"
+    placed = load_catalogue(packaged_file("providers.toml"), {name: "https://mine.example"})
+    again = placed.match_reverse("POST", path.format(name))
+    assert not isinstance(again, Refusal) or "no upstream" not in again.detail
+
+
 @pytest.mark.parametrize(
     ("path", "provider", "route", "upstream_path", "compat"),
     [

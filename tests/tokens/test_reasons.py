@@ -28,6 +28,19 @@ def test_the_page_holds_each_code_once() -> None:
         assert page.count(f"| `{code}` |") == 1
 
 
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        ("CREDENTIAL_MISSING", ["providers.<name>.credential", "[egress.NAME]"]),
+        ("UPSTREAM_UNREACHABLE", ["providers.<name>.upstream", "tool's host"]),
+        ("POLICY_STATE_NOT_READABLE", ['"state:<member>"', "allowed_provider_features"]),
+        ("POLICY_REMOTE_URL", ['"url:<member>"', "allowed_provider_features"]),
+    ],
+)
+def test_a_remedy_names_what_helps_for_tools_and_in_contracts(code: str, words: list[str]) -> None:
+    assert all(word in REASONS[code].remedy for word in words)
+
+
 def test_no_code_stands_twice() -> None:
     assert len(_ROWS) == len(REASONS)
 
