@@ -5,8 +5,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from ..policies.catalogue_file import load_catalogue
 from ..policies.packaged import packaged_file
-from ..policies.routes import Catalogue, load_catalogue
+from ..policies.routes import Catalogue
 from ..tokens.errors import ClawproxyError
 from .dial import Destination
 from .settings import NO_CREDENTIAL, Settings, check_encrypted, is_address, read_secret

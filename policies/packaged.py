@@ -6,7 +6,8 @@ import importlib.resources
 
 from ..tokens.canonical import JsonObject, parse_json_object
 from ..tokens.errors import ClawproxyError
-from .routes import Catalogue, load_catalogue
+from .catalogue_file import load_catalogue
+from .routes import Catalogue
 from .tool_classes import ToolClasses, load_tool_classes
 
 STARTERS = ("sdk", "claude-code", "codex", "openclaw")

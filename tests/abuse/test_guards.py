@@ -191,7 +191,7 @@ GUARDS: list[tuple[str, TakeOut, str]] = [
     ("closed sets of keys", _without(keys.ClosedKeys, "check"), "c29-key-engine"),
     ("the content type", _without(steps, "_JSON_TYPE", ANYTHING), "c25-text-plain connect anthropic_messages"),
     ("the content coding", _before_admit(_drop_coding), "c26-clean-body-labelled"),
-    ("plain paths", _without(routes, "_split", _lenient_path), "b17-dot"),
+    ("plain paths", _without(routes, "split_target", _lenient_path), "b17-dot"),
     ("known queries", _without(routes.Route, "takes", lambda _route, _pair: True), "b17-query-unknown"),
     ("the route's method", _any_method, "b19-method-put"),
     ("SNI", _all(NO_HELLO, _before_admit(_believe_sni)), "a1-sni-evil connect openai_chat"),

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 from clawproxy.addons.wire.format import FORMATS
+from clawproxy.policies.catalogue_file import load_catalogue
 from clawproxy.policies.facts import CallKind
 from clawproxy.policies.packaged import packaged_file
-from clawproxy.policies.routes import RouteMatch, load_catalogue
+from clawproxy.policies.routes import RouteMatch
 from clawproxy.tokens.reasons import Refusal
 
 OURS = {

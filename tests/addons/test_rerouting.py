@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 from clawproxy.addons.rerouting import as_addressed, reroute, rewrite
 from clawproxy.addons.wire.format import FORMATS, WireRequest
+from clawproxy.policies.catalogue_file import load_catalogue
 from clawproxy.policies.packaged import packaged_file
-from clawproxy.policies.routes import Catalogue, RouteMatch, load_catalogue
+from clawproxy.policies.routes import Catalogue, RouteMatch
 from clawproxy.tokens.canonical import parse_json_object
 from clawproxy.tokens.errors import ClawproxyError
 from clawproxy.tokens.reasons import Refusal

@@ -7,8 +7,9 @@ import itertools
 from typing import Any
 
 import pytest
+from clawproxy.policies.catalogue_file import load_catalogue
 from clawproxy.policies.packaged import packaged_catalogue, packaged_file
-from clawproxy.policies.routes import RouteMatch, load_catalogue
+from clawproxy.policies.routes import RouteMatch
 from clawproxy.policies.tool_classes import load_tool_classes
 from clawproxy.tokens.errors import ClawproxyError
 from clawproxy.tokens.reasons import REASONS, Refusal

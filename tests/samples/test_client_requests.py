@@ -12,9 +12,10 @@ from typing import Any
 
 import pytest
 from clawproxy.addons.wire.format import FORMATS, WireRequest
+from clawproxy.policies.catalogue_file import load_catalogue
 from clawproxy.policies.facts import CallKind
 from clawproxy.policies.packaged import packaged_file
-from clawproxy.policies.routes import Catalogue, RouteMatch, load_catalogue
+from clawproxy.policies.routes import Catalogue, RouteMatch
 from clawproxy.tokens.canonical import parse_json_object
 from clawproxy.tokens.reasons import Refusal
 
