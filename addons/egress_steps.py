@@ -81,11 +81,11 @@ class EgressSteps:
         if isinstance(headers, Refusal):
             return headers
         call.headers = headers
-        if request.data.authority != f"{request.host}:{request.port}".encode():  # a port with zeros in front
-            return Refusal("REQUEST_AMBIGUOUS", "CONNECT", "another spelling of host and port")
         if "proxy-authorization" not in headers:  # whichever host it is: who has no token learns nothing
             detail = "a tunnel to a host that no provider has needs it as proxy password"
             return Refusal("TOKEN_REQUIRED", "one CST per tunnel", detail)
+        if request.data.authority != f"{request.host}:{request.port}".encode():  # a port with zeros in front
+            return Refusal("REQUEST_AMBIGUOUS", "CONNECT", "another spelling of host and port")
         models = self._models
         for name, step in (("collect", models.collect), ("authenticate", models.authenticate), ("pin", models.pin)):
             call.step = name
