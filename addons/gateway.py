@@ -153,7 +153,15 @@ class Gateway:
     # -- life ------------------------------------------------------------------------------------------------------
 
     async def start(self) -> None:
-        """Listen. Raises ``ClawproxyError`` for a port in use, an engine we do not know, another gateway."""
+        """Listen. Raises ``ClawproxyError`` for a port in use, an engine we do not know, another gateway; then nothing
+        of it stays open."""
+        try:
+            await self._open()
+        except BaseException:
+            await self.stop(0)
+            raise
+
+    async def _open(self) -> None:
         await self._refusal_log.open()
         if self.settings.listen.admin:
             await self._admin.start()

@@ -7,6 +7,7 @@ import base64
 import contextlib
 import hashlib
 import json
+import socket
 import ssl
 import time
 from pathlib import Path
@@ -14,12 +15,15 @@ from typing import Any
 
 import pytest
 from clawproxy.addons.call import Call
+from clawproxy.addons.gateway import Gateway
+from clawproxy.addons.settings import parse_settings
 from clawproxy.tokens.digests import b64u_encode
+from clawproxy.tokens.errors import ClawproxyError
 from clawproxy.tokens.keys import Role, SigningKey
 from clawproxy.tokens.reasons import REASONS, Refusal
 
 from ..clawproxy.standin_process import Provider
-from .bed import CONTRACT, Bed, chat_body, running_bed
+from .bed import CONTRACT, Bed, chat_body, make_state, running_bed
 
 CHAT = "/openai/v1/chat/completions"
 ANTHROPIC = json.dumps(
@@ -332,3 +336,18 @@ class TestTheTunnel:
                 await asyncio.wait_for(client.reader.read(4096), 1)
             assert len(provider.seen()) == before
             assert bed.records("intent") == []
+
+
+async def test_a_gateway_that_cannot_listen_leaves_no_admin_socket_that_nobody_answers(
+    tmp_path: Path, provider: Provider
+) -> None:
+    make_state(tmp_path / "s", CONTRACT)
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        listen = {"reverse": f"127.0.0.1:{taken.getsockname()[1]}", "regular": ""}
+        document = {"gateway": {"state_dir": str(tmp_path / "s")}, "listen": listen}
+        gateway = Gateway(parse_settings(document, where="test"))
+        with pytest.raises(ClawproxyError, match="PORT_IN_USE"):
+            await gateway.start()
+    assert not (tmp_path / "s" / "admin.sock").exists()
