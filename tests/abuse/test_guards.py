@@ -200,12 +200,16 @@ GUARDS: list[tuple[str, TakeOut, str]] = [
     ("TLS for provider hosts", _before_admit(_take_plain), "a3-plain-provider regular openai_chat"),
     (
         "tunnels to known hosts",
-        _all(NO_HELLO, _without(steps.LiveSteps, "tunnel", _open_any)),
+        _all(NO_HELLO, _without(egress_steps.EgressSteps, "tunnel", _open_any)),
         "a6-evil connect openai_chat",
     ),
     (
         "hosts of the catalogue",
-        _all(NO_HELLO, _without(routes.Catalogue, "has_host", lambda *_: True)),
+        _all(
+            NO_HELLO,
+            _without(routes.Catalogue, "has_host", lambda *_: True),
+            _without(routes.Catalogue, "is_provider", lambda *_: True),
+        ),
         "a7-metadata connect openai_chat",
     ),
     (
