@@ -104,7 +104,6 @@ class Gate:
         self._tls_warnings = PerSecond(1)
         self._sweeps: set[asyncio.Task[None]] = set()
         self._sweeper = Sweeper()
-        self._large: set[str] = set()
         self.stopping = False
 
     # -- the way in ------------------------------------------------------------------------------------------------
@@ -294,9 +293,7 @@ class Gate:
     async def client_disconnected(self, client: connection.Client) -> None:
         """What is open a moment later will get no hook of its own (docs/engine.md 3): it gets its record then."""
         self._connections.close(client)
-        if client.id in self._large:  # what its layers held of a large body is garbage from now on
-            self._large.discard(client.id)
-            self._sweeper.ask()
+        self._sweeper.ask()  # what its layers held is garbage from now on
         left = [call for call in self._open.values() if call.flow.client_conn.id == client.id]
         if left:
             task = asyncio.get_running_loop().create_task(self._sweep(left))
@@ -352,12 +349,6 @@ class Gate:
         if call.watch is not None and SOCKET not in call.flow.metadata:  # a socket is watched until its own end
             call.watch.over.set()
 
-    def _sweep_memory(self, client: connection.Client) -> None:
-        """Soon, and once more when the connection has ended, since until then its layers hold on to what they read."""
-        if client.timestamp_end is None:
-            self._large.add(client.id)
-        self._sweeper.ask()
-
     async def _abandon(self, call: Call, message: str) -> None:
         try:
             if not call.recorded and call.intended is not None:
@@ -369,7 +360,7 @@ class Gate:
                 await self._ending.refuse(call, refusal_of(call, message))
         finally:
             self._forget(call)
-            self._sweep_memory(call.flow.client_conn)  # what was read of either body hangs in the connection's layers
+            self._sweeper.ask()  # what was read of either body hangs in the layers of its connection
 
     async def _sweep(self, calls: list[Call]) -> None:
         await asyncio.sleep(_ORPHAN_GRACE_S)

@@ -3,7 +3,7 @@
 glibc learns from the first large body that is freed to keep blocks of that size, up to 32 MB each, so that memory after
 a burst of large requests depends on their order; here the threshold is fixed. The flow of a call and the layers of its
 connection are cycles of objects, which only the garbage collector ends; after a large body, a call that broke off, or
-one that no job pays for, it is asked to, on the event loop, at most once a second.
+one that no job pays for, it is asked to, on the event loop, at most once a second and a few times.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ _KEPT_BYTES = 1024 * 1024
 LARGE_BYTES = 1024 * 1024
 """Bodies from this size on are worth a collection."""
 _EVERY_S = 1.0
+_TIMES = 3
 
 
 def fix_thresholds() -> bool:
@@ -31,23 +32,21 @@ def fix_thresholds() -> bool:
 
 
 class Sweeper:
-    """Collects garbage a moment after it is asked to, however often it is asked."""
+    """Collects garbage a few times after it is asked to, however often it is asked."""
 
     def __init__(self, every_s: float = _EVERY_S) -> None:
         self._every_s = every_s
-        self._due: asyncio.TimerHandle | None = None
-        self._again = False
+        self._left = 0
 
     def ask(self) -> None:
-        """Something large is about to become garbage: there is a collection no sooner than ``every_s`` from now."""
-        if self._due is not None:
-            self._again = True
-        else:
-            self._due = asyncio.get_running_loop().call_later(self._every_s, self._collect)
+        """Something large becomes garbage now or soon: when the last reference goes is up to tasks that are ending, so
+        there is more than one collection, ``every_s`` apart."""
+        running, self._left = self._left > 0, _TIMES
+        if not running:
+            asyncio.get_running_loop().call_later(self._every_s, self._collect)
 
     def _collect(self) -> None:
-        self._due = None
         gc.collect()
-        if self._again:
-            self._again = False
-            self.ask()
+        self._left -= 1
+        if self._left > 0:
+            asyncio.get_running_loop().call_later(self._every_s, self._collect)
