@@ -10,7 +10,6 @@ Limits: an answer that ends with its connection cannot be told from one that was
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 
 from mitmproxy import http
@@ -25,7 +24,7 @@ from .call import Call
 from .connections import Connections, Tunnel
 from .dial import Resolver
 from .egress_request import Egress, EgressCredential, rebuild_egress
-from .ending import Ending
+from .ending import Ending, intend
 from .framing import is_eof_framed
 from .identity import KEY_HEADERS, collect_token, proxy_password
 from .plain_tap import PlainTap
@@ -220,11 +219,7 @@ class EgressSteps:
         if isinstance(addresses, Refusal):
             return addresses
         call.addresses = addresses
-        try:
-            call.intended = await call.job.intend(effect_start_of(call, egress))
-        except asyncio.CancelledError:
-            call.recorded = True  # the intent is on its way to the disk, and the job attests it as not sent
-            raise
+        await intend(call, effect_start_of(call, egress))
         return None
 
     # -- 9 forward -------------------------------------------------------------------------------------------------

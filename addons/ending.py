@@ -11,7 +11,7 @@ import orjson
 from mitmproxy import http
 
 from ..receipts.calls import CallDenied, CallEnd, CallStart, Outcome
-from ..receipts.effects import EffectEnd
+from ..receipts.effects import EffectEnd, EffectStart
 from ..receipts.legacy import build_legacy_receipt
 from ..receipts.refusals import RefusalLog
 from ..tokens.canonical import JsonObject
@@ -76,24 +76,12 @@ class Ending:
     @staticmethod
     def goodbye(call: Call, refusal: Refusal) -> bytes:
         """The refusal as the last event that the agent gets on a socket."""
-        status, _, body = build_refusal(
-            refusal,
-            call.format,
-            receipt_id=call.receipt_id,
-            policy_hash=call.policy_hash_b64u,
-            job_id=call.job_id,
-        )
+        status, _, body = _refusal_of(call, refusal)
         return orjson.dumps({"type": "error", "event_id": call.receipt_id, "status": status, **orjson.loads(body)})
 
     @staticmethod
     def _answer(call: Call, refusal: Refusal) -> http.Response:
-        status, headers, body = build_refusal(
-            refusal,
-            call.format,
-            receipt_id=call.receipt_id,
-            policy_hash=call.policy_hash_b64u,
-            job_id=call.job_id,
-        )
+        status, headers, body = _refusal_of(call, refusal)
         return http.Response.make(status, body, headers)
 
     async def _deny(self, call: Call, refusal: Refusal) -> None:
@@ -239,6 +227,26 @@ class Ending:
     def _legacy(self, call: Call) -> JsonObject:
         assert call.envelope is not None
         return build_legacy_receipt(call.envelope, self._receipt_key)
+
+
+def _refusal_of(call: Call, refusal: Refusal) -> tuple[int, dict[str, str], bytes]:
+    return build_refusal(
+        refusal,
+        call.format,
+        receipt_id=call.receipt_id,
+        policy_hash=call.policy_hash_b64u,
+        job_id=call.job_id,
+    )
+
+
+async def intend(call: Call, start: CallStart | EffectStart) -> None:
+    """The intent of a decided call, durable on return: then its first byte may leave."""
+    assert call.job is not None
+    try:
+        call.intended = await call.job.intend(start)
+    except asyncio.CancelledError:
+        call.recorded = True  # the intent is on its way to the disk, and the job attests it as not sent
+        raise
 
 
 def start_of(call: Call) -> CallStart:

@@ -388,10 +388,9 @@ def outcome_of(message: str) -> Outcome:
 
 
 def detail_of(message: str) -> str:
-    """mitmproxy's error text as the agent and the record get it: without what a provider sent instead of HTTP, which
-    may be anything, and without the address that was dialled, which is the house's own affair."""
-    text = re.sub(r"(?i)(unexpected server response).*", r"\1", message, flags=re.DOTALL)
-    return _ADDRESS.sub("", text)
+    """mitmproxy's error text as the agent and the record get it: without the address that was dialled, which is the
+    house's own affair. What a provider sent instead of HTTP is in none (``http1_guards``)."""
+    return _ADDRESS.sub("", message)
 
 
 def refusal_of(call: Call, message: str) -> Refusal:

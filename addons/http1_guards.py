@@ -45,7 +45,6 @@ _STOCK_VALIDATE_HEADERS = validate.validate_headers
 _STOCK_LAYER_EVENT = HttpLayer._handle_event
 _STOCK_READ_BODY = _http1.Http1Connection.read_body
 _STOCK_BODY_READER = _http1.make_body_reader
-_STOCK_BODY_READER = _http1.make_body_reader
 _STOCK_WAIT = _http1.Http1Connection.wait
 _STOCK_SERVER_HEAD = _http1.Http1Server.read_headers
 _STOCK_CLIENT_HEAD = _http1.Http1Client.read_headers
@@ -238,7 +237,6 @@ def install(head_cap_bytes: int) -> None:
     HttpLayer._handle_event = _layer_event  # type: ignore[method-assign]
     _http1.Http1Connection.read_body = _read_body  # type: ignore[method-assign]
     _http1.make_body_reader = _body_reader  # type: ignore[assignment]
-    _http1.make_body_reader = _body_reader  # type: ignore[assignment]
     _http1.Http1Connection.wait = _wait  # type: ignore[method-assign]
     _http1.Http1Server.read_headers = _read_server_head  # type: ignore[method-assign]
     _http1.Http1Client.read_headers = _read_client_head  # type: ignore[method-assign]
@@ -251,7 +249,6 @@ def uninstall() -> None:
     engine.validate_headers = _STOCK_VALIDATE_HEADERS  # type: ignore[attr-defined]
     HttpLayer._handle_event = _STOCK_LAYER_EVENT  # type: ignore[method-assign]
     _http1.Http1Connection.read_body = _STOCK_READ_BODY  # type: ignore[method-assign]
-    _http1.make_body_reader = _STOCK_BODY_READER
     _http1.make_body_reader = _STOCK_BODY_READER
     _http1.Http1Connection.wait = _STOCK_WAIT  # type: ignore[method-assign]
     _http1.Http1Server.read_headers = _STOCK_SERVER_HEAD  # type: ignore[method-assign]

@@ -6,7 +6,6 @@ A step returns None to go on, or the ``Refusal`` that ends the call; what it rai
 
 from __future__ import annotations
 
-import asyncio
 import re
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
@@ -26,7 +25,7 @@ from ..tokens.verify import Grant, TokenVerifier
 from .call import Call
 from .connections import Connections, Tunnel
 from .dial import Resolver
-from .ending import Ending, start_of
+from .ending import Ending, intend, start_of
 from .handshake import answer_fault, answer_fields, check_upgrade
 from .http_stream import UPGRADE
 from .identity import EXPLICIT_HEADERS, KEY_HEADERS, Leases, collect_token, proxy_password
@@ -336,11 +335,7 @@ class LiveSteps:
         if isinstance(addresses, Refusal):
             return addresses
         call.addresses = addresses
-        try:
-            call.intended = await call.job.intend(start_of(call))
-        except asyncio.CancelledError:
-            call.recorded = True  # the intent is on its way to the disk, and the job attests it as not sent
-            raise
+        await intend(call, start_of(call))
         return None
 
     # -- 9 forward -------------------------------------------------------------------------------------------------

@@ -6,15 +6,13 @@ Answer: one object with ``output`` and ``usage``; no tools, no stream. fal's que
 
 from __future__ import annotations
 
-import re
-
 from ...policies.facts import CallFacts
 from ...tokens.canonical import JsonObject
 from .asked import Asked
 from .events import Framing
 from .keys import BodyKeys, refuse
 from .openrouter_models import read_model
-from .reader import ResponseReader, member
+from .reader import ResponseReader, WholeReader
 from .refusal_text import RefusalText, openai_error
 from .request import WireRequest
 
@@ -38,18 +36,7 @@ class FalRouter:
         return None
 
     def new_reader(self) -> ResponseReader:
-        return _Reader()
+        return WholeReader()
 
     def refusal_body(self, refusal: RefusalText) -> JsonObject:
         return {"detail": refusal.message, **openai_error(refusal)}
-
-
-class _Reader(ResponseReader):
-    markers = re.compile(rb"[\s\S]")  # never streamed
-
-    def on_event(self, event: str, data: bytes) -> bool:
-        return False
-
-    def _read_answer(self, answer: JsonObject) -> None:
-        self._read_model(answer.get("model"))
-        self._read_counts(member(answer, "usage"), ("prompt_tokens", "completion_tokens"))

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import re
-
 from ...policies.facts import CallFacts
 from ...tokens.canonical import JsonObject
 from .events import Framing
 from .keys import refuse
-from .reader import ResponseReader
+from .reader import ResponseReader, WholeReader
 from .refusal_text import RefusalText, openai_error
 from .request import WireRequest
 
@@ -39,11 +37,6 @@ class ModelsList:
         }
 
 
-class _Reader(ResponseReader):
-    markers = re.compile(rb"(?!)")
-
-    def on_event(self, event: str, data: bytes) -> bool:
-        return False
-
+class _Reader(WholeReader):
     def _read_answer(self, answer: JsonObject) -> None:
         """Nothing in it says what a call used."""

@@ -6,7 +6,6 @@ Request: ``input`` is a text, a list of texts, or tokens, always in the request 
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 from ...policies.facts import CallFacts
@@ -14,7 +13,7 @@ from ...tokens.canonical import JsonObject
 from .asked import Asked
 from .events import Framing
 from .keys import BodyKeys, refuse
-from .reader import ResponseReader, member
+from .reader import ResponseReader, WholeReader
 from .refusal_text import RefusalText, openai_error
 from .request import WireRequest
 
@@ -36,7 +35,7 @@ class OpenAIEmbeddings:
         return None
 
     def new_reader(self) -> ResponseReader:
-        return _Reader()
+        return WholeReader()
 
     def refusal_body(self, refusal: RefusalText) -> JsonObject:
         return openai_error(refusal)
@@ -54,14 +53,3 @@ def _is_input(value: Any) -> bool:
 
 def _are_tokens(value: list[Any]) -> bool:
     return all(isinstance(token, int) and not isinstance(token, bool) for token in value)
-
-
-class _Reader(ResponseReader):
-    markers = re.compile(rb"[\s\S]")  # never streamed
-
-    def on_event(self, event: str, data: bytes) -> bool:
-        return False
-
-    def _read_answer(self, answer: JsonObject) -> None:
-        self._read_model(answer.get("model"))
-        self._read_counts(member(answer, "usage"), ("prompt_tokens", "completion_tokens"))

@@ -105,6 +105,19 @@ class ResponseReader(ABC):
             self.model = clip(value, _MAX_NAME_CHARS)
 
 
+class WholeReader(ResponseReader):
+    """Reads answers that are never streams: who answered, and usage under the names of OpenAI's chat API."""
+
+    markers = re.compile(rb"(?!)")
+
+    def on_event(self, event: str, data: bytes) -> bool:
+        return False
+
+    def _read_answer(self, answer: JsonObject) -> None:
+        self._read_model(answer.get("model"))
+        self._read_counts(member(answer, "usage"), ("prompt_tokens", "completion_tokens"))
+
+
 def load_object(data: bytes) -> JsonObject | None:
     """``data`` as a JSON object, or None. Lenient: this is for looking, not for judging."""
     try:

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from clawproxy.addons.holds import Hold, Tap
+from clawproxy.addons.holds import Tap
 from clawproxy.addons.stream_tap import REDACTED, StreamTap
 from clawproxy.addons.wire.events import SseFraming
 from clawproxy.addons.wire.format import FORMATS
@@ -18,6 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from . import payloads as p
+from .taps import play
 
 FLOW: Any = SimpleNamespace()
 STREAMS = {
@@ -43,25 +44,6 @@ def tap_of(name: str, secret: bytes = b"", **more: Any) -> StreamTap:
     return StreamTap(FLOW, FORMATS[name].new_reader(), SseFraming(), secret, 1_000, Clock(), **more)
 
 
-def run(tap: StreamTap, chunks: list[bytes]) -> tuple[bytes, bytes]:
-    """What left before the end, and what was held at the end; as the seam plays it."""
-    left, hold = b"", None
-    for chunk in chunks:
-        out = tap.feed(chunk)
-        if isinstance(out, Hold):
-            assert hold is None
-            hold = out
-            left += hold.now
-        elif hold is not None:
-            hold.held += out
-        else:
-            left += out
-    if hold is None:
-        now, held = tap.close()
-        return left + now, held
-    return left, hold.held
-
-
 def split(data: bytes, cuts: list[int]) -> list[bytes]:
     places = [0, *sorted(cut % (len(data) + 1) for cut in cuts), len(data)]
     return [data[a:b] for a, b in itertools.pairwise(places)]
@@ -78,7 +60,7 @@ def test_the_last_event_waits_and_all_before_it_passes(name: str) -> None:
     stream = STREAMS[name]
     last = stream[stream.rstrip(b"\n").rindex(b"\n\n") + 2 :]
     tap = tap_of(name)
-    assert run(tap, [stream]) == (stream.removesuffix(last), last)
+    assert play(tap, [stream]) == (stream.removesuffix(last), last)
     reader = tap._reader
     assert (reader.ended, reader.usage_known, reader.tokens_input, reader.tokens_output) == (True, True, 31, 7)
     assert tap.digest_b64u == b64u_encode(hashlib.sha256(stream).digest())
@@ -92,7 +74,7 @@ def test_the_tool_calls_and_models_of_streams_are_read() -> None:
         ("anthropic_messages", "claude-x-1", p.ANTHROPIC_CALLS),
     ):
         tap = tap_of(name)
-        run(tap, [STREAMS[name]])
+        play(tap, [STREAMS[name]])
         assert (tap._reader.model, tap._reader.tool_calls) == (model, calls)
 
 
@@ -104,7 +86,7 @@ def test_the_tool_calls_and_models_of_streams_are_read() -> None:
 def test_chunks_make_no_difference(name: str, cuts: list[int], end: bytes) -> None:
     stream = STREAMS[name].replace(b"\n", end)
     whole, pieces = tap_of(name), tap_of(name)
-    assert run(whole, [stream]) == run(pieces, split(stream, cuts))
+    assert play(whole, [stream]) == play(pieces, split(stream, cuts))
     assert everything(whole) == everything(pieces)
     assert whole._reader.ended
 
@@ -117,7 +99,7 @@ def test_single_bytes_and_single_events_make_no_difference(name: str, end: bytes
     results = []
     for chunks in ([stream], [stream[n : n + 1] for n in range(len(stream))], events):
         tap = tap_of(name)
-        results.append((run(tap, chunks), everything(tap)))
+        results.append((play(tap, chunks), everything(tap)))
     assert results[0] == results[1] == results[2]
 
 
@@ -142,19 +124,19 @@ def test_chunks_make_no_difference_for_strange_streams(
 ) -> None:
     stream = b"".join(line + end for line, end in lines)
     whole = tap_of(name)
-    expected = run(whole, [stream])
+    expected = play(whole, [stream])
     assert b"".join(expected) == stream
     lines_as_chunks = [line + end for line, end in lines]
     for chunks in (split(stream, cuts), [stream[n : n + 1] for n in range(len(stream))], lines_as_chunks):
         tap = tap_of(name)
-        assert run(tap, chunks) == expected
+        assert play(tap, chunks) == expected
         assert everything(tap) == everything(whole)
 
 
 @given(name=st.sampled_from(EVERY), chunks=st.lists(st.binary(max_size=40), max_size=12))
 def test_random_bytes_pass_whole_and_never_raise(name: str, chunks: list[bytes]) -> None:
     tap = tap_of(name)
-    assert b"".join(run(tap, chunks)) == b"".join(chunks)
+    assert b"".join(play(tap, chunks)) == b"".join(chunks)
     assert tap.digest_b64u == b64u_encode(hashlib.sha256(b"".join(chunks)).digest())
 
 
@@ -188,28 +170,28 @@ def test_a_stream_that_ends_without_its_blank_line_is_held_and_judged_by_its_las
     tail: bytes, whole: bool
 ) -> None:
     tap = tap_of("openai_chat")
-    assert run(tap, [b"data: {}\n\n", tail]) == (b"data: {}\n\n", tail)
+    assert play(tap, [b"data: {}\n\n", tail]) == (b"data: {}\n\n", tail)
     assert tap._reader.ended is whole
 
 
 def test_a_stream_without_a_terminal_event_has_not_ended() -> None:
     tap = tap_of("openai_chat")
     stream = p.sse(p.chat_chunk({"content": "x"}))
-    assert run(tap, [stream]) == (stream, b"")
+    assert play(tap, [stream]) == (stream, b"")
     assert not tap._reader.ended
 
 
 def test_a_byte_order_mark_counts_only_at_the_start() -> None:
     tap = tap_of("openai_chat")
-    assert run(tap, [b"\xef", b"\xbb\xbfdata: [DONE]\n\n"]) == (b"", b"\xef\xbb\xbfdata: [DONE]\n\n")
+    assert play(tap, [b"\xef", b"\xbb\xbfdata: [DONE]\n\n"]) == (b"", b"\xef\xbb\xbfdata: [DONE]\n\n")
     later = tap_of("openai_chat")
-    run(later, [b"data: {}\n\n\xef\xbb\xbfdata: [DONE]\n\n"])
+    play(later, [b"data: {}\n\n\xef\xbb\xbfdata: [DONE]\n\n"])
     assert not later._reader.ended
 
 
 def test_data_on_several_lines_is_one_value() -> None:
     tap = tap_of("anthropic_messages")
-    assert run(tap, [b'event: x\ndata: {"type":\ndata:  "message_stop"}\n\n'])[0] == b""
+    assert play(tap, [b'event: x\ndata: {"type":\ndata:  "message_stop"}\n\n'])[0] == b""
     assert tap._reader.ended
 
 
@@ -219,7 +201,7 @@ def test_data_on_several_lines_is_one_value() -> None:
 def test_an_event_above_the_cap_raises(chunks: list[bytes]) -> None:
     tap = tap_of("openai_chat", cap_bytes=100)
     with pytest.raises(ClawproxyError, match="too large"):
-        run(tap, chunks)
+        play(tap, chunks)
 
 
 def test_many_small_events_above_the_cap_pass() -> None:
@@ -229,7 +211,7 @@ def test_many_small_events_above_the_cap_pass() -> None:
 
 def test_what_follows_the_end_is_held_hashed_and_bounded() -> None:
     tap = tap_of("openai_chat", cap_bytes=100)
-    assert run(tap, [p.DONE + b"data: 1\n\n", b"data: 2\n\n"]) == (b"", p.DONE + b"data: 1\n\ndata: 2\n\n")
+    assert play(tap, [p.DONE + b"data: 1\n\n", b"data: 2\n\n"]) == (b"", p.DONE + b"data: 1\n\ndata: 2\n\n")
     assert tap.seen_bytes == len(p.DONE) + 18
     with pytest.raises(ClawproxyError, match="too large"):
         tap.feed(b"x" * 100)
@@ -238,7 +220,7 @@ def test_what_follows_the_end_is_held_hashed_and_bounded() -> None:
 def test_the_clock_is_asked_once() -> None:
     clock = Clock()
     tap = StreamTap(FLOW, FORMATS["openai_chat"].new_reader(), SseFraming(), b"", 1_000, clock)
-    run(tap, [b"data: {}\n\n"] * 9)
+    play(tap, [b"data: {}\n\n"] * 9)
     assert (tap.first_byte_ms, clock.asked) == (1, 1)
 
 
@@ -251,7 +233,7 @@ def test_an_echoed_credential_does_not_leave(cuts: list[int], place: bytes) -> N
     stream = b"data: a\n\n" + place % secret + b"\n\n"
     tap = tap_of("openai_chat", secret)
     chunks = split(stream, cuts) if not place.endswith(b"%s") else [stream]
-    left, held = run(tap, chunks)
+    left, held = play(tap, chunks)
     assert secret not in left + held
     assert (left + held).replace(REDACTED, secret) == stream
     assert tap.digest_b64u == b64u_encode(hashlib.sha256(stream).digest())

@@ -10,7 +10,6 @@ from typing import Any
 
 import orjson
 import pytest
-from clawproxy.addons.holds import Hold
 from clawproxy.addons.stream_tap import StreamTap
 from clawproxy.addons.wire import bedrock_converse
 from clawproxy.addons.wire.events import AwsEventFraming
@@ -21,6 +20,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from . import payloads as p
+from .taps import play
 
 MODEL = "us.anthropic.claude-x-1-v1:0"
 VERSION = "bedrock-2023-05-31"
@@ -269,19 +269,7 @@ def run(name: str, chunks: list[bytes], secret: bytes = b"") -> tuple[bytes, byt
     framing = form.framing("application/vnd.amazon.eventstream", stream=True)
     assert framing is not None
     tap = StreamTap(None, form.new_reader(), framing, secret, 0, lambda: 1)  # type: ignore[arg-type]
-    left, held = b"", None
-    for chunk in chunks:
-        out = tap.feed(chunk)
-        if isinstance(out, Hold):
-            left, held = left + out.now, out.held
-        elif held is None:
-            left += out
-        else:
-            held += out
-    if held is None:
-        now, held = tap.close()
-        left += now
-    return left, held, tap
+    return (*play(tap, chunks), tap)
 
 
 def told(tap: StreamTap) -> tuple[object, ...]:

@@ -10,7 +10,6 @@ from typing import Any
 
 import orjson
 import pytest
-from clawproxy.addons.holds import Hold
 from clawproxy.addons.stream_tap import StreamTap
 from clawproxy.addons.wire.events import Framing, JsonArrayFraming, SseFraming
 from clawproxy.addons.wire.format import FORMATS, RefusalText, WireRequest
@@ -20,6 +19,8 @@ from clawproxy.policies.facts import CallFacts, CallKind
 from clawproxy.tokens.errors import ClawproxyError
 from hypothesis import given
 from hypothesis import strategies as st
+
+from .taps import play
 
 MODEL = "gemini-9-pro"
 FLOW: Any = SimpleNamespace()
@@ -411,23 +412,6 @@ def tap_of(framing: Framing, **more: Any) -> StreamTap:
     return StreamTap(FLOW, Gemini().new_reader(), framing, b"", 0, lambda: 0, **more)
 
 
-def run(tap: StreamTap, chunks: list[bytes]) -> tuple[bytes, bytes]:
-    left, hold = b"", None
-    for data in chunks:
-        out = tap.feed(data)
-        if isinstance(out, Hold):
-            hold = out
-            left += hold.now
-        elif hold is not None:
-            hold.held += out
-        else:
-            left += out
-    if hold is None:
-        now, held = tap.close()
-        return left + now, held
-    return left, hold.held
-
-
 def heard(tap: StreamTap) -> tuple[object, ...]:
     r = tap._reader
     return (
@@ -442,7 +426,7 @@ WHOLE = (31, 7, 8, 3, True, "gemini-9-pro-001", CALLS, True, False, False)
 @pytest.mark.parametrize(("stream", "framing"), [(SSE, SseFraming), (ARRAY, JsonArrayFraming)])
 def test_the_last_chunk_waits_and_all_before_it_passes(stream: bytes, framing: type[Framing]) -> None:
     tap = tap_of(framing())
-    left, held = run(tap, [stream])
+    left, held = play(tap, [stream])
     assert left + held == stream
     assert b"done" in held
     assert b"code_execution" not in held
@@ -451,13 +435,13 @@ def test_the_last_chunk_waits_and_all_before_it_passes(stream: bytes, framing: t
 
 
 def test_every_place_to_split_an_array_gives_the_same() -> None:
-    expected = run(tap_of(JsonArrayFraming()), [ARRAY])
+    expected = play(tap_of(JsonArrayFraming()), [ARRAY])
     for cut in range(len(ARRAY) + 1):
         tap = tap_of(JsonArrayFraming())
-        assert run(tap, [ARRAY[:cut], ARRAY[cut:]]) == expected
+        assert play(tap, [ARRAY[:cut], ARRAY[cut:]]) == expected
         assert heard(tap) == WHOLE
     tap = tap_of(JsonArrayFraming())
-    assert run(tap, [ARRAY[n : n + 1] for n in range(len(ARRAY))]) == expected
+    assert play(tap, [ARRAY[n : n + 1] for n in range(len(ARRAY))]) == expected
     assert heard(tap) == WHOLE
 
 
@@ -476,9 +460,9 @@ def test_splits_make_no_difference_for_any_array(elements: Any, cuts: list[int],
     stream = json.dumps(elements, ensure_ascii=False, indent=indent).encode()
     whole, pieces = tap_of(JsonArrayFraming()), tap_of(JsonArrayFraming())
     places = [0, *sorted(cut % (len(stream) + 1) for cut in cuts), len(stream)]
-    expected = run(whole, [stream])
+    expected = play(whole, [stream])
     assert b"".join(expected) == stream
-    assert run(pieces, [stream[a:b] for a, b in itertools.pairwise(places)]) == expected
+    assert play(pieces, [stream[a:b] for a, b in itertools.pairwise(places)]) == expected
     assert heard(pieces) == heard(whole)
 
 
@@ -507,14 +491,14 @@ def test_each_byte_of_an_array_is_scanned_once(monkeypatch: pytest.MonkeyPatch) 
 def test_bytes_that_are_no_array_of_objects_cut_the_stream(stream: bytes) -> None:
     for chunks in ([stream], [stream[n : n + 1] for n in range(len(stream))]):
         with pytest.raises(ClawproxyError, match="not a JSON array"):
-            run(tap_of(JsonArrayFraming()), chunks)
+            play(tap_of(JsonArrayFraming()), chunks)
 
 
 def test_an_element_above_the_cap_cuts_the_stream() -> None:
     for chunks in ([b'[{"a":"' + b"x" * 200], [b'[{"a":"', b"x" * 60, b"x" * 60]):
         with pytest.raises(ClawproxyError, match="too large"):
-            run(tap_of(JsonArrayFraming(), cap_bytes=100), chunks)
-    assert run(tap_of(JsonArrayFraming(), cap_bytes=100), [b"[" + b'{"a":1},' * 99]) == (b"[" + b'{"a":1},' * 99, b"")
+            play(tap_of(JsonArrayFraming(), cap_bytes=100), chunks)
+    assert play(tap_of(JsonArrayFraming(), cap_bytes=100), [b"[" + b'{"a":1},' * 99]) == (b"[" + b'{"a":1},' * 99, b"")
 
 
 def test_an_answer_has_ended_when_each_candidate_has() -> None:

@@ -7,13 +7,14 @@ from typing import Any
 
 import orjson
 import pytest
-from clawproxy.addons.holds import Hold
 from clawproxy.addons.stream_tap import REDACTED, StreamTap
 from clawproxy.addons.wire.format import FORMATS, WireRequest
 from clawproxy.policies.facts import CallFacts
 from clawproxy.tokens.errors import ClawproxyError
 from hypothesis import given
 from hypothesis import strategies as st
+
+from .taps import play
 
 ollama_types = pytest.importorskip("ollama._types")
 BODIES: dict[str, dict[str, Any]] = {
@@ -179,19 +180,7 @@ def run(chunks: list[bytes], secret: bytes = b"") -> tuple[bytes, bytes, StreamT
     framing = form.framing("application/x-ndjson", stream=True)
     assert framing is not None
     tap = StreamTap(None, form.new_reader(), framing, secret, 0, lambda: 1)  # type: ignore[arg-type]
-    left, held = b"", None
-    for chunk in chunks:
-        out = tap.feed(chunk)
-        if isinstance(out, Hold):
-            left, held = left + out.now, out.held
-        elif held is None:
-            left += out
-        else:
-            held += out
-    if held is None:
-        now, held = tap.close()
-        left += now
-    return left, held, tap
+    return (*play(tap, chunks), tap)
 
 
 def told(tap: StreamTap) -> tuple[object, ...]:
