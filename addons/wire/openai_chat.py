@@ -169,7 +169,7 @@ class _Reader(ResponseReader):
     def _piece(self, place: tuple[object, object], call_id: str, name: str) -> None:
         """A name may come in pieces, or whole again with each piece of the arguments; a new id is a new call."""
         if place not in self._ids and len(self._ids) >= MAX_TOOL_CALLS:
-            self._more_calls = True
+            self.more_calls = True
             return
         if self._ids.setdefault(place, call_id) != call_id and call_id:
             self._ids[place] = call_id
@@ -177,7 +177,7 @@ class _Reader(ResponseReader):
         if not name:
             return
         key = (*place, self._turns.get(place, 0))
-        known = self._calls.get(key, "")
+        known = self._calls[key].name if key in self._calls else ""
         self._call(key, name if name.startswith(known) else known + name)
 
 

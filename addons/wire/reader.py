@@ -19,6 +19,7 @@ import orjson
 
 from ...tokens.canonical import MAX_SAFE_INT, JsonObject
 from ...tokens.errors import clip
+from .called import CalledTool
 
 ESCAPED_ASCII = rb"\\u00(?:[4-7]|2[eE])"
 MAX_TOOL_CALLS = 256
@@ -36,6 +37,11 @@ class ResponseReader(ABC):
     ``tokens_reasoning`` were thoughts; 0 where not told. ``model`` is the one that the answer names. ``ended`` says
     that the provider ended the answer in its own way, ``failed`` that this end is an error, ``unread`` that something
     could not be read as the provider documents it.
+
+    Calls of tools are told as they come: ``open_calls`` is the number of those that have begun and not ended; while it
+    is not 0, ``on_event`` wants every event, whatever ``markers`` say. ``more_calls`` says that there were more than
+    are kept. ``signed_reasoning`` says that the answer holds thoughts which the provider will want back unchanged,
+    beside the calls that they led to.
     """
 
     markers: re.Pattern[bytes]
@@ -51,13 +57,23 @@ class ResponseReader(ABC):
         self.ended = False
         self.failed = False
         self.unread = False
-        self._calls: dict[object, str] = {}
-        self._more_calls = False
+        self.signed_reasoning = False
+        self.more_calls = False
+        self.open_calls = 0
+        self._calls: dict[object, CalledTool] = {}
+        self._taken = 0
 
     @property
     def tool_calls(self) -> tuple[str, ...]:
         """Names of the tools that the answer calls, in order, one for each call."""
-        return (*self._calls.values(), MORE_TOOL_CALLS) if self._more_calls else tuple(self._calls.values())
+        names = tuple(call.name for call in self._calls.values())
+        return (*names, MORE_TOOL_CALLS) if self.more_calls else names
+
+    def take_calls(self) -> list[CalledTool]:
+        """The calls that began since this was asked last, in order; ask when none is open, or when no more comes."""
+        begun = list(self._calls.values())[self._taken :]
+        self._taken += len(begun)
+        return begun
 
     def read_json(self, body: bytes) -> None:
         """Read a whole answer that is not a stream."""
@@ -76,12 +92,50 @@ class ResponseReader(ABC):
     @abstractmethod
     def _read_answer(self, answer: JsonObject) -> None: ...
 
-    def _call(self, key: object, name: str) -> None:
-        """Note the call ``key``; the same key again replaces its name."""
-        if key in self._calls or len(self._calls) < MAX_TOOL_CALLS:
-            self._calls[key] = clip(name, _MAX_NAME_CHARS)
+    def _begin(self, key: object, name: str, *, choice: int = 0, free_text: bool = False) -> None:
+        """The call ``key`` begins; the same key again, while it is open, may replace its name."""
+        call = self._calls.get(key)
+        if call is not None:
+            call.name = clip(name, _MAX_NAME_CHARS) or call.name
+        elif len(self._calls) < MAX_TOOL_CALLS:
+            self._calls[key] = CalledTool(key, clip(name, _MAX_NAME_CHARS), choice, free_text)
+            self.open_calls += 1
         else:
-            self._more_calls = True
+            self.more_calls = True
+
+    def _argue(self, key: object, piece: object) -> None:
+        """A piece of the arguments of ``key``."""
+        call = self._calls.get(key)
+        if call is not None and isinstance(piece, str):
+            call.add(piece)
+
+    def _end(self, key: object) -> None:
+        """No more of the call ``key`` comes."""
+        call = self._calls.get(key)
+        if call is not None and not call.ended:
+            call.ended = True
+            self.open_calls -= 1
+
+    def _end_choice(self, choice: int | None = None) -> None:
+        """No more of any call of one choice, or of all."""
+        for key, call in self._calls.items():
+            if choice is None or call.choice == choice:
+                self._end(key)
+
+    def _whole(self, key: object, name: str, value: object = None, *, choice: int = 0, free_text: bool = False) -> None:
+        """A call that comes in one piece; ``value`` are its arguments, as text or as JSON."""
+        self._begin(key, name, choice=choice, free_text=free_text)
+        call = self._calls.get(key)
+        if call is not None:
+            if isinstance(value, str):
+                call.written = []
+                call.add(value)
+            else:
+                call.value = value
+            self._end(key)
+
+    def _call(self, key: object, name: str) -> None:
+        self._whole(key, name)
 
     def _read_counts(self, usage: JsonObject, names: tuple[str, str] = ("input_tokens", "output_tokens")) -> None:
         """Take what ``usage`` tells, in the words of OpenAI's APIs: ``names`` are its members for input and output,
