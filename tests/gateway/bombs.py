@@ -39,7 +39,10 @@ _UNPACKED_BYTES = 512 * 1024 * 1024
 _SEND_AT_MOST = 24 * 1024 * 1024
 _BOMB_S = 20.0
 _PIECE = bytes(1 << 20)
-_SETTLE_S = 4.0
+_QUIET_S = 4.0
+"""Longer than the gateway sweeps after the last connection's end."""
+_QUIET_BYTES = 256 * 1024
+_SETTLE_AT_MOST_S = 20.0
 
 
 @dataclass
@@ -533,6 +536,19 @@ async def throw(at: Target, name: str) -> str:
         line.close()
 
 
+async def settled_bytes(at: Target, files: int | None = None) -> int:
+    """Memory once nothing moves any more, without further traffic: no more than ``files`` open, and the same memory for
+    as long as a sweep takes. A loaded machine needs a while to end what is open. What it is after 20 s in any case."""
+    loop = asyncio.get_running_loop()
+    until, since, level = loop.time() + _SETTLE_AT_MOST_S, loop.time(), at.rss_bytes()
+    while loop.time() < until and loop.time() - since < _QUIET_S:
+        await asyncio.sleep(0.1)
+        now = at.rss_bytes()
+        if abs(now - level) > _QUIET_BYTES or (files is not None and at.open_files() > files):
+            since, level = loop.time(), now
+    return at.rss_bytes()
+
+
 async def run_bombs(at: Target, *, warm_up: int = 50, count: int = 200) -> Figures:
     """``warm_up`` bombs of mixed kinds, then ``count``, with clean calls meanwhile."""
     figures, names = Figures(), list(BOMBS)
@@ -547,8 +563,7 @@ async def run_bombs(at: Target, *, warm_up: int = 50, count: int = 200) -> Figur
 
     for n in range(warm_up):
         await throw(at, names[n % len(names)])
-    await asyncio.sleep(_SETTLE_S)
-    figures.before_bytes, figures.files_before = at.rss_bytes(), at.open_files()
+    figures.before_bytes, figures.files_before = await settled_bytes(at), at.open_files()
     calling = asyncio.create_task(clean_calls())
     for n in range(count):
         name = names[(warm_up + n) % len(names)]
@@ -561,8 +576,7 @@ async def run_bombs(at: Target, *, warm_up: int = 50, count: int = 200) -> Figur
             figures.samples.append(at.rss_bytes())
     over.set()
     await calling
-    await asyncio.sleep(_SETTLE_S)
-    figures.after_bytes, figures.files_after = at.rss_bytes(), at.open_files()
+    figures.after_bytes, figures.files_after = await settled_bytes(at, figures.files_before), at.open_files()
     return figures
 
 

@@ -16,7 +16,7 @@ from clawproxy.tokens.digests import b64u_encode
 
 from ..clawproxy.standin_process import Provider
 from .bed import chat_body
-from .bombs import BOMBS, Figures, Line, Target, _head, rogue, run_bombs, target
+from .bombs import BOMBS, Figures, Line, Target, _head, rogue, run_bombs, settled_bytes, target, throw
 
 GROWTH_MB = 5.0
 IDLE_TUNNELS = 500
@@ -52,6 +52,29 @@ async def test_memory_stays_flat_over_two_hundred_bombs(tmp_path: Path, provider
     for name, outcomes in figures.outcomes.items():
         assert "silent" not in outcomes, name
         assert name in ANSWERED or set(outcomes) <= REFUSED, (name, outcomes)
+
+
+@pytest.mark.slow
+async def test_large_calls_at_once_leave_no_memory_behind(tmp_path: Path, provider: Provider) -> None:
+    """What small calls leave meanwhile would keep the heap from shrinking, with all that the large ones had in it."""
+
+    async def small_calls() -> None:
+        while True:
+            await at.clean_call()
+            await asyncio.sleep(0.02)
+
+    async with _target(tmp_path, provider) as at:
+        await at.clean_call()
+        before, growth_mb = await settled_bytes(at), []
+        for at_once in (1, 2, 3):
+            meanwhile = [asyncio.create_task(small_calls()) for _ in range(3)]
+            await asyncio.gather(*(throw(at, "JSON, a string of 12 MB") for _ in range(at_once)))
+            for task in meanwhile:
+                task.cancel()
+            await asyncio.gather(*meanwhile, return_exceptions=True)
+            growth_mb.append((await settled_bytes(at) - before) / 1e6)
+    print("memory after 1, 2, 3 large calls at once:", " ".join(f"{grown:+.1f} MB" for grown in growth_mb))
+    assert max(growth_mb) <= GROWTH_MB
 
 
 @pytest.mark.slow
