@@ -11,9 +11,10 @@ import re
 from collections.abc import Iterable, Mapping
 
 from ..tokens.canonical import JsonObject
+from .argument_rules import read_argument_rules
 from .egress import read_egress
 from .fields import PROVIDER_NAME, Fields
-from .policy import DEFAULT_MAX_TTL_S, Demand, ModelRules, Policy, Shape
+from .policy import DEFAULT_MAX_TTL_S, Demand, ModelRules, OnDeniedCall, OnDeniedTool, Policy, Shape
 from .tools import MODEL_CALL, build_tool_rules
 
 KNOWN_FIELDS = (
@@ -25,6 +26,9 @@ KNOWN_FIELDS = (
     "allowed_tools",
     "denied_tools",
     "tool_classes",
+    "tool_arguments",
+    "on_denied_tool",
+    "on_denied_call",
     "allowed_provider_features",
     "data_boundaries",
     "data_classes_allowed",
@@ -50,6 +54,8 @@ def read_claw(document: JsonObject, policy_hash_b64u: str) -> Policy:
 
     - ``allowed_models``: exact names, or patterns with ``*`` for any run of characters. Case counts.
     - ``allowed_tools``, ``denied_tools``: words that ``tool_classes`` ties to wire names (``tools``); a denial wins.
+    - ``tool_arguments``: what a tool may be called with (``argument_rules``).
+    - ``on_denied_tool``, ``on_denied_call``: what becomes of a tool, or of a call of one, that is not allowed.
     - ``allowed_provider_features``: members of a request that point at content which the provider holds
       (``state:previous_response_id``) or fetches (``url:image_url``), as a refusal names them; without an entry each
       such member is refused, since the gateway cannot read that content.
@@ -87,6 +93,9 @@ def read_claw(document: JsonObject, policy_hash_b64u: str) -> Policy:
         max_ttl_s=_max_ttl_s(fields),
         demands=tuple(demands),
         egress=read_egress(fields),
+        arguments=read_argument_rules(fields, classes),
+        on_denied_tool=OnDeniedTool(fields.text("on_denied_tool", one_of=tuple(OnDeniedTool)) or OnDeniedTool.REFUSE),
+        on_denied_call=OnDeniedCall(fields.text("on_denied_call", one_of=tuple(OnDeniedCall)) or OnDeniedCall.ERROR),
     )
 
 

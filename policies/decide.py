@@ -62,15 +62,21 @@ def decide(facts: CallFacts, grant: Grant, policy: Policy) -> Allow | Refusal:
     )
     if feature is not None:
         return feature
-    tools = _tools(facts, grant, policy)
-    if not isinstance(tools, Refusal) and facts.upstream is not None:
-        tools = _tools(replace(facts, provider=facts.upstream, model=facts.upstream_model), grant, policy)
+    tools = decide_tools(facts, grant, policy)
     if isinstance(tools, Refusal):
         return tools
     if facts.tool_choice is not None and facts.tool_choice not in facts.tools:
         detail = f"the call must use {_shown(facts.tool_choice)}, which it does not declare"
         return Refusal("POLICY_TOOL_NOT_ALLOWED", "tool_choice", detail)
     return Allow(policy.policy_hash_b64u, provider, model, tools)
+
+
+def decide_tools(facts: CallFacts, grant: Grant, policy: Policy) -> tuple[str, ...] | Refusal:
+    """Judge the declared tools alone: the rule for each, or the first refusal."""
+    tools = _tools(facts, grant, policy)
+    if not isinstance(tools, Refusal) and facts.upstream is not None:
+        tools = _tools(replace(facts, provider=facts.upstream, model=facts.upstream_model), grant, policy)
+    return tools
 
 
 def _provider(facts: CallFacts, policy: Policy) -> str | Refusal:

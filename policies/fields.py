@@ -58,6 +58,11 @@ class Fields:
             remedy=f'did you mean "{near[0]}"?' if near else "remove it",
         )
 
+    @property
+    def document(self) -> JsonObject:
+        """The object itself, for fields that something else reads."""
+        return self._document
+
     def __contains__(self, name: str) -> bool:
         return name in self._document
 
@@ -130,6 +135,20 @@ class Fields:
             self._check_text(entry, value, max_chars)
             if like is not None and not like.fullmatch(value):
                 self.refuse(entry, "not of the right form", got=value, expected=like.pattern)
+        return tuple(values)
+
+    def scalars(self, name: str, *, max_items: int = 256, min_items: int = 0) -> tuple[str | int | bool, ...] | None:
+        """A list of texts of up to 1024 characters, integers and flags."""
+        if name not in self._document:
+            return None
+        values: list[Any] = self._typed(name, list)
+        if not min_items <= len(values) <= max_items:
+            self.refuse(name, "wrong number of entries", got=len(values), expected=f"{min_items} to {max_items}")
+        for n, value in enumerate(values):
+            if type(value) not in (str, int, bool):
+                self.refuse(f"{name}[{n}]", "wrong type", got=kind_of(value), expected="a string, an integer or a flag")
+            if isinstance(value, str) and len(value) > 1024:
+                self.refuse(f"{name}[{n}]", "too long", got=f"{len(value)} characters", expected="at most 1024")
         return tuple(values)
 
     def flag(self, name: str) -> bool | None:

@@ -8,6 +8,7 @@ from enum import StrEnum
 from functools import lru_cache
 
 from ..tokens.canonical import JsonObject
+from .argument_rules import NO_ARGUMENT_RULES, ArgumentRules
 from .egress import EgressEntry
 from .names import fold, matches
 from .statements import Statement
@@ -18,6 +19,20 @@ DEFAULT_MAX_TTL_S = 3600
 
 TIERS = ("closed_opaque", "closed_provider_manifest", "openweights_hashable", "tee_measured")
 """Model identity tiers, weakest first (protocol.md C.1). A closed provider gives the first and no more."""
+
+
+class OnDeniedTool(StrEnum):
+    """What becomes of a request that declares a tool outside the contract."""
+
+    REFUSE = "refuse"
+    STRIP = "strip"  # it goes out without the tool
+
+
+class OnDeniedCall(StrEnum):
+    """What becomes of an answer that calls a tool outside the contract."""
+
+    ERROR = "error"  # it ends there, with an error
+    REFUSE = "refuse"  # a text stands in place of the call, where that can be done
 
 
 class Shape(StrEnum):
@@ -75,6 +90,7 @@ class Policy:
     ``denied_tools`` names the model call itself. ``provider_features`` are the members with content held by the
     provider (``state:…``) or fetched by it (``url:…``) that a call may have. ``max_ttl_s`` bounds exp - iat of a token.
     ``demands`` must be empty for a call to go out. ``egress`` is where calls of tools may go; empty means nowhere.
+    ``arguments`` are rules on what tools are called with.
     ``envelope`` is the signed contract that it was pinned from, empty for a document that was only read.
     """
 
@@ -91,4 +107,7 @@ class Policy:
     max_ttl_s: int = DEFAULT_MAX_TTL_S
     demands: tuple[Demand, ...] = ()
     egress: tuple[EgressEntry, ...] = ()
+    arguments: ArgumentRules = NO_ARGUMENT_RULES
+    on_denied_tool: OnDeniedTool = OnDeniedTool.REFUSE
+    on_denied_call: OnDeniedCall = OnDeniedCall.ERROR
     envelope: JsonObject = field(default_factory=dict, repr=False, compare=False)

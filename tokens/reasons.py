@@ -118,8 +118,8 @@ _ROWS = (
     Reason("POLICY_MODEL_REQUIRED", "decide", 403, "the call names no model", "name a model that the contract allows"),
     Reason("POLICY_MODEL_NOT_ALLOWED", "decide", 403, "the contract does not allow this model", "use an allowed model, or have the contract changed and signed"),
     Reason("POLICY_MODEL_IDENTITY_TIER_TOO_LOW", "decide", 403, "the contract wants a stronger model identity than a closed provider gives", "have the contract changed and signed"),
-    Reason("POLICY_TOOL_DENIED", "decide", 403, "the call declares a tool that the contract denies", "remove the tool from the request"),
-    Reason("POLICY_TOOL_NOT_ALLOWED", "decide", 403, "the call declares a tool that the contract does not allow", "remove the tool, or have it added to allowed_tools and tool_classes"),
+    Reason("POLICY_TOOL_DENIED", "decide", 403, "the call declares a tool that the contract denies, or the answer calls one", "remove the tool from the request"),
+    Reason("POLICY_TOOL_NOT_ALLOWED", "decide", 403, "the call declares a tool that the contract does not allow, or the answer calls one", "remove the tool, or have it added to allowed_tools and tool_classes"),
     Reason("POLICY_STATE_NOT_READABLE", "decide", 403, "the call builds on content held by the provider, which the gateway cannot read", "send the whole conversation in the request, or have \"state:<member>\" added to allowed_provider_features and the contract signed"),
     Reason("POLICY_REMOTE_URL", "decide", 403, "the call makes the provider fetch a URL, which the contract does not allow", "send the content itself, as data, or have \"url:<member>\" added to allowed_provider_features and the contract signed"),
     Reason("EGRESS_NOT_ALLOWED", "decide", 403, "the contract's egress_allowlist does not list this host, method or path", "have the destination added to egress_allowlist and the contract signed"),
@@ -137,6 +137,7 @@ _ROWS = (
     Reason("CREDENTIAL_MISSING", "intend", 503, "the gateway has no credential for this provider or tool", "set providers.<name>.credential; for a tool, the [egress.NAME] that the rule names, with the tool's host in hosts"),
     Reason("UPSTREAM_UNREACHABLE", "forward", 502, "no connection to the provider or the tool's host, so nothing left", "check the network, upstream_ca, and providers.<name>.upstream or the tool's host in the rule, then repeat the call"),
     # observe
+    Reason("POLICY_TOOL_ARGUMENTS", "observe", 403, "the answer calls a tool with arguments that the contract does not allow", "ask for something else, or have tool_arguments changed and the contract signed"),
     Reason("UPSTREAM_FAILED", "observe", 502, "the provider's answer broke off or cannot be read", "repeat the call; the receipt says how far it came"),
     Reason("UPSTREAM_REDIRECT", "observe", 502, "the provider answered with a redirect, which is not followed", "set providers.<name>.upstream to where the provider really is"),
     # any step

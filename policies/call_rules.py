@@ -1,0 +1,115 @@
+"""May an answer call this tool with these arguments: the rules for declared tools, and those on arguments. Pure.
+
+A name is judged as ``decide`` judges a declared one. Tools through which another is called (meta-tools, code) are
+allowed by their exact name only, and what they name inside is judged as well; what needs an approval, or has rules on
+its arguments, is never reached through them, since neither could be checked there.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ..tokens.errors import ClawproxyError, word_or
+from ..tokens.grant import Grant
+from ..tokens.reasons import Refusal
+from .decide import decide_tools
+from .facts import CallFacts
+from .policy import Policy
+
+_ALSO_CALLED = {
+    "computer": ("computer_use_preview", "computer_use"),
+    "web_search": ("web_search_preview",),
+}
+"""Tools that the provider runs, by their name in an answer: under which types a request may have declared them."""
+_MCP = "mcp:"
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCall:
+    """One call as it is judged. ``arguments`` is a JSON value, None where they cannot be read in one way only.
+
+    ``is_meta`` says that any other tool can be called through it; ``inner`` are those that it names.
+    """
+
+    name: str
+    arguments: Any
+    is_meta: bool = False
+    inner: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class CallAllowed:
+    """The entry that allows it."""
+
+    rule: str
+
+
+@dataclass(frozen=True, slots=True)
+class CallAsks:
+    """It is allowed if a person approves it. ``action`` is the contract's word for it."""
+
+    rule: str
+    action: str
+
+
+def decide_call(call: ToolCall, facts: CallFacts, grant: Grant, policy: Policy) -> CallAllowed | CallAsks | Refusal:
+    """Judge one call of a tool in an answer to a request with these facts."""
+    shown = word_or("a tool", call.name)
+    name, rule = call.name, _bare_denial(call.name, policy) or _rule(call.name, call.is_meta, facts, grant, policy)
+    for other in _other_names(call.name, facts):
+        if not isinstance(rule, Refusal) or rule.reason == "POLICY_TOOL_DENIED":
+            break
+        name, rule = other, _rule(other, call.is_meta, facts, grant, policy)
+    if isinstance(rule, Refusal):
+        return replace(rule, detail=f"the answer calls {shown}: {rule.detail}")
+    for inner in call.inner:
+        fault = _inner_fault(inner, facts, grant, policy)
+        if fault is not None:
+            return replace(fault, detail=f"through {shown}: {fault.detail}")
+    for argument_rule in policy.arguments.of(name):
+        place = argument_rule.fault(call.arguments) if call.arguments is not None else f'tool_arguments["{name}"]'
+        if place is not None:
+            return Refusal("POLICY_TOOL_ARGUMENTS", place, f"the answer calls {shown} with other arguments")
+    approval = policy.tools.approval(name) if policy.tools is not None else None
+    return CallAllowed(rule) if approval is None else CallAsks(str(approval), approval.entry)
+
+
+def _rule(name: str, is_meta: bool, facts: CallFacts, grant: Grant, policy: Policy) -> str | Refusal:
+    if policy.model_call_denied:
+        return Refusal("POLICY_TOOL_DENIED", "denied_tools", "the contract allows no model call")
+    asked = replace(facts, tools=(name,), any_tools=(name,) if is_meta else (), tool_choice=None)
+    try:
+        rules = decide_tools(asked, grant, policy)
+    except ClawproxyError as err:
+        return Refusal("POLICY_TOOL_NOT_ALLOWED", "tool names", err.message)
+    return rules if isinstance(rules, Refusal) else rules[0]
+
+
+def _other_names(name: str, facts: CallFacts) -> tuple[str, ...]:
+    """Names under which a request declares what an answer calls ``name``: the type of a tool of the provider, the
+    server of an MCP tool."""
+    declared = tuple(other for other in _ALSO_CALLED.get(name, ()) if other in facts.tools)
+    server = name.partition(".")[0]
+    return (*declared, server) if name.startswith(_MCP) and server != name else declared
+
+
+def _bare_denial(name: str, policy: Policy) -> Refusal | None:
+    """The denial of an MCP tool by the name that its server gives it."""
+    bare = name.partition(".")[2]
+    if not name.startswith(_MCP) or not bare or policy.tools is None:
+        return None
+    denial = policy.tools.denial(bare)
+    return Refusal("POLICY_TOOL_DENIED", str(denial), "a denied tool of a server") if denial is not None else None
+
+
+def _inner_fault(name: str, facts: CallFacts, grant: Grant, policy: Policy) -> Refusal | None:
+    rule = _rule(name, False, facts, grant, policy)
+    if isinstance(rule, Refusal):
+        return rule
+    shown = word_or("a tool", name)
+    if policy.tools is not None and (approval := policy.tools.approval(name)) is not None:
+        return Refusal("POLICY_TOOL_NOT_ALLOWED", str(approval), f"{shown} needs an approval of its own")
+    if policy.arguments.of(name):
+        return Refusal("POLICY_TOOL_ARGUMENTS", "tool_arguments", f"the arguments of {shown} cannot be judged there")
+    return None
