@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,7 +22,8 @@ class CalledTool:
 
     ``written`` holds the pieces of the arguments as the model wrote them: JSON, or with ``free_text`` anything (the
     code of a code mode). ``value`` holds them where the format has them as JSON already, and nothing is written then.
-    ``ended`` says that no more of it comes; ``overlong`` that there was more than anybody judges.
+    ``name`` is empty where the answer gives none. ``ended`` says that no more of it comes; ``overlong`` that there was
+    more than anybody judges.
     """
 
     key: object
@@ -36,6 +38,8 @@ class CalledTool:
 
     def add(self, piece: str) -> None:
         """The next piece of the arguments."""
+        if not piece:
+            return
         self._chars += len(piece)
         if self._chars > MAX_ARGUMENT_CHARS:
             self.overlong = True
@@ -48,7 +52,10 @@ class CalledTool:
         """The arguments as text: as written, or the value as JSON."""
         if self.value is None:
             return "".join(self.written)
-        return orjson.dumps(self.value).decode()
+        try:
+            return orjson.dumps(self.value).decode()
+        except orjson.JSONEncodeError:  # deeper than it writes
+            return json.dumps(self.value)
 
     def arguments(self) -> Any:
         """The arguments as a JSON value; ``{"input": …}`` for free text, ``{}`` where nothing is written.
@@ -57,6 +64,8 @@ class CalledTool:
         """
         if self.overlong:
             raise ClawproxyError("INVALID_REQUEST", "the arguments are too long", where="arguments")
+        if self.value is not None and self.written:
+            raise ClawproxyError("INVALID_REQUEST", "the arguments stand there twice", where="arguments")
         if self.free_text:
             return {"input": self.text}
         return parse_json(self.text.encode() or b"{}", **_BOUNDS)

@@ -23,7 +23,10 @@ from .refusal_text import RefusalText, openai_error
 from .request import WireRequest
 
 # one class in front of the alternatives: measured a third faster than the plain alternatives
-_MARKERS = rb'["\[\\](?:DONE\]|name"|usage"(?!: ?null)|error"(?!: ?null)|u00[4-7]%s)'
+CHAT_MARKERS = (
+    rb'["\[\\](?:DONE\]|usage"(?!: ?null)|error"(?!: ?null)|function_call"(?!: ?null)|tool_calls"(?!: ?(?:null|\[\]))'
+    rb"|u00[4-7]%s)"
+)
 _KEYS = BodyKeys(
     "audio frequency_penalty function_call functions logit_bias logprobs max_completion_tokens max_tokens messages"
     " metadata modalities model moderation n parallel_tool_calls prediction presence_penalty prompt_cache_key"
@@ -34,8 +37,14 @@ _KEYS = BodyKeys(
 )
 _SEARCHES = re.compile(r"-search-(?:preview|api)(?![a-z])", re.ASCII | re.IGNORECASE)
 CHAT_PARTS = Parts("text image_url input_audio file refusal")
+_ENCRYPTED = frozenset({"reasoning.encrypted", "redacted_thinking"})
+_FUNCTION_CALL = -1
+"""Where the one call of the older kind stands."""
 _COUNTS = ("prompt_tokens", "completion_tokens")
 _CHOICE_WORDS = frozenset({"none", "auto", "required"})
+
+type _Place = tuple[int, int]
+"""Choice and index."""
 
 
 class OpenAIChat:
@@ -81,7 +90,7 @@ class OpenAIChat:
         return SseFraming() if content_type == "text/event-stream" else None
 
     def new_reader(self) -> ResponseReader:
-        return _Reader()
+        return ChatReader()
 
     def refusal_body(self, refusal: RefusalText) -> JsonObject:
         return openai_error(refusal)
@@ -115,20 +124,23 @@ def _read_choice(asked: Asked, choice: Any) -> None:
         asked.tool(_tool_name(tool, "tool_choice.allowed_tools"), "tool_choice.allowed_tools")
 
 
-class _Reader(ResponseReader):
-    markers = re.compile(_MARKERS % rb'|model"')
-    _markers_after_model = re.compile(_MARKERS % b"")
+class ChatReader(ResponseReader):
+    """Reads an answer of the API, whole or as its chunks. A call's key is its choice, its index there, and how many
+    calls with other ids stood there before."""
+
+    markers = re.compile(CHAT_MARKERS % rb'|model"')
+    _markers_after_model = re.compile(CHAT_MARKERS % b"")
 
     def __init__(self) -> None:
         super().__init__()
-        self._ids: dict[tuple[object, object], str] = {}
-        self._turns: dict[tuple[object, object], int] = {}
+        self._ids: dict[_Place, str] = {}
+        self._turns: dict[_Place, int] = {}
 
     def on_event(self, event: str, data: bytes) -> bool:
         if data.lstrip().startswith(b"[DONE]"):
             self.ended = True
             return True
-        if not self.markers.search(data):
+        if not self.open_calls and not self.markers.search(data):
             return False
         chunk = load_object(data)
         if chunk is None:
@@ -136,11 +148,15 @@ class _Reader(ResponseReader):
             return False
         self._read_common(chunk)
         for place, choice in enumerate(objects(chunk.get("choices"))):
-            delta = member(choice, "delta")
-            index = choice.get("index", place)
-            for n, call in enumerate(objects(delta.get("tool_calls"))):
-                self._piece((_key(index), _key(call.get("index", n))), text(call.get("id")), _called(call))
-            self._piece((_key(index), "function_call"), "", text(member(delta, "function_call").get("name")))
+            index = _number(choice.get("index"), place)
+            for said in (member(choice, "delta"), member(choice, "message")):
+                self._read_signatures(said)
+                for n, call in enumerate(self._listed(said)):
+                    self._piece((index, _number(call.get("index"), n)), call)
+                if said.get("function_call"):
+                    self._piece((index, _FUNCTION_CALL), {"function": said["function_call"]})
+            if choice.get("finish_reason"):
+                self._end_choice(index)
         if chunk.get("error"):
             # SDKs raise on it and leave: the end of the answer, though servers may send [DONE] after it
             self.ended = self.failed = True
@@ -150,11 +166,27 @@ class _Reader(ResponseReader):
         self._read_common(answer)
         for n, choice in enumerate(objects(answer.get("choices"))):
             message = member(choice, "message")
-            for m, call in enumerate(objects(message.get("tool_calls"))):
-                if name := _called(call):
-                    self._call((n, m), name)
-            if name := text(member(message, "function_call").get("name")):
-                self._call((n, "function_call"), name)
+            self._read_signatures(message)
+            for m, call in enumerate(self._listed(message)):
+                self._piece((n, m), call)
+            if message.get("function_call"):
+                self._piece((n, _FUNCTION_CALL), {"function": message["function_call"]})
+            self._end_choice(n)
+
+    def _listed(self, said: JsonObject) -> list[JsonObject]:
+        calls = said.get("tool_calls")
+        found = objects(calls)
+        if calls and not (isinstance(calls, list) and len(found) == len(calls)):
+            self.unread = True
+        return found
+
+    def _read_signatures(self, said: JsonObject) -> None:
+        """Thoughts as OpenRouter and others hand them on, and the signatures that Gemini puts beside calls."""
+        parts = [*objects(said.get("reasoning_details")), *objects(said.get("thinking_blocks"))]
+        parts += [member(member(call, "extra_content"), "google") for call in objects(said.get("tool_calls"))]
+        for part in parts:
+            if part.get("signature") or part.get("thought_signature") or part.get("type") in _ENCRYPTED:
+                self.signed_reasoning = True
 
     def _read_common(self, answer: JsonObject) -> None:
         self._read_model(answer.get("model"))
@@ -166,24 +198,33 @@ class _Reader(ResponseReader):
         else:
             self._read_counts(usage)
 
-    def _piece(self, place: tuple[object, object], call_id: str, name: str) -> None:
+    def _piece(self, place: _Place, call: JsonObject) -> None:
         """A name may come in pieces, or whole again with each piece of the arguments; a new id is a new call."""
+        ident = text(call.get("id"))
         if place not in self._ids and len(self._ids) >= MAX_TOOL_CALLS:
             self.more_calls = True
             return
-        if self._ids.setdefault(place, call_id) != call_id and call_id:
-            self._ids[place] = call_id
+        known = self._calls.get((*place, self._turns.get(place, 0)))
+        if known is not None and known.ended:
+            self.unread = True  # more of what was whole
+        old = self._ids.get(place)
+        if (known is not None and known.ended) or (old and ident and ident != old):
             self._turns[place] = self._turns.get(place, 0) + 1
-        if not name:
-            return
+            known = None
+        self._ids[place] = ident or old or ""
         key = (*place, self._turns.get(place, 0))
-        known = self._calls[key].name if key in self._calls else ""
-        self._call(key, name if name.startswith(known) else known + name)
+        free_text = "custom" in call or call.get("type") == "custom"
+        function, custom = member(call, "function"), member(call, "custom")
+        name = text(function.get("name")) or text(custom.get("name"))
+        if known is not None:
+            name = name if name.startswith(known.name) else known.name + name
+        self._begin(key, name, choice=place[0], free_text=free_text)
+        for given in (function.get("arguments"), custom.get("input")):
+            if isinstance(given, dict | list) and key in self._calls:
+                self._calls[key].value = given
+            else:
+                self._argue(key, given)
 
 
-def _called(call: JsonObject) -> str:
-    return text(member(call, "function").get("name")) or text(member(call, "custom").get("name"))
-
-
-def _key(index: Any) -> object:
-    return index if isinstance(index, int | str) else 0
+def _number(index: Any, otherwise: int) -> int:
+    return index if isinstance(index, int) and not isinstance(index, bool) else otherwise

@@ -15,10 +15,11 @@ from typing import Any
 from ...policies.facts import CallFacts
 from ...tokens.canonical import JsonObject
 from .asked import Asked, list_of_objects
+from .called_items import ItemsReader
 from .events import Framing, SseFraming
 from .keys import TOOL, BodyKeys, ClosedKeys, refuse, refuse_type
 from .parts import Parts
-from .reader import ESCAPED_ASCII, ResponseReader, load_object, member, objects, text
+from .reader import ESCAPED_ASCII, ResponseReader, load_object, member, text
 from .refusal_text import RefusalText, openai_error
 from .request import WireRequest
 
@@ -236,25 +237,24 @@ def _read_item(asked: Asked, item: JsonObject, where: str) -> None:
     asked.same_model(item.get("model"), f"{where}.model")
 
 
-class _Reader(ResponseReader):
-    # events with the whole response, items, ends; none of them a delta, of which most of a stream consists
+class _Reader(ItemsReader):
+    # events with the whole response, items, pieces of calls, ends; no text delta, of which most of a stream consists
     markers = re.compile(
-        rb"\.(?:completed|failed|incomplete|created|in_progress|queued)|_item\.|\[DONE\]|"
+        rb"\.(?:completed|failed|incomplete|created|in_progress|queued)|_item\.|_call_|\[DONE\]|"
         rb'error"(?!: ?null)|event: ?error|' + ESCAPED_ASCII
     )
 
     def on_event(self, event: str, data: bytes) -> bool:
         if data.lstrip().startswith(b"[DONE]"):
             return True  # clients stop here; without a terminal event before it the answer is not whole
-        if event not in _TERMINAL and not self.markers.search(data):
+        if not self.open_calls and event not in _TERMINAL and not self.markers.search(data):
             return False
         told = load_object(data)
         if told is None:
             self.unread = True
             return event in _TERMINAL
         kind = text(told.get("type"))
-        if "output_item" in kind:
-            self._read_output(told.get("output_index"), told.get("item"))
+        self._read_item_event(kind, told)
         self._read_answer(member(told, "response"))
         ending = {event, kind} & _TERMINAL
         self.ended = self.ended or bool(ending)
@@ -264,21 +264,4 @@ class _Reader(ResponseReader):
     def _read_answer(self, answer: JsonObject) -> None:
         self._read_model(answer.get("model"))
         self._read_counts(member(answer, "usage"))
-        for n, item in enumerate(objects(answer.get("output"))):
-            self._read_output(n, item)
-
-    def _read_output(self, index: Any, item: Any) -> None:
-        """An item is told when it begins, when it is done, and in the whole answer: noted once per place and name."""
-        name = _called(item) if isinstance(item, dict) else ""
-        if name:
-            self._call((index if isinstance(index, int) else None, name), name)
-
-
-def _called(item: JsonObject) -> str:
-    kind, name = text(item.get("type")), text(item.get("name"))
-    if kind in ("function_call", "custom_tool_call"):
-        space = text(item.get("namespace"))
-        return f"{space}.{name}" if space else name
-    if kind == "mcp_call":
-        return f"mcp:{text(item.get('server_label'))}.{name}"
-    return kind.removesuffix("_call") if kind.endswith("_call") else ""
+        self._read_items(answer.get("output"))

@@ -11,14 +11,16 @@ Limits: what an answer cost is not read. A call without ``model`` has none, also
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from ...tokens.canonical import JsonObject
 from .asked import Asked, list_of_objects
 from .keys import TOOL, BodyKeys, ClosedKeys, refuse
-from .openai_chat import OpenAIChat
+from .openai_chat import CHAT_MARKERS, ChatReader, OpenAIChat
 from .openai_responses import OpenAIResponses
 from .openrouter_models import WEB_SEARCH, read_fallbacks, read_model
+from .reader import ResponseReader
 
 _KEYS = BodyKeys(
     "frequency_penalty include_reasoning logit_bias logprobs max_completion_tokens max_tokens messages metadata min_p"
@@ -41,6 +43,7 @@ _PLUGINS = {
     "file-parser": (ClosedKeys("enabled id pdf"), "file_parser"),
     "response-healing": (ClosedKeys("enabled id"), None),
 }
+_SIGNED = rb'|signature"(?!: ?(?:null|""))|reasoning\.encrypted"'
 _SERVER_TOOLS = frozenset({"openrouter:web_search", "openrouter:web_fetch", "openrouter:datetime"})
 _SERVER_TOOL = ClosedKeys("parameters type")
 _PARAMETERS = ClosedKeys(
@@ -54,6 +57,9 @@ class OpenRouterChat(OpenAIChat):
 
     name = "openrouter_chat"
     _keys = _KEYS
+
+    def new_reader(self) -> ResponseReader:
+        return _Reader()
 
     def _read_routing(self, asked: Asked, body: JsonObject) -> None:
         read_model(asked, asked.model)
@@ -83,6 +89,13 @@ class OpenRouterChat(OpenAIChat):
         asked.tool(kind, where)
         asked.tool(kind.partition(":")[2], where)
         return True
+
+
+class _Reader(ChatReader):
+    """Beside what the API tells, signed thoughts (``reasoning_details``)."""
+
+    markers = re.compile(CHAT_MARKERS % (_SIGNED + rb'|model"'))
+    _markers_after_model = re.compile(CHAT_MARKERS % _SIGNED)
 
 
 class OpenRouterResponses(OpenAIResponses):

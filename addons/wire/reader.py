@@ -65,8 +65,8 @@ class ResponseReader(ABC):
 
     @property
     def tool_calls(self) -> tuple[str, ...]:
-        """Names of the tools that the answer calls, in order, one for each call."""
-        names = tuple(call.name for call in self._calls.values())
+        """Names of the tools that the answer calls, in order, one for each call that has a name."""
+        names = tuple(call.name for call in self._calls.values() if call.name)
         return (*names, MORE_TOOL_CALLS) if self.more_calls else names
 
     def take_calls(self) -> list[CalledTool]:
@@ -96,7 +96,10 @@ class ResponseReader(ABC):
         """The call ``key`` begins; the same key again, while it is open, may replace its name."""
         call = self._calls.get(key)
         if call is not None:
-            call.name = clip(name, _MAX_NAME_CHARS) or call.name
+            if call.ended:
+                self.unread = True
+            else:
+                call.name = clip(name, _MAX_NAME_CHARS) or call.name
         elif len(self._calls) < MAX_TOOL_CALLS:
             self._calls[key] = CalledTool(key, clip(name, _MAX_NAME_CHARS), choice, free_text)
             self.open_calls += 1
