@@ -25,6 +25,9 @@ from ..tokens.mint import mint
 from ..tokens.revocation import Revocations
 from ..tokens.verify import TokenVerifier
 from .admin import AdminSocket
+from .approval_operations import ApprovalOperations
+from .approvals import ApprovalDesk
+from .approvers import load_approvers
 from .ca import ensure_ca
 from .connections import Connections
 from .dial import Resolve, Resolver
@@ -79,13 +82,17 @@ class Gateway:
         self._verifier = TokenVerifier(issuers, frozenset(limits.audience), self.revocations)
         self._source = DirectorySource([state / entry for entry in settings.contracts.sources])
         self._pinner = Pinner(self._source, reviewers)
+        others = {"an issuer's": issuers, "a reviewer's": reviewers, "the gateway's own": {self._receipt_key.did}}
+        self.approvers = load_approvers(settings, others)
+        self.approvals = ApprovalDesk(self.approvers, self._receipt_key, clock_ms)
         self._leases = Leases()
         self._connections = Connections(max_per_job=limits.max_connections_per_job)
 
+        reserved = issuers | reviewers | self.approvers.everyone
         self._journal = Journal()
         self.jobs = JobBook(
             state / "jobs", self._journal, self._receipt_key, limits.gateway_id, state / "keys" / "jobs", clock_ms,
-            JobLimits(open_calls=limits.max_open_calls_per_job), reserved_dids=issuers | reviewers,
+            JobLimits(open_calls=limits.max_open_calls_per_job), reserved_dids=reserved,
         )  # fmt: skip
         self._refusal_log = RefusalLog(state / "gateway", self._journal, self._receipt_key, limits.gateway_id, clock_ms)
         ending = Ending(
@@ -111,6 +118,7 @@ class Gateway:
             max_headers=limits.max_headers,
             json_bounds=json_bounds,
             calls_per_minute=limits.max_calls_per_minute_per_job,
+            approvals=self.approvals,
         )
         steps: Steps = EgressSteps(
             models,
@@ -147,7 +155,13 @@ class Gateway:
         self._master: GatewayMaster | None = None
         self._admin = AdminSocket(
             state / "admin.sock",
-            {"status": self._op_status, "jobs": self._op_status, "lease": self._op_lease, "seal": self._op_seal},
+            {
+                "status": self._op_status,
+                "jobs": self._op_status,
+                "lease": self._op_lease,
+                "seal": self._op_seal,
+                **ApprovalOperations(self.approvals, self.jobs, self._pinner).by_name,
+            },
         )
 
     # -- life ------------------------------------------------------------------------------------------------------
@@ -179,6 +193,7 @@ class Gateway:
     async def stop(self, drain_s: float = 10.0) -> None:
         """No new calls; those that are open may end for ``drain_s`` seconds, then they are cut; then all is closed."""
         self.gate.stopping = True
+        self.approvals.close()
         if self.settings.listen.admin:
             await self._admin.stop()
         if self._master is not None:

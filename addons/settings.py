@@ -26,6 +26,7 @@ _EXEC_TIMEOUT_S = 10
 NO_CREDENTIAL = "none"
 """In place of a reference to a secret: calls go to this provider without one."""
 
+type GroupName = Annotated[str, StringConstraints(min_length=1, max_length=128)]
 type Text = Annotated[str, StringConstraints(min_length=1, max_length=4096)]
 
 
@@ -65,10 +66,14 @@ class ListenSection(_Section):
 
 
 class TrustSection(_Section):
-    """Whose signatures count: DIDs, or paths of key files. Empty means the key of that role in the state directory."""
+    """Whose signatures count: DIDs, or paths of key files. Empty means the key of that role in the state directory.
+
+    ``approvers`` are lists by the name of their group.
+    """
 
     token_issuers: list[Text] = Field(default=[], max_length=64)
     contract_signers: list[Text] = Field(default=[], max_length=64)
+    approvers: dict[GroupName, Annotated[list[Text], Field(max_length=64)]] = Field(default={}, max_length=64)
 
 
 class ContractsSection(_Section):

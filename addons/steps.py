@@ -22,6 +22,7 @@ from ..tokens.digests import is_sha256_b64u, sha256_b64u
 from ..tokens.errors import ClawproxyError
 from ..tokens.reasons import Refusal
 from ..tokens.verify import Grant, TokenVerifier
+from .approvals import ApprovalDesk
 from .call import Call
 from .connections import Connections, Tunnel
 from .dial import Resolver
@@ -99,6 +100,7 @@ class LiveSteps:
         max_headers: int = MAX_HEADERS,
         json_bounds: JsonBounds | None = None,
         calls_per_minute: int = CALLS_PER_MINUTE,
+        approvals: ApprovalDesk,
     ) -> None:
         self._catalogue = catalogue
         self._connections = connections
@@ -116,6 +118,7 @@ class LiveSteps:
         self._max_headers = max_headers
         self._json_bounds = json_bounds or JsonBounds()
         self._rates = Buckets(calls_per_minute)
+        self._approvals = approvals
 
     # -- 1 admit ---------------------------------------------------------------------------------------------------
 
@@ -187,7 +190,8 @@ class LiveSteps:
     # -- 4 pin -----------------------------------------------------------------------------------------------------
 
     def pin(self, call: Call) -> Refusal | Awaitable[Refusal | None] | None:
-        """The contract with the pinned hash, signed by a trusted reviewer; and the job, opened under it.
+        """The contract with the pinned hash, signed by a trusted reviewer; and the job, opened under it, and approved
+        where the contract wants that.
 
         First of all the job's limits: whatever else is wrong with a call, it counts for its job.
         """
@@ -208,7 +212,7 @@ class LiveSteps:
         if policy is None or job is None:
             return self._pin_first(call, call.grant)
         call.policy, call.job = policy, job
-        return None
+        return self._approvals.job_refusal(job, policy)
 
     def _check_connections(self, call: Call, grant: Grant) -> Refusal | None:
         if self._connections.join(call.flow.client_conn, grant.job_id):
@@ -238,7 +242,7 @@ class LiveSteps:
         if isinstance(opened, Refusal):
             return opened
         call.job = opened
-        return None
+        return self._approvals.job_refusal(opened, policy)
 
     # -- 5 read ----------------------------------------------------------------------------------------------------
 

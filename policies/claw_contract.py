@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterable, Mapping
 
 from ..tokens.canonical import JsonObject
+from .approval_rules import ApprovalRules, read_approvals
 from .argument_rules import read_argument_rules
 from .egress import read_egress
 from .fields import PROVIDER_NAME, Fields
@@ -64,7 +65,7 @@ def read_claw(document: JsonObject, policy_hash_b64u: str) -> Policy:
       nothing.
     - ``token_constraints.cst_ttl_minutes`` and ``token_requirements.max_ttl_minutes``: the shorter one holds.
     - ``approvals``: an object (approval of the whole job) or a list of actions; ``required`` is true unless it says
-      false.
+      false (``approval_rules``).
     - ``egress_allowlist``: where calls of tools may go (``egress``).
     - ``data_boundaries``, ``data_classes_*``, ``budgets``, ``elevated: false`` become demands.
     """
@@ -75,7 +76,9 @@ def read_claw(document: JsonObject, policy_hash_b64u: str) -> Policy:
     classes = _tool_classes(fields)
     allowed, denied = _words(fields, "allowed_tools"), _words(fields, "denied_tools")
     demands: list[Demand] = []
-    on_approval = _approvals(fields, demands)
+    approvals = read_approvals(fields)
+    demands += _demand_approvals(approvals)
+    on_approval = tuple(rule.action for rule in approvals.actions)
     _routing_and_evidence(fields)
     _data_rules(fields, demands)
     _limits(fields, demands)
@@ -96,6 +99,7 @@ def read_claw(document: JsonObject, policy_hash_b64u: str) -> Policy:
         arguments=read_argument_rules(fields, classes),
         on_denied_tool=OnDeniedTool(fields.text("on_denied_tool", one_of=tuple(OnDeniedTool)) or OnDeniedTool.REFUSE),
         on_denied_call=OnDeniedCall(fields.text("on_denied_call", one_of=tuple(OnDeniedCall)) or OnDeniedCall.ERROR),
+        approvals=approvals,
     )
 
 
@@ -132,26 +136,10 @@ def _tool_classes(fields: Fields) -> Mapping[str, tuple[str, ...]]:
     return out
 
 
-def _approvals(fields: Fields, demands: list[Demand]) -> tuple[str, ...]:
-    """Add what needs an approval to ``demands``; returns the actions, which may be tools."""
-    why = "approvals cannot be obtained through this gateway yet"
-    if not fields.is_list("approvals"):
-        whole = fields.object("approvals", ("required", "approver_group"))
-        if whole is not None:
-            whole.text("approver_group")
-            if whole.flag("required") is not False:
-                demands.append(Demand("approvals.required", why))
-        return ()
-    actions = []
-    for entry in fields.objects("approvals", ("action", "required", "approver_group")) or ():
-        entry.need("action")
-        action = entry.text("action") or ""
-        _refuse_pattern(entry, "action", action)
-        entry.text("approver_group")
-        if entry.flag("required") is not False:
-            demands.append(Demand(f'approvals["{action}"]', why))
-            actions.append(action)
-    return tuple(actions)
+def _demand_approvals(approvals: ApprovalRules) -> list[Demand]:
+    """Calls of tools are not held back from answers yet, so nobody could be asked."""
+    why = "calls of tools cannot be held for an approval yet"
+    return [Demand(f'approvals["{rule.action}"]', why) for rule in approvals.actions]
 
 
 def _routing_and_evidence(fields: Fields) -> None:

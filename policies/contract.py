@@ -247,6 +247,7 @@ def check_contract(
         )
         for word in sorted(policy.provider_features - PROVIDER_FEATURES)
     ]
+    notes += _approval_notes(policy)
     notes += [note for entry in policy.egress for note in _egress_notes(entry, is_provider)]
     if policy.shape is Shape.CLAW:
         notes += _tool_notes(contract.document, tool_classes)
@@ -271,6 +272,24 @@ def _model_notes(policy: Policy) -> list[Note]:
     if policy.statements is not None and not any(s.allows for s in policy.statements):
         notes.append(Note(Weight.PROBLEM, "statements", "no statement allows anything"))
     return notes
+
+
+def _approval_notes(policy: Policy) -> list[Note]:
+    """Who may approve stands in the gateway's configuration, not in the contract."""
+    rules = policy.approvals
+    asked = [("approvals", rules.job.group)] if rules.job else []
+    asked += [(f'approvals["{rule.action}"]', rule.group) for rule in rules.actions]
+    return [
+        Note(
+            Weight.NOTE,
+            where,
+            f'the gateway\'s trust.approvers must have the group "{group}"; that cannot be checked here'
+            if group is not None
+            else "any key that the gateway trusts as an approver's may approve",
+            "" if group is not None else "name an approver_group, if it should be some of them",
+        )
+        for where, group in asked
+    ]
 
 
 def _features_like(word: str) -> str:
@@ -305,6 +324,16 @@ def _tool_notes(document: JsonObject, tool_classes: ToolClasses) -> list[Note]:
             )
             message = "stands only for a tool that has exactly this name on the wire"
             notes.append(Note(Weight.PROBLEM, f'{name}["{entry}"]', message, remedy))
+    for entry in _actions(document):
+        if entry not in own and not tool_classes.is_wire_name(entry) and entry not in document.get("denied_tools", ()):
+            message = "stands only for a tool that has exactly this name on the wire"
+            notes.append(
+                Note(Weight.NOTE, f'approvals["{entry}"]', message, "else tie it to wire names in tool_classes")
+            )
+    notes += [
+        Note(Weight.PROBLEM, f'approvals["{entry}"]', "is denied as well; the denial holds")
+        for entry in sorted(set(_actions(document)) & set(document.get("denied_tools", ())))
+    ]
     both = set(document.get("allowed_tools", ())) & set(document.get("denied_tools", ()))
     notes += [
         Note(Weight.PROBLEM, f'allowed_tools["{entry}"]', "is denied as well; the denial holds")
@@ -319,4 +348,6 @@ def _tool_notes(document: JsonObject, tool_classes: ToolClasses) -> list[Note]:
 
 def _actions(document: Mapping[str, object]) -> list[str]:
     approvals = document.get("approvals")
-    return [str(entry["action"]) for entry in approvals] if isinstance(approvals, list) else []
+    if not isinstance(approvals, list):
+        return []
+    return [str(entry["action"]) for entry in approvals if entry.get("required") is not False]

@@ -190,24 +190,26 @@ def _tools(facts: CallFacts, grant: Grant, policy: Policy) -> tuple[str, ...] | 
             return Refusal("POLICY_TOOL_DENIED", str(denial), f"the call declares {_shown(tool)}")
     rules = []
     for tool in facts.tools:
-        rule = _permission(tool, policy.tools, exact=tool in facts.any_tools)
+        rule = _permission(tool, policy.tools, exact=tool in facts.any_tools, held=tool not in facts.provider_tools)
         if isinstance(rule, Refusal):
             return rule
         rules.append(rule)
     return tuple(rules)
 
 
-def _permission(tool: str, rules: ToolRules, *, exact: bool) -> str | Refusal:
+def _permission(tool: str, rules: ToolRules, *, exact: bool, held: bool) -> str | Refusal:
+    """Judge one declared tool; with ``exact`` no pattern allows it, and ``held`` says that its calls can be held."""
     shown = _shown(tool)
     if not is_settled(tool):
         return Refusal("POLICY_TOOL_NOT_ALLOWED", "tool names", f"{shown} is no plain name of up to 256 characters")
     approval = rules.approval(tool)
-    if approval is not None:
-        return Refusal("POLICY_TOOL_NOT_ALLOWED", str(approval), f"{shown} needs an approval")
+    if approval is not None and not held:
+        detail = f"{shown} needs an approval, and the provider runs it: no call of it can be held"
+        return Refusal("POLICY_TOOL_NOT_ALLOWED", str(approval), detail)
     lookalike = rules.lookalike(tool)
     if lookalike is not None:
         return Refusal("POLICY_TOOL_NOT_ALLOWED", "tool names", f'{shown} only looks like "{lookalike}"')
-    rule = rules.permission(tool, exact=exact)
+    rule = rules.permission_to_ask(tool, exact=exact) or rules.permission(tool, exact=exact)
     if rule is None:
         what = f"{shown}, which can call any tool and which a pattern does not cover" if exact else shown
         detail = _allowed("tools", (r.pattern for r in rules.allowed))

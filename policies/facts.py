@@ -35,8 +35,9 @@ class CallFacts:
 
     ``tools`` are the declared tools, provider-run ones by their type, namespaced ones as ``namespace.name``, in order
     and without repeats. ``any_tools`` are those of them through which any other tool can be called, whose real tool is
-    not known (meta-tools, code that calls tools). ``provider_state`` names the members that point at content held by
-    the provider (``previous_response_id``, ``conversation``, a stored prompt), which the gateway cannot read.
+    not known (meta-tools, code that calls tools). ``provider_tools`` are those of them that the provider runs by
+    itself, so that no call of them can be held. ``provider_state`` names the members that point at content held by the
+    provider (``previous_response_id``, ``conversation``, a stored prompt), which the gateway cannot read.
     ``tool_choice`` is the name of the tool that the call must use, as in ``tools``; a mode (auto, none, required, any)
     is None. ``remote_urls`` names the members that make the provider fetch a URL (never the URL itself); ``data:`` is
     none. ``fallback_models`` are those that the provider may use in place of ``model``; ``is_router`` says that
@@ -55,6 +56,7 @@ class CallFacts:
     remote_urls: tuple[str, ...] = ()
     kind: CallKind = CallKind.GENERATE
     any_tools: tuple[str, ...] = ()
+    provider_tools: tuple[str, ...] = ()
     fallback_models: tuple[str, ...] = ()
     is_router: bool = False
     upstream: str | None = None

@@ -8,6 +8,7 @@ from enum import StrEnum
 from functools import lru_cache
 
 from ..tokens.canonical import JsonObject
+from .approval_rules import NO_APPROVALS, ApprovalRules
 from .argument_rules import NO_ARGUMENT_RULES, ArgumentRules
 from .egress import EgressEntry
 from .names import fold, matches
@@ -91,6 +92,7 @@ class Policy:
     provider (``state:…``) or fetched by it (``url:…``) that a call may have. ``max_ttl_s`` bounds exp - iat of a token.
     ``demands`` must be empty for a call to go out. ``egress`` is where calls of tools may go; empty means nowhere.
     ``arguments`` are rules on what tools are called with.
+    ``approvals`` is what needs a person's yes.
     ``envelope`` is the signed contract that it was pinned from, empty for a document that was only read.
     """
 
@@ -110,4 +112,5 @@ class Policy:
     arguments: ArgumentRules = NO_ARGUMENT_RULES
     on_denied_tool: OnDeniedTool = OnDeniedTool.REFUSE
     on_denied_call: OnDeniedCall = OnDeniedCall.ERROR
+    approvals: ApprovalRules = NO_APPROVALS
     envelope: JsonObject = field(default_factory=dict, repr=False, compare=False)

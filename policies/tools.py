@@ -5,8 +5,8 @@ names or patterns (``Bash``, ``mcp__tickets__*``). A word without a class stands
 denied word stands for its class *and* for the wire name that equals it.
 
 Denials and approvals compare folded names (``names.fold``), so another case or a compatibility character does not get
-around them. Allowing compares exactly, and a name that folds into one that the contract speaks of, without being it,
-is a lookalike and is refused even where a ``*`` would fit it.
+around them. Allowing, that by an approval as well, compares exactly, and a name that folds into one that the contract
+speaks of, without being it, is a lookalike and is refused even where a ``*`` would fit it.
 """
 
 from __future__ import annotations
@@ -70,6 +70,7 @@ class ToolRules:
     _allowed: _Index
     _denied: _Index
     _on_approval: _Index
+    _asks: _Index
     _spoken: Mapping[str, frozenset[str]]
 
     def denial(self, name: str) -> ToolRule | None:
@@ -79,6 +80,10 @@ class ToolRules:
     def approval(self, name: str) -> ToolRule | None:
         """The entry that ties ``name`` to an approval, if one does."""
         return self._on_approval.find(fold(name))
+
+    def permission_to_ask(self, name: str, *, exact: bool = False) -> ToolRule | None:
+        """The entry by which ``name`` may be declared since each call of it asks for an approval."""
+        return self._asks.literals.get(name) if exact else self._asks.find(name)
 
     def permission(self, name: str, *, exact: bool = False) -> ToolRule | None:
         """The entry that allows ``name``, looked at by itself: denials and lookalikes are asked for first.
@@ -131,5 +136,6 @@ def build_tool_rules(
         _allowed=_Index.of(may, folded=False),
         _denied=_Index.of(may_not, folded=True),
         _on_approval=_Index.of(asks, folded=True),
+        _asks=_Index.of(asks, folded=False),
         _spoken={folded: frozenset(words) for folded, words in spoken.items()},
     )

@@ -22,6 +22,7 @@ from .job_facts import JobFacts
 from .journal import Journal, JournalError, LogFile
 from .payloads import MAX_NONCE_CHARS, authority_detail, clip_text, token_facts
 from .per_second import PerSecond
+from .progress import JobApproved
 from .records import Record
 from .scribe import Intended, Scribe
 
@@ -114,6 +115,11 @@ class Job:
     def counts(self) -> dict[str, int]:
         """Calls, receipts, denials, gaps, events and segments so far, as SEAL.json will state them."""
         return self._progress.counts
+
+    @property
+    def approval(self) -> JobApproved | None:
+        """The last answer about the whole job, also from before a restart."""
+        return self._progress.approval
 
     @property
     def is_full(self) -> bool:

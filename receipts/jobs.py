@@ -118,6 +118,20 @@ class JobBook:
             return self._refused(job_id, err)
         return job.admit(grant, policy_hash, presenter, way_in) or job
 
+    async def job_named(self, job_id: str) -> Job:
+        """A job that exists, opened if need be, without a token. Raises ``ClawproxyError`` (JOB_NOT_FOUND, JOB_SEALED,
+        JOB_DAMAGED, JOB_LOCKED, EVIDENCE_UNAVAILABLE)."""
+        if not is_job_id(job_id):
+            raise _not_found(job_id)
+        if (closed := _SEALED if job_id in self._sealed_jobs else self._closed_jobs.get(job_id)) is not None:
+            raise ClawproxyError(closed.reason, "the job takes no more records", where=job_id)
+        if (entry := self._entries.get(job_id)) is not None:
+            return entry.job
+        try:
+            return await self._open_once(job_id, None)
+        except (ClawproxyError, OSError) as err:
+            raise self._as_error(job_id, err) from None
+
     def open_jobs(self) -> list[Job]:
         """The jobs that are open now."""
         return [entry.job for entry in self._entries.values()]

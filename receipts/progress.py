@@ -47,6 +47,15 @@ class OpenCall:
     """The last span of the segment when a tool's call left: what the tool acts upon."""
 
 
+@dataclass(frozen=True, slots=True)
+class JobApproved:
+    """An approver's answer about the whole job, as it stands on record."""
+
+    approval_id: str
+    signer_did: str
+    given: bool
+
+
 @dataclass(slots=True)
 class Progress:
     """The state of one journal. ``head_b64u`` is the ``h`` of the last record, at first the hash of job.json."""
@@ -75,6 +84,8 @@ class Progress:
     gaps: int = 0
     effects: int = 0
     """So many of the calls are those of tools."""
+    approval: JobApproved | None = None
+    """The last answer about the whole job."""
     sealed: bool = False
 
     def __post_init__(self) -> None:
@@ -173,6 +184,10 @@ class Progress:
             if (token_hash := detail["token"].get("token_hash_hex")) is not None:
                 self.tokens[token_hash] = detail["token"]["token_scope_hash_b64u"]
             self.presenter = detail["presenter"]
+        elif event_type == "approval" and detail["scope"]["call"] is None:
+            answer = detail["approval"]["payload"]
+            given = answer["approval_type"] == "explicit_approve"
+            self.approval = JobApproved(answer["receipt_id"], detail["approval"]["signer_did"], given)
         self.sealed = event_type == "job_sealed"
         self.events += 1
         segment.events += 1

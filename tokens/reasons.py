@@ -108,6 +108,7 @@ _ROWS = (
     Reason("TOKEN_TTL_TOO_LONG", "pin", 403, "the CST lives longer than its contract allows", "mint it with a shorter --ttl"),
     Reason("RATE_LIMITED", "pin", 429, "the job makes calls faster than it may", "wait as long as Retry-After says, or raise gateway.max_calls_per_minute_per_job"),
     Reason("TOO_MANY_CONNECTIONS", "pin", 429, "the job has too many client connections open", "close those that are idle, or raise gateway.max_connections_per_job"),
+    Reason("APPROVAL_REQUIRED", "pin", 403, "the job needs an approval, and none is in force", "have an approver run: clawproxy approve grant --job JOB --key FILE; then repeat the call"),
     # read
     Reason("REQUEST_TOO_LARGE", "read", 413, "the request is larger than the gateway inspects", "send less, or raise the limit that the rule names"),
     Reason("INVALID_REQUEST", "read", 400, "the body cannot be read as this route demands", "send one JSON object as the provider documents it"),
@@ -140,6 +141,8 @@ _ROWS = (
     Reason("POLICY_TOOL_ARGUMENTS", "observe", 403, "the answer calls a tool with arguments that the contract does not allow", "ask for something else, or have tool_arguments changed and the contract signed"),
     Reason("UPSTREAM_FAILED", "observe", 502, "the provider's answer broke off or cannot be read", "repeat the call; the receipt says how far it came"),
     Reason("UPSTREAM_REDIRECT", "observe", 502, "the provider answered with a redirect, which is not followed", "set providers.<name>.upstream to where the provider really is"),
+    Reason("APPROVAL_DENIED", "observe", 403, "the answer calls a tool that needs an approval, and it was not given", "ask for something else, or ask the approver why"),
+    Reason("APPROVAL_TIMEOUT", "observe", 403, "the answer calls a tool that needs an approval, and nobody answered in time", "have an approver at hand, and repeat the call; they see it with: clawproxy approve list"),
     # any step
     Reason("GATEWAY_FAULT", "admit", 500, "a step failed inside the gateway, so nothing went out", "see the gateway's log under the receipt id"),
     Reason("GATEWAY_TIMEOUT", "admit", 503, "a step took longer than its time-out, so nothing went out", "see the gateway's log under the receipt id"),

@@ -4,6 +4,8 @@ Two forms are read. Ours names a role for each key:
 
     {"trust_version": "1", "keys": [{"did": "did:key:z6Mk…", "role": "receipt", "name": "gateway of team A"}]}
 
+A key of the role ``approval`` may name the groups that it approves for: ``"groups": ["SupportOps"]``.
+
 The reference verifier's config (protocol.md F.5) names lists of signers; ``gateway_receipt_signer_dids`` are receipt
 keys, the other lists are kept by name, each a role of its own. In both forms one DID in two roles is refused: the wire
 format has no domain separation, so that a signature made in one role could be shown in the other (ADR-0004).
@@ -12,7 +14,7 @@ format has no domain separation, so that a signature made in one role could be s
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -25,15 +27,17 @@ RECEIPT_LIST = "gateway_receipt_signer_dids"
 MAX_TRUST_BYTES = 1024 * 1024
 MAX_TRUST_KEYS = 10_000
 _MAX_NAME_CHARS = 128
+_MAX_GROUPS = 64
 
 
 @dataclass(frozen=True, slots=True)
 class TrustedKey:
-    """One key and the one thing it may sign. ``name`` is for people."""
+    """One key and the one thing it may sign. ``name`` is for people, ``groups`` are an approver's."""
 
     did: str
     role: Role
     name: str = ""
+    groups: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +55,10 @@ class Trust:
         """The DIDs that may sign as ``role``."""
         return frozenset(key.did for key in self.keys if key.role is role)
 
+    def groups_of(self, did: str) -> tuple[str, ...]:
+        """The groups that an approver's key stands in."""
+        return next((key.groups for key in self.keys if key.did == did and key.role is Role.APPROVAL), ())
+
     @property
     def roles(self) -> dict[str, str]:
         """Each DID that is named, and the role or the list that it stands in; it stands in one (``build_trust``)."""
@@ -63,8 +71,16 @@ class Trust:
 
     def document(self) -> JsonObject:
         """The trust file in our form (to be written with ``jcs_bytes``); ``allowlists`` have no place in it."""
-        rows = [{"did": key.did, "role": str(key.role)} | ({"name": key.name} if key.name else {}) for key in self.keys]
-        return {"trust_version": "1", "keys": rows}
+        return {"trust_version": "1", "keys": [_row(key) for key in self.keys]}
+
+
+def _row(key: TrustedKey) -> JsonObject:
+    row: JsonObject = {"did": key.did, "role": str(key.role)}
+    if key.name:
+        row["name"] = key.name
+    if key.groups:
+        row["groups"] = list(key.groups)
+    return row
 
 
 def build_trust(keys: Iterable[TrustedKey], allowlists: Mapping[str, Iterable[str]] | None = None) -> Trust:
@@ -75,6 +91,8 @@ def build_trust(keys: Iterable[TrustedKey], allowlists: Mapping[str, Iterable[st
         known = kept.setdefault(key.did, key)
         if known.role is not key.role:
             raise _two_roles(key.did, known.role, key.role)
+        if key.groups:  # a key that is named again may approve for both
+            kept[key.did] = replace(known, groups=tuple(dict.fromkeys((*known.groups, *key.groups))))
     lists = {name: frozenset(dids) for name, dids in (allowlists or {}).items()}
     role_of = {did: str(key.role) for did, key in kept.items()}
     for name, dids in lists.items():
@@ -133,7 +151,7 @@ def _parse_ours(document: JsonObject) -> Trust:
 def _parse_key(row: Any, where: str) -> TrustedKey:
     if not isinstance(row, dict):
         raise _invalid(where, "not a key", type(row).__name__, 'an object with "did" and "role"')
-    _closed(row, {"did", "role", "name"}, where)
+    _closed(row, {"did", "role", "name", "groups"}, where)
     did, role, name = row.get("did"), row.get("role"), row.get("name", "")
     if not isinstance(did, str):
         raise _invalid(f"{where}.did", "missing or not a string", expected="a did:key")
@@ -145,7 +163,23 @@ def _parse_key(row: Any, where: str) -> TrustedKey:
         public_key_from_did(did)
     except ClawproxyError as err:
         raise err.at(f"{where}.did") from None
-    return TrustedKey(did, Role(role), name)
+    return TrustedKey(did, Role(role), name, _parse_groups(row, where))
+
+
+def _parse_groups(row: JsonObject, where: str) -> tuple[str, ...]:
+    if "groups" not in row:
+        return ()
+    groups = row["groups"]
+    if row["role"] != Role.APPROVAL:
+        raise _invalid(f"{where}.groups", "groups of a key that is no approver's", expected='the role "approval"')
+    names = isinstance(groups, list) and all(isinstance(name, str) and name.isprintable() for name in groups)
+    if (
+        not names
+        or not 1 <= len(groups) <= _MAX_GROUPS
+        or not all(1 <= len(name) <= _MAX_NAME_CHARS for name in groups)
+    ):
+        raise _invalid(f"{where}.groups", "not a list of names", expected=f"1 to {_MAX_GROUPS} names")
+    return tuple(groups)
 
 
 def _parse_reference(document: JsonObject) -> Trust:

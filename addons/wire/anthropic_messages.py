@@ -51,6 +51,7 @@ _CHANGES = frozenset({"tool_addition", "tool_removal"})
 _SOURCES = frozenset({"base64", "content", "file", "text", "url"})
 _VERSIONED = re.compile(r"([a-z][a-z0-9_]*)_\d{8}", re.ASCII)
 _OTHER_NAMES = {"text_editor": ("str_replace_editor", "str_replace_based_edit_tool")}
+_RUN_BY_CLIENT = frozenset({"bash", "computer", "memory", "text_editor"})
 _REFERENCES = frozenset({"tool_reference", "mcp_tool_reference", "mcp_toolset_reference"})
 _INPUT_COUNTS = ("input_tokens", "cache_creation_input_tokens", "cache_read_input_tokens")
 _TERMINAL = frozenset({"message_stop", "error"})
@@ -120,13 +121,14 @@ def _read_tool(asked: Asked, tool: JsonObject, where: str) -> None:
         asked.tool(name, f"{where}.name")
     elif kind == "mcp_toolset":
         server = tool.get("mcp_server_name")
-        asked.tool(f"mcp:{server}" if isinstance(server, str) and server else None, f"{where}.mcp_server_name")
+        asked.provider_tool(f"mcp:{server}" if isinstance(server, str) and server else None, f"{where}.mcp_server_name")
     elif isinstance(kind, str) and (versioned := _VERSIONED.fullmatch(kind)):
         family = versioned[1]
+        declare = asked.tool if family in _RUN_BY_CLIENT else asked.provider_tool
         if name is not None:
-            asked.tool(name, f"{where}.name")
+            declare(name, f"{where}.name")
         if name != family and name not in _OTHER_NAMES.get(family, ()):
-            asked.tool(kind, f"{where}.type")
+            declare(kind, f"{where}.type")
     else:
         refuse(f"{where}.type", "a kind of tool that is not known here", expected="custom or a versioned type")
 
@@ -145,7 +147,7 @@ def _read_part(asked: Asked, part: JsonObject) -> None:
         _read_change(asked, part)
     elif kind == "mcp_tool_listing":
         server = part.get("mcp_server_name")
-        asked.tool(f"mcp:{server}" if isinstance(server, str) else None, "messages.mcp_server_name")
+        asked.provider_tool(f"mcp:{server}" if isinstance(server, str) else None, "messages.mcp_server_name")
 
 
 def _read_change(asked: Asked, change: JsonObject) -> None:

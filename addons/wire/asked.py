@@ -69,6 +69,7 @@ class Asked:
         self._urls: dict[str, None] = {}
         self._forced: str | None = None
         self._any_tools: dict[str, None] = {}
+        self._provider_tools: dict[str, None] = {}
         self._fallbacks: dict[str, None] = {}
         self._is_router = False
         self._model = body.get("model", request.model)
@@ -99,6 +100,11 @@ class Asked:
         self._tools[settled] = None
         if settled in META_TOOLS:
             self._any_tools[settled] = None
+
+    def provider_tool(self, name: object, where: str) -> None:
+        """A tool that the call declares and the provider runs: no call of it passes here before it is made."""
+        self.tool(name, where)
+        self._provider_tools[_settled(name, where)] = None
 
     def force(self, name: object, where: str) -> None:
         """The tool that the model is made to call; ``decide`` refuses one that is not declared."""
@@ -139,7 +145,7 @@ class Asked:
         """
         if not (isinstance(label, str) and isinstance(address, str) and label and address):
             refuse(where, "an MCP server without a name or an address", expected="both as strings")
-        self.tool(f"mcp:{label}", where)
+        self.provider_tool(f"mcp:{label}", where)
         if not _MCP_CONNECTOR.fullmatch(address):
             found = _MCP_URL.fullmatch(address)
             if not found:
@@ -147,7 +153,7 @@ class Asked:
             scheme, host, port = found[1].lower(), found[2].lower(), found[3] or ""
             port = port or ("443" if scheme == "https" else "80")
             address = host if port == "443" else f"{host}:{port}"
-        self.tool(f"mcp:{address}", where)
+        self.provider_tool(f"mcp:{address}", where)
 
     def same_model(self, value: object, where: str) -> None:
         """A place for another model: only the one that is judged may stand there."""
@@ -161,7 +167,7 @@ class Asked:
 
     def _hosted_tools(self) -> None:
         if self._body.get("web_search_options") is not None:
-            self.tool("web_search", "web_search_options")
+            self.provider_tool("web_search", "web_search_options")
         for n, server in enumerate(self.objects("mcp_servers")):
             TOOL.check(server, f"mcp_servers[{n}]")
             self.mcp_server(server.get("name"), server.get("url"), f"mcp_servers[{n}]")
@@ -206,6 +212,7 @@ class Asked:
             remote_urls=tuple(self._urls),
             kind=self._request.kind,
             any_tools=tuple(self._any_tools),
+            provider_tools=tuple(self._provider_tools),
             fallback_models=tuple(self._fallbacks),
             is_router=self._is_router,
         )

@@ -128,7 +128,7 @@ def _read_tools(asked: Asked, config: JsonObject) -> None:
         elif kind == "systemTool":
             system_tool = object_at(tool, kind, where)
             _SYSTEM_TOOL.check(system_tool, f"{where}.systemTool")
-            asked.tool(system_tool.get("name"), f"{where}.systemTool.name")
+            asked.provider_tool(system_tool.get("name"), f"{where}.systemTool.name")
         elif kind == "cachePoint":
             _CACHE_POINT.check(object_at(tool, kind, where), f"{where}.cachePoint")
         else:
@@ -169,7 +169,10 @@ def _read_blocks(asked: Asked, blocks: Any, where: str, known: frozenset[str]) -
             tool = object_at(inner, "tool", at)
             _REFERENCE.check(tool, f"{at}.tool")
             server = tool.get("serverName")
-            asked.tool(f"mcp:{server}" if isinstance(server, str) else tool.get("name"), f"{at}.tool")
+            if isinstance(server, str):
+                asked.provider_tool(f"mcp:{server}", f"{at}.tool")
+            else:
+                asked.tool(tool.get("name"), f"{at}.tool")
 
 
 def _read_source(asked: Asked, source: JsonObject, where: str) -> None:

@@ -204,7 +204,7 @@ def _read_tool(asked: Asked, tool: JsonObject, where: str) -> None:
         asked.mcp_server(server.get("name"), address, f"{where}.mcp_servers")
     for name in _TOOLS_OF_PROVIDER:
         if name in tool:
-            asked.tool(name, where)
+            asked.provider_tool(name, where)
     if tool.get("file_search", {}).get("file_search_store_names"):
         asked.state("file_search_store_names")
 

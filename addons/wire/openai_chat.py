@@ -57,7 +57,7 @@ class OpenAIChat:
         asked, body = Asked(request, self._keys), request.body
         self._read_routing(asked, body)
         if asked.model is not None and _SEARCHES.search(asked.model):
-            asked.tool("web_search", "model")
+            asked.provider_tool("web_search", "model")
         for n, tool in enumerate(asked.objects("tools")):
             if not self._read_hosted_tool(asked, tool, f"tools[{n}]"):
                 asked.tool(_tool_name(tool, f"tools[{n}]"), f"tools[{n}]")

@@ -49,6 +49,7 @@ _PROVIDER_RUN = frozenset(
         "web_search_preview_2025_03_11",
     }
 )
+_RUN_BY_CLIENT = frozenset({"apply_patch", "computer", "computer_use_preview", "local_shell"})
 _VERSION = re.compile(r"(_preview)?(_\d{4}_\d{2}_\d{2})?$")
 _CHOICE_WORDS = frozenset({"none", "auto", "required"})
 _TOOL_ITEMS = frozenset({"additional_tools", "tool_search_output"})
@@ -133,7 +134,7 @@ def _read_tool(asked: Asked, tool: JsonObject, where: str, namespace: str = "") 
         stated = [key for key in ("server_url", "connector_id", "tunnel_id") if tool.get(key) is not None]
         if len(stated) != 1:
             refuse(where, "an MCP server with no address or several", expected="server_url, connector_id or tunnel_id")
-        asked.tool("mcp", where)
+        asked.provider_tool("mcp", where)
         asked.mcp_server(tool.get("server_label"), tool[stated[0]], where)
     elif isinstance(kind, str) and kind in _PROVIDER_RUN and not namespace:
         _read_provider_tool(asked, tool, kind, where)
@@ -143,9 +144,10 @@ def _read_tool(asked: Asked, tool: JsonObject, where: str, namespace: str = "") 
 
 def _read_provider_tool(asked: Asked, tool: JsonObject, kind: str, where: str) -> None:
     """A tool that the provider runs, by its type and, if that has a version, its family: denying either denies it."""
-    asked.tool(kind, where)
+    declare = asked.tool if kind in _RUN_BY_CLIENT else asked.provider_tool
+    declare(kind, where)
     if family := _VERSION.sub("", kind):
-        asked.tool(family, where)
+        declare(family, where)
     asked.same_model(tool.get("model"), f"{where}.model")
     if isinstance(svg := tool.get("svg"), dict):
         TOOL.check(svg, f"{where}.svg")
@@ -233,7 +235,7 @@ def _read_item(asked: Asked, item: JsonObject, where: str) -> None:
             _read_tool(asked, tool, f"{where}.tools[{n}]")
     elif kind == "mcp_list_tools":
         label = item.get("server_label")
-        asked.tool(f"mcp:{label}" if isinstance(label, str) else None, f"{where}.server_label")
+        asked.provider_tool(f"mcp:{label}" if isinstance(label, str) else None, f"{where}.server_label")
     asked.same_model(item.get("model"), f"{where}.model")
 
 

@@ -86,8 +86,8 @@ class OpenRouterChat(OpenAIChat):
         TOOL.check(tool, where)
         _SERVER_TOOL.check(tool, where)
         _PARAMETERS.check(_object(tool.get("parameters", {}), f"{where}.parameters"), f"{where}.parameters")
-        asked.tool(kind, where)
-        asked.tool(kind.partition(":")[2], where)
+        asked.provider_tool(kind, where)
+        asked.provider_tool(kind.partition(":")[2], where)
         return True
 
 
@@ -126,7 +126,7 @@ def _read_plugin(asked: Asked, plugin: JsonObject, where: str) -> None:
     keys, tool = _PLUGINS[kind]
     keys.check(plugin, where)
     if tool is not None:
-        asked.tool(tool, where)
+        asked.provider_tool(tool, where)
 
 
 def _object(value: Any, where: str) -> JsonObject:

@@ -50,4 +50,4 @@ def _read_marks(asked: Asked, model: str, where: str) -> None:
     if "@preset/" in folded:
         asked.state("preset")
     if "online" in folded.split(":")[1:] or _SEARCHES.search(folded):
-        asked.tool(WEB_SEARCH, where)
+        asked.provider_tool(WEB_SEARCH, where)

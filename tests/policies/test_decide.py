@@ -186,11 +186,44 @@ def test_the_model_call_is_no_tool() -> None:
     _refused(claw(denied_tools=["model_call_via_clawproxy"]), "POLICY_MODEL_NOT_ALLOWED")
 
 
-def test_a_tool_that_needs_an_approval_is_refused_though_it_is_allowed() -> None:
-    document = claw(approvals=[{"action": "shell.exec"}])
-    refusal = _refused(document, "POLICY_TOOL_NOT_ALLOWED", tools=("Bash",))
-    assert refusal.rule == 'approvals["shell.exec"] → tool_classes "Bash"'
-    assert isinstance(_decide(claw(approvals=[{"action": "shell.exec", "required": False}]), tools=("Bash",)), Allow)
+@pytest.mark.parametrize("allowed", [["ticket.read", "shell.exec"], ["ticket.read"]])
+def test_a_tool_that_needs_an_approval_may_be_declared_also_where_nothing_else_allows_it(allowed: list[str]) -> None:
+    document = claw(approvals=[{"action": "shell.exec"}, {"action": "send_mail"}], allowed_tools=allowed)
+    decision = _decide(document, tools=("Bash", "send_mail"))
+    assert isinstance(decision, Allow)
+    assert decision.tool_rules == ('approvals["shell.exec"] → tool_classes "Bash"', 'approvals["send_mail"]')
+
+
+def test_a_denial_beats_an_approval() -> None:
+    document = claw(approvals=[{"action": "shell.exec"}], denied_tools=["shell.exec"])
+    assert _refused(document, "POLICY_TOOL_DENIED", tools=("Bash",)).rule.startswith("denied_tools")
+
+
+def test_an_approval_that_is_not_required_allows_nothing() -> None:
+    document = claw(approvals=[{"action": "send_mail", "required": False}])
+    _refused(document, "POLICY_TOOL_NOT_ALLOWED", tools=("send_mail",))
+
+
+@pytest.mark.parametrize("name", ["BASH", "ｂash", "Send_Mail"])
+def test_a_lookalike_of_a_tool_that_needs_an_approval_is_refused(name: str) -> None:
+    _refused(
+        claw(approvals=[{"action": "shell.exec"}, {"action": "send_mail"}]), "POLICY_TOOL_NOT_ALLOWED", tools=(name,)
+    )
+
+
+def test_an_approval_by_a_pattern_covers_no_tool_that_can_call_any_other() -> None:
+    document = claw(approvals=[{"action": "any"}], tool_classes={"any": ["tool_*", "exec"]}, allowed_tools=[])
+    assert isinstance(_decide(document, tools=("tool_x",)), Allow)
+    _refused(document, "POLICY_TOOL_NOT_ALLOWED", tools=("tool_call",), any_tools=("tool_call",))
+    assert isinstance(_decide(document, tools=("exec",), any_tools=("exec",)), Allow)
+
+
+def test_a_tool_that_the_provider_runs_is_refused_where_it_needs_an_approval_since_no_call_of_it_can_be_held() -> None:
+    document = claw(approvals=[{"action": "search"}])  # allowed_tools has it as well
+    refusal = _refused(document, "POLICY_TOOL_NOT_ALLOWED", tools=("search",), provider_tools=("search",))
+    assert refusal.rule == 'approvals["search"]'
+    assert isinstance(_decide(document, tools=("search",)), Allow)
+    assert isinstance(_decide(claw(), tools=("search",), provider_tools=("search",)), Allow)
 
 
 def test_a_forced_tool_must_be_declared() -> None:

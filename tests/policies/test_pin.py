@@ -151,7 +151,7 @@ async def test_every_demand_that_cannot_be_enforced_is_named() -> None:
     envelope = signed(REFUND_ASSISTANT)
     pinner = Pinner(FakeSource(envelope), TRUSTED)
     refusal = await _refused(pinner, _grant(envelope), "WPC_UNENFORCEABLE")
-    assert refusal.rule == "approvals.required, data_boundaries.export, data_boundaries.pii"
+    assert refusal.rule == "data_boundaries.export, data_boundaries.pii"
     assert isinstance(pinner.cached(_grant(envelope)), Refusal)
 
 
