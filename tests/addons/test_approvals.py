@@ -48,7 +48,7 @@ class Bench:
 
     def __init__(self, root: Path, **limits: int) -> None:
         self.shop = Workshop(root)
-        self.desk = self.make_desk(**limits)
+        self.desk = self.make_desk(APPROVERS, **limits)
         self.grants: dict[str, Grant] = {}
 
     def make_desk(self, approvers: Approvers = APPROVERS, **limits: int) -> ApprovalDesk:
