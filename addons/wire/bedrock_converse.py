@@ -22,7 +22,7 @@ from .bedrock_models import aws_error, read_model
 from .betas import check_betas
 from .events import AwsEventFraming, Framing
 from .keys import BodyKeys, ClosedKeys, refuse, refuse_type
-from .reader import ResponseReader, count, load_object, member, objects, text
+from .reader import ESCAPED_ASCII, ResponseReader, count, load_object, member, text
 from .refusal_text import RefusalText
 from .request import WireRequest
 
@@ -190,20 +190,33 @@ def _only_member(union: JsonObject, where: str) -> str:
     return next(iter(union))
 
 
+_READ = frozenset({"contentBlockStart", "contentBlockDelta", "contentBlockStop", "messageStop", "metadata"})
+_DELTAS = re.compile(rb"toolUse|signature|redactedContent|" + ESCAPED_ASCII)
+
+
 class _Reader(ResponseReader):
     markers = re.compile(rb"[\s\S]")  # events of this framing are always read
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._open: dict[object, object] = {}  # calls, by the index of their block
+        self._number = 0
 
     def on_event(self, event: str, data: bytes) -> bool:
         if event == AwsEventFraming.FAILED:
             self.ended = self.failed = True
             return True
-        if event not in ("contentBlockStart", "messageStop", "metadata"):
+        if event not in _READ or (event == "contentBlockDelta" and not self.open_calls and not _DELTAS.search(data)):
             return False
         told = load_object(data)
         if told is None:
             self.unread = True
         elif event == "contentBlockStart":
-            self._read_call(told.get("contentBlockIndex"), member(told, "start"))
+            self._read_start(told)
+        elif event == "contentBlockDelta":
+            self._read_delta(told.get("contentBlockIndex"), member(told, "delta"))
+        elif event == "contentBlockStop":
+            self._end(self._open.pop(_number(told.get("contentBlockIndex")), None))
         elif event == "metadata":
             self._read_end(told)
         self.ended = self.ended or event == "messageStop"
@@ -211,8 +224,37 @@ class _Reader(ResponseReader):
 
     def _read_answer(self, answer: JsonObject) -> None:
         self._read_end(answer)
-        for n, block in enumerate(objects(member(member(answer, "output"), "message").get("content"))):
-            self._read_call(n, block)
+        content = member(member(answer, "output"), "message").get("content")
+        for n, block in enumerate(content if isinstance(content, list) else ()):
+            if isinstance(block, dict) and "toolUse" in block:
+                call = member(block, "toolUse")
+                self._whole((n, 0), text(call.get("name")), call.get("input"))
+            self._read_thoughts(member(block, "reasoningContent"))
+
+    def _read_start(self, told: JsonObject) -> None:
+        start = member(told, "start")
+        if "toolUse" not in start:
+            return
+        index = _number(told.get("contentBlockIndex"))
+        self.unread = self.unread or index is None or index in self._open
+        key = (index, self._number)
+        self._number += 1
+        self._begin(key, text(member(start, "toolUse").get("name")))
+        if key in self._calls:
+            self._open[index] = key
+
+    def _read_delta(self, index: object, delta: JsonObject) -> None:
+        if "toolUse" in delta:
+            key, piece = self._open.get(_number(index)), member(delta, "toolUse").get("input")
+            self.unread = self.unread or key is None or not isinstance(piece, str)
+            self._argue(key, piece)
+        self._read_thoughts(member(delta, "reasoningContent"))
+
+    def _read_thoughts(self, thoughts: JsonObject) -> None:
+        """A piece of them in a stream, or all in ``reasoningText``."""
+        signature = thoughts.get("signature") or member(thoughts, "reasoningText").get("signature")
+        if signature or thoughts.get("redactedContent"):
+            self.signed_reasoning = True
 
     def _read_end(self, told: JsonObject) -> None:
         router = member(member(told, "trace"), "promptRouter")
@@ -227,6 +269,6 @@ class _Reader(ResponseReader):
         self.tokens_cached, self.tokens_cache_write = read[1] or 0, read[2] or 0
         self.tokens_output = wrote or 0
 
-    def _read_call(self, index: object, block: JsonObject) -> None:
-        if name := text(member(block, "toolUse").get("name")):
-            self._call((index if isinstance(index, int) else None, name), name)
+
+def _number(index: object) -> int | None:
+    return index if isinstance(index, int) and not isinstance(index, bool) else None

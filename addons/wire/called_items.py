@@ -143,6 +143,16 @@ class ItemsReader(ResponseReader):
         self._end(key)
         self._open.pop(place, None)
 
+    def _read_repeated(self, item: JsonObject) -> None:
+        """An item as it joins the conversation, which neither begins nor ends its call; without arguments, it has only
+        begun."""
+        name, given = self._called(item), _given(item)
+        if name is None or not given:
+            return
+        known = [self._calls[key] for key in self._told.get(_ident(item), [])[-_LAST:]]
+        if not any(call.name == name and _equal(call, given) for call in known):
+            self._end(self._item_begins(None, item))
+
     def _called(self, item: JsonObject) -> str | None:
         """The name of the tool that an item calls; None for an item that calls none."""
         kind, name = text(item.get("type")), text(item.get("name"))

@@ -17,6 +17,7 @@ them those that carry a credential of the client.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import replace
 
 import orjson
@@ -219,10 +220,15 @@ def _read_file(asked: Asked, uri: object) -> None:
         asked.state("file_uri")
 
 
+_MAX_LOOKUPS = 1024
+_IN_PIECES = frozenset({"partialArgs", "willContinue"})
+"""Of a call whose arguments come in pieces, which only Vertex AI sends, and only if it is asked to."""
+
+
 class _Reader(ResponseReader):
     markers = re.compile(
         rb"usageMetadata|modelVersion|finishReason|blockReason|functionCall|toolCall|executableCode|groundingMetadata"
-        rb'|urlContextMetadata|error"|' + ESCAPED_ASCII
+        rb'|urlContextMetadata|thoughtSignature|error"|' + ESCAPED_ASCII
     )
 
     def __init__(self) -> None:
@@ -230,7 +236,8 @@ class _Reader(ResponseReader):
         self._finished: dict[int, bool] = {}  # by candidate
         self._blocked = False
         self._counts: dict[str, int] = {}
-        self._numbers: dict[int, int] = {}
+        self._number = 0
+        self._looked_up: set[tuple[int, str, str]] = set()
 
     def on_event(self, event: str, data: bytes) -> bool:
         if not self.markers.search(data):
@@ -292,15 +299,35 @@ class _Reader(ResponseReader):
         finished = text(candidate.get("finishReason")) not in ("", "FINISH_REASON_UNSPECIFIED")
         self._finished[index] = finished or self._finished.get(index, False)
         for part in objects(member(candidate, "content").get("parts")):
-            called = text(member(part, "functionCall").get("name")) or text(member(part, "toolCall").get("toolType"))
-            if "toolCall" in part:
-                called = called.lower()
-            if member(part, "executableCode"):
-                called = "code_execution"
-            if called:
-                self._numbers[index] = number = self._numbers.get(index, 0) + 1
-                self._call((index, number), called)
-        if member(candidate, "groundingMetadata").get("webSearchQueries"):
-            self._call((index, "google_search"), "google_search")
-        if member(candidate, "urlContextMetadata").get("urlMetadata"):
-            self._call((index, "url_context"), "url_context")
+            self.signed_reasoning = self.signed_reasoning or bool(part.get("thoughtSignature"))
+            for name, given in called_in(part):
+                self._tell(index, name, given)
+            if set(member(part, "functionCall")) & _IN_PIECES:
+                self.unread = True
+        searches = member(candidate, "groundingMetadata").get("webSearchQueries")
+        self._read_lookups(index, "google_search", searches if isinstance(searches, list) else [])
+        fetched = objects(member(candidate, "urlContextMetadata").get("urlMetadata"))
+        self._read_lookups(index, "url_context", [one.get("retrievedUrl", "") for one in fetched])
+
+    def _tell(self, index: int, name: str, given: object) -> None:
+        self._whole((index, self._number), name, given, choice=index)
+        self._number += 1
+
+    def _read_lookups(self, index: int, name: str, asked_for: list[object]) -> None:
+        """What a tool of the provider was asked: it is told with the answer, again with each chunk, and may grow."""
+        new = [word for word in asked_for if isinstance(word, str) and (index, name, word) not in self._looked_up]
+        if len(self._looked_up) > _MAX_LOOKUPS:
+            self.more_calls = True
+        elif new:
+            self._looked_up.update((index, name, word) for word in new)
+            self._tell(index, name, {"asked": new})
+
+
+def called_in(part: JsonObject) -> Iterator[tuple[str, object]]:
+    """The calls that a part of an answer makes: the name of the tool, and its arguments."""
+    if isinstance(call := part.get("functionCall"), dict):
+        yield text(call.get("name")), call.get("args")
+    if isinstance(hosted := part.get("toolCall"), dict):
+        yield text(hosted.get("toolType")).lower(), hosted.get("args")
+    if code := member(part, "executableCode"):
+        yield "code_execution", code

@@ -205,7 +205,11 @@ class _Reader(ResponseReader):
             self.usage_known = True
             self.tokens_input = self.tokens_input if read is None else read
             self.tokens_output = self.tokens_output if wrote is None else wrote
-        for call in objects(member(answer, "message").get("tool_calls")):
-            if name := text(member(call, "function").get("name")):
-                self._call(self._seen, name)  # each is told once, whole
-                self._seen += 1
+        calls = member(answer, "message").get("tool_calls")
+        found = objects(calls)
+        if calls and not (isinstance(calls, list) and len(found) == len(calls)):
+            self.unread = True
+        for call in found:
+            function = member(call, "function")
+            self._whole(self._seen, text(function.get("name")), function.get("arguments"))  # each is told once, whole
+            self._seen += 1

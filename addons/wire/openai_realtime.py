@@ -19,10 +19,11 @@ from typing import Any
 from ...policies.facts import CallFacts
 from ...tokens.canonical import JsonObject
 from .asked import object_at
+from .called_items import ItemsReader
 from .events import Framing
 from .keys import ClosedKeys, refuse, refuse_type
 from .openai_responses import OpenAIResponses
-from .reader import ResponseReader, load_object, member, objects, text
+from .reader import ResponseReader, load_object, member, text
 from .refusal_text import RefusalText, openai_error
 from .request import WireRequest
 from .session import Told
@@ -219,7 +220,7 @@ def _object(holder: JsonObject, key: str) -> JsonObject:
     return held or {}
 
 
-class RealtimeReader(ResponseReader):
+class RealtimeReader(ItemsReader):
     """One response: from ``response.created`` to ``response.done``; an ``error`` before that is its end, too."""
 
     markers = re.compile(rb"")  # each message is one event, and is read
@@ -239,11 +240,12 @@ class RealtimeReader(ResponseReader):
         elif kind == "response.done":
             self._read_answer(member(told, "response"))
             self.ended = True
-        elif kind == "response.output_item.done":
-            index = told.get("output_index")
-            self._read_item(index if isinstance(index, int) else None, member(told, "item"))
+        elif kind.startswith("conversation.item."):
+            self._read_repeated(member(told, "item"))
         elif kind == "error" and not self._begun:
             self.ended = self.failed = True
+        else:
+            self._read_item_event(kind, told)
         return self.ended
 
     def _read_answer(self, answer: JsonObject) -> None:
@@ -251,12 +253,4 @@ class RealtimeReader(ResponseReader):
         details = {f"{name}s_details": usage.get(f"{name}_details") for name in ("input_token", "output_token")}
         self._read_counts({**usage, **details})
         self.failed = self.failed or answer.get("status") == "failed"
-        for n, item in enumerate(objects(answer.get("output"))):
-            self._read_item(n, item)
-
-    def _read_item(self, index: int | None, item: JsonObject) -> None:
-        kind, name = text(item.get("type")), text(item.get("name"))
-        if kind == "mcp_call":
-            name = f"mcp:{text(item.get('server_label'))}.{name}"
-        if kind in ("function_call", "mcp_call") and name:
-            self._call((index, name), name)
+        self._read_items(answer.get("output"))

@@ -137,9 +137,6 @@ class ResponseReader(ABC):
                 call.value = value
             self._end(key)
 
-    def _call(self, key: object, name: str) -> None:
-        self._whole(key, name)
-
     def _read_counts(self, usage: JsonObject, names: tuple[str, str] = ("input_tokens", "output_tokens")) -> None:
         """Take what ``usage`` tells, in the words of OpenAI's APIs: ``names`` are its members for input and output,
         whose parts stand in ``<name>_details``. A figure that is not there leaves the one before."""

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import re
+from typing import Any
+
+import orjson
 import pytest
 from clawproxy.addons.wire.format import FORMATS
 from clawproxy.addons.wire.reader import ResponseReader
+from clawproxy.tokens.errors import ClawproxyError
 
-from .called import STREAMS, Called, CalledStream
+from .called import MESSAGES, STREAMS, Called, CalledStream
 
 EVERY = sorted(STREAMS)
 
@@ -45,3 +51,183 @@ def test_every_call_of_a_stream_is_told_with_its_arguments_and_its_place(name: s
     assert (reader.open_calls == 0, reader.ended) == (stream.closed, stream.ended)
     assert (reader.signed_reasoning, reader.unread, reader.more_calls) == (stream.signed, False, False)
     assert reader.tool_calls == tuple(call.name for call in stream.calls)
+
+
+@pytest.mark.parametrize("name", sorted(MESSAGES))
+def test_every_call_on_a_socket_is_told_with_its_arguments_and_its_place(name: str) -> None:
+    response = MESSAGES[name]
+    reader = FORMATS[response.format].new_reader()
+    blocks, begun = [], None
+    for n, message in enumerate(response.messages):
+        known = len(reader._calls)
+        reader.on_event("", message)
+        if begun is None and len(reader._calls) > known:
+            begun = n
+        if begun is not None and not reader.open_calls:
+            blocks.append((begun, n + 1))
+            begun = None
+    if begun is not None:
+        blocks.append((begun, len(response.messages)))
+    assert told(reader) == response.calls
+    assert tuple(blocks) == response.blocks
+    assert (reader.open_calls == 0, reader.ended) == (response.closed, response.ended)
+    assert (reader.signed_reasoning, reader.unread, reader.more_calls) == (response.signed, False, False)
+
+
+def message(text: str = "x") -> dict[str, Any]:
+    return {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": text}]}
+
+
+ARGS = {"path": "a"}
+TEXT = '{"path": "a"}'
+FUNCTION = {"type": "function_call", "id": "f", "call_id": "c", "name": "read", "arguments": TEXT}
+TOOL_USE = {"type": "tool_use", "name": "read", "input": ARGS}
+CONVERSE: dict[str, Any] = {"toolUse": {"toolUseId": "t", "name": "read", "input": ARGS}}
+WHOLE: dict[str, dict[str, Any]] = {
+    "anthropic_messages": {"content": [{"type": "text", "text": ""}, TOOL_USE]},
+    "bedrock_anthropic": {"content": [TOOL_USE]},
+    "openai_chat": {"choices": [{"message": {"tool_calls": [{"function": {"name": "read", "arguments": TEXT}}]}}]},
+    "openrouter_chat": {"choices": [{"message": {"function_call": {"name": "read", "arguments": TEXT}}}]},
+    "openai_responses": {"output": [message(), FUNCTION]},
+    "openrouter_responses": {"output": [FUNCTION]},
+    "gemini": {"candidates": [{"content": {"parts": [{"functionCall": {"name": "read", "args": ARGS}}]}}]},
+    "bedrock_converse": {"output": {"message": {"content": [{"text": "x"}, CONVERSE]}}},
+    "ollama_chat": {"message": {"tool_calls": [{"function": {"name": "read", "arguments": ARGS}}]}},
+}
+
+
+@pytest.mark.parametrize("name", sorted(WHOLE))
+def test_the_calls_of_a_whole_answer_are_told_with_their_arguments(name: str) -> None:
+    reader = FORMATS[name].new_reader()
+    reader.read_json(orjson.dumps(WHOLE[name]))
+    assert told(reader) == (Called("read", ARGS),)
+    assert (reader.open_calls, reader.unread, reader.signed_reasoning) == (0, False, False)
+
+
+def test_calls_are_taken_once() -> None:
+    reader = FORMATS["openai_responses"].new_reader()
+    reader.read_json(orjson.dumps({"output": [FUNCTION, FUNCTION | {"call_id": "d"}]}))
+    assert [call.name for call in reader.take_calls()] == ["read", "read"]
+    assert reader.take_calls() == []
+
+
+@pytest.mark.parametrize("name", sorted(set(WHOLE) - {"openrouter_chat"}))
+def test_a_call_without_a_name_is_told_all_the_same(name: str) -> None:
+    reader = FORMATS[name].new_reader()
+    reader.read_json(orjson.dumps(WHOLE[name]).replace(b'"name":"read"', b'"title":"read"'))
+    assert [call.name for call in reader.take_calls()] == [""]
+    assert reader.tool_calls == ()
+
+
+def started(index: int = 0, **more: Any) -> dict[str, Any]:
+    block = {"type": "tool_use", "id": "t", "name": "read", "input": {}, **more}
+    return {"type": "content_block_start", "index": index, "content_block": block}
+
+
+def piece(text: str, index: Any = 0) -> dict[str, Any]:
+    delta = {"type": "input_json_delta", "partial_json": text}
+    return {"type": "content_block_delta", "index": index, "delta": delta}
+
+
+STOP = {"type": "content_block_stop", "index": 0}
+
+
+def feed(name: str, *events: dict[str, Any]) -> ResponseReader:
+    reader = FORMATS[name].new_reader()
+    for event in events:
+        data = orjson.dumps(event)
+        if reader.open_calls or reader.markers.search(data):
+            reader.on_event("", data)
+    return reader
+
+
+def chat_piece(finish: str | None = None, **call: Any) -> dict[str, Any]:
+    return {"choices": [{"index": 0, "delta": {"tool_calls": [call] if call else []}, "finish_reason": finish}]}
+
+
+def item_event(what: str, **item: Any) -> dict[str, Any]:
+    return {"type": f"response.output_item.{what}", "output_index": 0, "item": FUNCTION | item}
+
+
+WRITES = {"type": "response.function_call_arguments.delta", "output_index": 0, "delta": "{}"}
+
+
+@pytest.mark.parametrize(
+    ("name", "events"),
+    [
+        ("anthropic_messages", [piece("{}")]),
+        ("anthropic_messages", [started(), STOP, piece("{}")]),
+        ("anthropic_messages", [started(), piece("{}", 1)]),
+        ("anthropic_messages", [started(), piece("{}", "0")]),
+        ("anthropic_messages", [started(), started()]),
+        ("openai_chat", [chat_piece(id="a", function={"name": "read"}), chat_piece("stop"), chat_piece(index=0)]),
+        ("openai_chat", [{"choices": [{"delta": {"tool_calls": "read"}}]}]),
+        ("openai_responses", [WRITES]),
+        ("openai_responses", [item_event("added"), item_event("done"), WRITES]),
+        ("openai_responses", [{"type": "response.output_item.added", "item": "read"}]),
+        ("gemini", [{"candidates": [{"content": {"parts": [{"functionCall": {"name": "a", "willContinue": True}}]}}]}]),
+        ("ollama_chat", [{"message": {"tool_calls": ["read"]}}]),
+    ],
+)
+def test_pieces_that_no_call_can_have_are_not_read(name: str, events: list[dict[str, Any]]) -> None:
+    assert feed(name, *events).unread
+
+
+def test_what_comes_after_the_end_of_a_call_is_another_call() -> None:
+    more: dict[str, Any] = {"index": 0, "function": {"arguments": ', "b": 2}'}}
+    reader = feed("openai_chat", chat_piece(id="a", function={"name": "read"}), chat_piece("stop"), chat_piece(**more))
+    assert [(call.name, call.text) for call in reader.take_calls()] == [("read", ""), ("", ', "b": 2}')]
+    assert reader.open_calls == 1
+
+
+def test_arguments_that_stand_there_twice_cannot_be_read() -> None:
+    reader = feed("anthropic_messages", started(input={"path": "a"}), piece('{"path": "b"}'), STOP)
+    (call,) = reader.take_calls()
+    with pytest.raises(ClawproxyError):
+        call.arguments()
+    assert call.digest_b64u()
+
+
+def test_a_value_that_is_deeper_than_anybody_judges_is_refused_not_a_crash() -> None:
+    deep: Any = []
+    for _ in range(600):
+        deep = [deep]
+    reader = FORMATS["anthropic_messages"].new_reader()
+    reader.read_json(json.dumps({"content": [{"type": "tool_use", "name": "read", "input": {"a": deep}}]}).encode())
+    (call,) = reader.take_calls()
+    with pytest.raises(ClawproxyError):
+        call.arguments()
+    assert call.digest_b64u()
+
+
+def test_the_done_event_of_the_arguments_may_not_say_something_else() -> None:
+    done = {"type": "response.function_call_arguments.done", "output_index": 0, "arguments": '{"path": "b"}'}
+    reader = feed("openai_responses", item_event("added"), done, item_event("done"))
+    assert told(reader) == (Called("read", ARGS), Called("read", {"path": "b"}))
+    named = {**done, "arguments": TEXT, "name": "write"}
+    reader = feed("openai_responses", item_event("added"), named, item_event("done"))
+    assert [call.name for call in told(reader)] == ["read", "write"]
+
+
+def test_a_call_that_is_repeated_equally_by_a_whole_response_is_told_once_and_twice_if_it_stands_there_twice() -> None:
+    both = {"type": "response.completed", "response": {"output": [FUNCTION, FUNCTION]}}
+    assert len(told(feed("openai_responses", item_event("added"), item_event("done"), both))) == 2
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_no_call_is_missed_where_letters_are_escaped(name: str) -> None:
+    """Markers find the first event of a call though each letter of its keys and types is written as ``\\u…``."""
+    stream = STREAMS[name]
+    if stream.content_type == "application/vnd.amazon.eventstream" or not stream.calls:
+        return
+    form = FORMATS[stream.format]
+    reader, framing = form.new_reader(), form.framing(stream.content_type, stream=True)
+    assert framing is not None
+    for event in stream.events:
+        read = framing.read(event, first=False)
+        if read is None or not read[1].startswith(b"{"):
+            continue
+        data = re.sub(rb'(?<!\\)"([a-z])', lambda found: b'"\\u%04x' % ord(found[1]), read[1])
+        if reader.open_calls or reader.markers.search(data):
+            reader.on_event("", data)
+    assert [call.name for call in reader.take_calls()] == [call.name for call in stream.calls]

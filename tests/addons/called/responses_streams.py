@@ -5,7 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from .shape import ARGUMENTS, CODE, WRITTEN, Block, Called, CalledStream, block, pieces, sse
+from .shape import (
+    ARGUMENTS,
+    CODE,
+    WRITTEN,
+    Block,
+    Called,
+    CalledMessages,
+    CalledStream,
+    block,
+    messages_of,
+    pieces,
+    sse,
+)
 
 Event = dict[str, Any]
 
@@ -190,3 +202,8 @@ def streams() -> Iterator[CalledStream]:
             parts.append(block(shown, closed=closed) if isinstance(part, list) else shown[0])
         for form in ("openai_responses", "openrouter_responses"):
             yield CalledStream(f"{form}_{name}", form, "text/event-stream", tuple(parts), calls, **more)
+
+
+def messages() -> Iterator[CalledMessages]:
+    for name, events, calls, more in shapes():
+        yield messages_of(f"responses_session_{name}", "openai_responses", events, calls, **more)

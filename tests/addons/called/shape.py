@@ -67,6 +67,32 @@ class CalledStream:
         return all(part.closed for part in self.parts if isinstance(part, Block))
 
 
+@dataclass(frozen=True, slots=True)
+class CalledMessages:
+    """One response on a WebSocket. ``blocks``: the first message with a call open, and the one after."""
+
+    name: str
+    format: str
+    messages: tuple[bytes, ...] = field(repr=False)
+    blocks: tuple[tuple[int, int], ...]
+    calls: tuple[Called, ...]
+    signed: bool = False
+    ended: bool = True
+    closed: bool = True
+
+
+def messages_of(name: str, form: str, events: list[Any], calls: tuple[Called, ...], **more: bool) -> CalledMessages:
+    """``events`` with those of a block in lists of their own."""
+    messages: list[bytes] = []
+    blocks = []
+    for part in events:
+        start = len(messages)
+        messages += [json.dumps(event).encode() for event in (part if isinstance(part, list) else [part])]
+        if isinstance(part, list):
+            blocks.append((start, len(messages)))
+    return CalledMessages(name, form, tuple(messages), tuple(blocks), calls, **more)
+
+
 def block(events: Iterable[bytes], *, closed: bool = True) -> Block:
     return Block(tuple(events), closed)
 
