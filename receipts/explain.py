@@ -11,7 +11,7 @@ again, and a denial keeps no list of tools; long lists of tools are clipped by t
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import orjson
@@ -112,6 +112,38 @@ def explain(files: Mapping[str, bytes], receipt_id: str, trust: Trust, refused: 
         ) from None
 
 
+class _Approvals:
+    """What people said about one call: to the whole job before it left, and to calls of tools in its answer."""
+
+    def __init__(self, receipt_id: str) -> None:
+        self._receipt_id = receipt_id
+        self._left = False
+        self._of_job = ""
+        self._of_call: list[str] = []
+
+    def take(self, entry: Entry) -> None:
+        """The next record of the journal."""
+        event = entry.payload.get("event")
+        if event is None:
+            return
+        detail = entry.payload["detail"]
+        if event["event_type"] == "approval":
+            scope, envelope = detail["scope"], detail["approval"]
+            answer = f"{envelope['payload']['approval_type']} by {envelope['signer_did']} ({scope['approval_id']})"
+            if scope["call"] is None:
+                self._of_job = self._of_job if self._left else f"the whole job: {answer}"
+            elif scope["call"] == self._receipt_id:
+                about = f"{scope['action']}: {scope['tool']}, arguments {scope['arguments_hash_b64u']}"
+                self._of_call.append(f"{about}: {answer}")
+        elif entry.kind == "intent" and detail["receipt_id"] == self._receipt_id:
+            self._left = True
+
+    def add_to(self, explanation: Explanation) -> Explanation:
+        """With ``approvals`` in its decision, if there are some."""
+        lines = [self._of_job, *self._of_call] if self._of_job else self._of_call
+        return replace(explanation, decision={**explanation.decision, "approvals": lines}) if lines else explanation
+
+
 class _Story:
     """The records of one job, asked about one call."""
 
@@ -124,8 +156,10 @@ class _Story:
         start = end = denial = None
         token: JsonObject = {}
         tokens: dict[str, JsonObject] = {}
+        told = _Approvals(receipt_id)
         for entry in self.entries:
             payload = entry.payload
+            told.take(entry)
             if entry.kind == "event" and "token" in payload["detail"]:
                 found = payload["detail"]["token"]
                 tokens[str(found.get("token_hash_hex"))] = found
@@ -154,8 +188,8 @@ class _Story:
                 remedy="see: clawproxy job tail; calls without a known job are in the gateway's own journal",
             )
         if start.payload["event"]["event_type"] == "tool_egress":
-            return self._egress(receipt_id, start, end, token)
-        return self._allowed(receipt_id, start, end, token)
+            return told.add_to(self._egress(receipt_id, start, end, token))
+        return told.add_to(self._allowed(receipt_id, start, end, token))
 
     def _egress(self, receipt_id: str, start: Entry, end: Entry | None, token: JsonObject) -> Explanation:
         """A call of a tool. Its path is on record as a digest alone, so the decision is worked out without it."""

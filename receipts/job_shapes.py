@@ -286,6 +286,47 @@ PAYLOADS: Mapping[str, Obj] = {
     "recovery": RECOVERY,
 }
 
+APPROVAL_ID = Text(
+    pattern=re.compile(r"apr_[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}", re.ASCII),
+    what="apr_ and a random UUID",
+)
+APPROVAL_DETAIL = Obj(
+    required={
+        "approval": envelope("human_approval_receipt"),
+        "scope": Obj(
+            required={
+                **dict.fromkeys(("agent_did", "run_id"), NAME),
+                **dict.fromkeys(("action", "group", "tool"), Nullable(NAME)),
+                **dict.fromkeys(("arguments_hash_b64u", "event_hash_b64u"), Nullable(DIGEST)),
+                **dict.fromkeys(("answer_by", "asked_at"), TIME),
+                "approval_id": APPROVAL_ID,
+                "call": Nullable(RECEIPT_ID),
+                "incarnation": INCARNATION,
+                "job_id": JOB,
+                "nonce": Text(min=32, max=32, pattern=_HEX, what="128 bits in hex"),
+                "policy_hash_b64u": DIGEST,
+            }
+        ),
+    }
+)
+"""The ``detail`` of an ``approval`` event: what was asked, and the signed answer."""
+APPROVAL_PAYLOAD = Obj(
+    required={
+        **dict.fromkeys(("agent_did", "approver_subject"), NAME),
+        "approval_type": Text(among=("explicit_approve", "explicit_deny", "timeout_deny")),
+        "binding": Obj(
+            required={"nonce": STRING, "policy_hash": DIGEST, "run_id": NAME},
+            optional={"event_hash_b64u": DIGEST, "parent_span_id": NAME},
+        ),
+        "hash_algorithm": _const("SHA-256"),
+        **dict.fromkeys(("policy_hash_b64u", "scope_hash_b64u"), DIGEST),
+        "receipt_id": APPROVAL_ID,
+        "receipt_version": _const("1"),
+        "scope_summary": Text(max=512),
+        "timestamp": TIME,
+    }
+)
+
 MANIFEST = Obj(
     required={
         "manifest_version": _const("1"),

@@ -58,10 +58,19 @@ class _SegmentBundle:
     effects: list[JsonObject] = field(default_factory=list)
     """Side effects that hang on a receipt of the segment; of the others, only ``effects_total`` tells."""
     effects_total: int = 0
+    approvals: list[JsonObject] = field(default_factory=list)
+    """Approvals that are on record in the segment and name a call."""
+    approvals_total: int = 0
     open_calls: set[str] = field(default_factory=set)
     denials: int = 0
     gaps: int = 0
     harness_bound: int = 0
+
+    @property
+    def anchored_approvals(self) -> list[JsonObject]:
+        """Those that hang on a receipt of the segment; of the others, only ``approvals_total`` tells."""
+        spans = {envelope["payload"]["binding"].get("span_id") for envelope in self.receipts}
+        return [item for item in self.approvals if item["binding"]["parent_span_id"] in spans]
 
     @property
     def is_of_a_harness_alone(self) -> bool:
@@ -175,6 +184,10 @@ def _gather(record: Record, progress: Progress, bundles: dict[int, _SegmentBundl
         bundle.event_chain.append(payload["event"])
         if record.kind == "intent":
             bundle.open_calls.add(payload["detail"]["receipt_id"])
+        elif payload["event"]["event_type"] == "approval":
+            bundle.approvals_total += 1
+            if payload["detail"]["scope"]["call"] is not None:
+                bundle.approvals.append(payload["detail"]["approval"]["payload"])
 
 
 def _write_bundle(
@@ -203,6 +216,12 @@ def _write_bundle(
     }
     if bundle.effects_total:
         ours |= {"effects": bundle.effects_total, "effects_unanchored": bundle.effects_total - len(bundle.effects)}
+    approvals = bundle.anchored_approvals
+    if bundle.approvals_total:
+        ours |= {
+            "approvals": bundle.approvals_total,
+            "approvals_unanchored": bundle.approvals_total - len(approvals),
+        }
     payload: JsonObject = {
         "agent_did": facts.agent_did,
         "bundle_id": f"bundle_{facts.incarnation}_{number:04d}",
@@ -214,6 +233,8 @@ def _write_bundle(
         payload["receipts"] = sorted(bundle.receipts, key=lambda envelope: str(envelope["payload"]["receipt_id"]))
     if bundle.effects:
         payload["side_effect_receipts"] = sorted(bundle.effects, key=lambda effect: str(effect["receipt_id"]))
+    if approvals:
+        payload["human_approval_receipts"] = sorted(approvals, key=lambda item: str(item["receipt_id"]))
     name = proof_bundle_name(number)
     content = jcs_bytes(build_envelope("proof_bundle", payload, job_key, at))
     place_file(disk, paths.staged(name), paths.directory / name, content)

@@ -29,6 +29,8 @@ J43 the record of a side effect answers an open ``tool_egress`` intent, says wha
     bound to the intent's event, contract and token, and hangs on the last receipt that its segment had when it left
     (reasons as in J36 to J38)
 
+J44 and J45, what people approved: verify_approvals
+
 A call that recovery names is a gap, whatever else holds: it went out, perhaps, and nobody knows how it ended.
 
 Limits: that a token's signature held is the gateway's word; the token itself is not kept.
@@ -50,6 +52,7 @@ from ..tokens.keys import Role
 from ..tokens.scope_hash import token_scope_hash
 from .job_shapes import CALL_START, DIGEST, EFFECT_START, NAME, TOKEN_HASH
 from .report import Fault, Findings
+from .verify_approvals import ApprovalsSeen, OpenCall
 from .verify_journal import JOURNAL, Entry, crash_leaves
 from .verify_proof import event_hash
 from .wire_envelope import check_shape, join, same_json
@@ -89,6 +92,15 @@ class SegmentSeen:
     effects: list[JsonObject] = field(default_factory=list)
     """Side effects that hang on a receipt of the segment."""
     effects_total: int = 0
+    approvals: list[JsonObject] = field(default_factory=list)
+    """Payloads of the approvals that are on record in the segment and name a call."""
+    approvals_total: int = 0
+
+    @property
+    def anchored_approvals(self) -> list[JsonObject]:
+        """Those that hang on a receipt of the segment."""
+        spans = {receipt["payload"]["binding"].get("span_id") for receipt in self.receipts}
+        return [item for item in self.approvals if item["binding"]["parent_span_id"] in spans]
 
     @property
     def last_hash_b64u(self) -> str | None:
@@ -116,6 +128,7 @@ class JobSeen:
     """Token issuers that the trust file names; empty where it names none."""
     roles: dict[str, str]
     """DID -> the role that it has in this job or in the trust file."""
+    approvals: ApprovalsSeen
     segments: list[SegmentSeen] = field(default_factory=list)
     open_calls: dict[str, Call] = field(default_factory=dict)
     tokens: dict[str, JsonObject] = field(default_factory=dict)
@@ -185,6 +198,8 @@ class JobSeen:
             self._take_authority(event_type, detail, join(path, "detail"))
         elif event_type in _CALLS:
             self._take_intent(entry, detail, segment, join(path, "detail"))
+        elif event_type == "approval":
+            self._take_approval(entry, detail, segment, join(path, "detail"))
         elif event_type == "segment_opened" and not self._names_segment_before(detail, entry):
             raise Fault("J32", "EVENT_OUT_OF_PLACE", join(path, "detail"), "it names another segment before")
         segment.events.append(event)
@@ -271,6 +286,16 @@ class JobSeen:
             raise Fault("J34", "KEY_IN_TWO_ROLES", join(path, "issuer_did"), f"it is a {known} key as well")
         self.tokens[token["token_hash_hex"]] = token
 
+    def _take_approval(self, entry: Entry, detail: JsonObject, segment: SegmentSeen, path: str) -> None:
+        scope = detail.get("scope")
+        call = self.open_calls.get(str(scope.get("call"))) if isinstance(scope, dict) else None
+        event = call.entry.payload["event"] if call is not None and not call.is_effect else None
+        anchor = OpenCall(event["run_id"], event["event_hash_b64u"]) if event is not None else None
+        self.approvals.take(entry, detail, anchor, path)
+        segment.approvals_total += 1
+        if call is not None:
+            segment.approvals.append(detail["approval"]["payload"])
+
     # -- calls ---------------------------------------------------------------------------------------------------
 
     def _take_intent(self, entry: Entry, detail: JsonObject, segment: SegmentSeen, path: str) -> None:
@@ -285,6 +310,7 @@ class JobSeen:
             raise Fault("J35", "EVIDENCE_MISMATCH", join(path, "token_hash_hex"), "no such token is on record before")
         if detail["presenter"] != self.presenter:
             raise Fault("J35", "EVIDENCE_MISMATCH", join(path, "presenter"), "not the presenter on record")
+        self.approvals.check_intent(path)
         if why := _out_of_time(token, entry.payload["timestamp"]):
             self.out_of_time.append((entry.path, why))
         self.open_calls[receipt_id] = Call(entry, segment, detail, is_effect, segment.last_span)
@@ -309,6 +335,7 @@ class JobSeen:
             for name, seen in self.told.items():
                 seen[ours[name]] += 1
         self._check_binding(payload, call, path)
+        self.approvals.check_called(payload["receipt_id"], ours.get("called", []), where)
         self.receipts += 1
         if call.detail["harness_run_id"] and call.detail["harness_event_hash_b64u"]:
             call.segment.harness_bound += 1
@@ -482,6 +509,7 @@ def check_end(seen: JobSeen, files: Mapping[str, bytes], findings: Findings) -> 
         findings.gap("J41", "CALL_OPEN", call.entry.path, f"{receipt_id} has no receipt yet")
     for path, why in seen.out_of_time:
         findings.gap("J35", "TOKEN_NOT_VALID_THEN", path, why)
+    seen.approvals.tell(findings)
     there = {path for path in files if path.startswith("torn/")}
     for path, item in seen.torn.items():
         if path not in there:

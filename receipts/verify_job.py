@@ -15,7 +15,7 @@ J07 no trust file, or none that names receipt keys (and policy keys): a gap (TRU
 J08 no SEAL.json: a gap (NOT_SEALED)
 J10 to J18 MANIFEST.json and SEAL.json: verify_seal
 J20 to J30 the lines of the journal and what is signed in them: verify_journal
-J31 to J42 events, calls, authority, recovery: verify_calls
+J31 to J43 events, calls, authority, recovery: verify_calls; J44, J45 approvals: verify_approvals
 J50 to J54 the proof bundles: verify_segments
 
 Bytes and hashes come first, for all files; signatures and meaning only when those hold, so a changed byte is found at
@@ -35,7 +35,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ..policies.contract import document_in, hash_contract
+from ..policies.contract import document_in, hash_contract, parse_contract
 from ..tokens.canonical import JsonObject, parse_json_object
 from ..tokens.digests import sha256_b64u
 from ..tokens.errors import ClawproxyError
@@ -43,6 +43,7 @@ from ..tokens.keys import Role, public_key_from_did
 from ..tokens.trust import Trust, TrustedKey, build_trust
 from .job_shapes import JOB_FACTS, TORN_PATH
 from .report import Fault, Finding, Findings, Report, Verdict, build_report
+from .verify_approvals import ApprovalsSeen
 from .verify_calls import JobSeen, check_end
 from .verify_journal import JOURNAL, Entry, Place, check_signed, parse_canonical, read_journal
 from .verify_seal import MANIFEST_FILE, SEAL_FILE, check_manifest, check_seal, check_sealed_counts, check_sealed_job
@@ -117,7 +118,9 @@ class _Examination:
             return  # the place is told; only a journal that differs is read on, for the line
         if seal is not None:
             check_sealed_job(seal, job)
-        seen = JobSeen(job, self.trust.signers(Role.TOKEN), self._roles_of(job))
+        roles = self._roles_of(job)
+        approvals = ApprovalsSeen(job, self.trust, roles, signatures=self.signatures)
+        seen = JobSeen(job, self.trust.signers(Role.TOKEN), roles, approvals)
         self._read_records(job, seen, signers, ended=sealed)
         if self.findings.failed:
             return  # a file differs, and its lines do not say where: what they mean is beside the point
@@ -218,6 +221,7 @@ class _Examination:
             raise Fault(rule, fault.reason, fault.path, fault.detail) from None
         if policy_hash != job["policy_hash_b64u"]:
             raise Fault("J05", "POLICY_HASH_MISMATCH", CONTRACT_FILE, "not the contract that job.json names")
+        seen.approvals.policy = parse_contract(envelope["payload"]).policy
         if given is not None and given != policy_hash:
             detail = f"the job ran under {policy_hash}, the contract given is {given}"
             raise Fault("J05", "POLICY_HASH_MISMATCH", CONTRACT_FILE, detail)

@@ -112,7 +112,8 @@ def check_proof_bundle(
 ) -> ProofFacts:
     """Raise ``Fault`` for the first broken rule; add notes to ``findings``; return what the bundle amounts to.
 
-    ``effects_signed`` says that its side effects are those of a journal, in whose records the gateway signed them.
+    ``effects_signed`` says that its side effects and approvals are those of a journal, in whose records the gateway and
+    the approvers signed them.
     """
     check_members(envelope, "P01", path)
     check_kind(envelope, "proof_bundle", "P02", path)
@@ -151,7 +152,7 @@ def check_proof_bundle(
     spans = check_causal(receipts)
     for item, reason, where in effects:
         check_anchor(item, spans, reason, where)
-        if effects_signed and reason == "CAUSAL_SIDE_EFFECT_ORPHANED":
+        if effects_signed:
             continue
         findings.note("P14", "NOBODY_SIGNED_IT", where, "nobody but the agent signed this; it is its own word")
     attestations = _count_attestations(payload, agent_did, trust, now_ms, findings, inside)

@@ -3,8 +3,8 @@
 J50 there is one for each segment, if the gateway holds the agent's key (``agent_did`` is ``job_did``) and the segment's
     receipts are not all bound to a harness's chain; else there is none (FILE_MISSING, FILE_UNLISTED)
 J51 it is the JCS bytes of a closed envelope, signed by the job key
-J52 it holds exactly the segment's events, in order, its receipts and the side effects that hang
-    on them, by receipt id (EVIDENCE_MISMATCH)
+J52 it holds exactly the segment's events, in order, its receipts and the side effects and approvals that
+    hang on them, by receipt id (EVIDENCE_MISMATCH)
 J53 its metadata say what the journal says (EVIDENCE_MISMATCH)
 J54 it verifies as the wire file that it is (verify_proof)
 """
@@ -73,6 +73,12 @@ def _check_contents(payload: JsonObject, segment: SegmentSeen, seen: JobSeen, pa
     told: dict[str, int] = {}
     if segment.effects_total:
         told = {"effects": segment.effects_total, "effects_unanchored": segment.effects_total - len(effects)}
+    approvals = sorted(segment.anchored_approvals, key=lambda item: str(item["receipt_id"]))
+    if segment.approvals_total:
+        told |= {
+            "approvals": segment.approvals_total,
+            "approvals_unanchored": segment.approvals_total - len(approvals),
+        }
     expected: dict[str, Any] = {
         "agent_did": seen.facts["agent_did"],
         "event_chain": segment.events,
@@ -95,6 +101,8 @@ def _check_contents(payload: JsonObject, segment: SegmentSeen, seen: JobSeen, pa
         expected["receipts"] = receipts
     if effects:
         expected["side_effect_receipts"] = effects
+    if approvals:
+        expected["human_approval_receipts"] = approvals
     for member in payload.keys() | expected.keys():
         if member in ("bundle_id", "bundle_version"):
             continue

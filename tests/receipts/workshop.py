@@ -93,7 +93,7 @@ def make_start(grant: Grant, **over: Any) -> CallStart:
         tools=("mcp__tickets__read",),
         token_hash_hex=grant.token_hash_hex,
         token_scope_hash_b64u=grant.token_scope_hash_b64u,
-        policy_hash_b64u=POLICY_HASH,
+        policy_hash_b64u=grant.policy_hash_b64u or POLICY_HASH,
         presenter=PRESENTER,
         way_in="reverse",
         started_ms=START_MS,
@@ -141,6 +141,7 @@ class Workshop:
     disk: Disk = dataclasses.field(default_factory=OsDisk)
     clock: Clock = dataclasses.field(default_factory=Clock)
     limits: JobLimits = dataclasses.field(default_factory=lambda: JobLimits(reserve_bytes=0))
+    contract: JsonObject = dataclasses.field(default_factory=lambda: CONTRACT)
 
     def __post_init__(self) -> None:
         self.journal = Journal(self.disk)
@@ -164,17 +165,18 @@ class Workshop:
             self.keys_dir,
             receipt_key=RECEIPT_KEY,
             gateway_id=GATEWAY_ID,
-            policy_hash_b64u=POLICY_HASH,
-            contract_envelope=CONTRACT,
+            policy_hash_b64u=self.contract["payload_hash_b64u"],
+            contract_envelope=self.contract,
             now_ms=self.clock(),
             job_id=job_id,
             token_template=TEMPLATE,
             disk=self.disk,
         )
-        return make_grant(job_id, created.job_did)
+        return make_grant(job_id, created.job_did, policy_hash_b64u=self.contract["payload_hash_b64u"])
 
-    async def ask(self, grant: Grant, presenter: str = PRESENTER, policy_hash: str = POLICY_HASH) -> Job | Refusal:
-        return await self.book.job_for(grant, policy_hash, CONTRACT, presenter, "reverse")
+    async def ask(self, grant: Grant, presenter: str = PRESENTER, policy_hash: str = "") -> Job | Refusal:
+        policy_hash = policy_hash or self.contract["payload_hash_b64u"]
+        return await self.book.job_for(grant, policy_hash, self.contract, presenter, "reverse")
 
     async def job(self, grant: Grant) -> Job:
         job = await self.ask(grant)

@@ -1,0 +1,495 @@
+"""Approvals in the evidence: signed by an approver, bound to one call, in the proof bundle, and hard to fake."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import dataclasses
+import random
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+from clawproxy.policies.contract import sign_contract
+from clawproxy.receipts.approvals import (
+    ApprovalType,
+    Scope,
+    approval_detail,
+    approval_payload,
+    read_scope,
+    sign_approval,
+)
+from clawproxy.receipts.explain import explain
+from clawproxy.receipts.job import Job
+from clawproxy.receipts.records import build_record
+from clawproxy.receipts.report import Report, Verdict
+from clawproxy.receipts.scribe import Intended
+from clawproxy.receipts.verify import load_bundle
+from clawproxy.receipts.verify_job import verify_job
+from clawproxy.tokens.canonical import JsonObject, jcs_bytes
+from clawproxy.tokens.digests import sha256_b64u
+from clawproxy.tokens.envelope import build_envelope, timestamp
+from clawproxy.tokens.errors import ClawproxyError
+from clawproxy.tokens.grant import Grant
+from clawproxy.tokens.keys import Role, SigningKey
+from clawproxy.tokens.trust import Trust, TrustedKey, build_trust
+
+from .workshop import ISSUER, POLICY_KEY, RECEIPT_KEY, Workshop, make_end, make_start, trust
+
+Bundle = dict[str, bytes]
+ANNA = SigningKey.from_seed(Role.APPROVAL, b"anna".ljust(32, b"."))
+BEN = SigningKey.from_seed(Role.APPROVAL, b"ben".ljust(32, b"."))
+ARGUMENTS = sha256_b64u(b'{"to":"a"}')
+LISTED = build_trust(
+    [
+        *trust().keys,
+        TrustedKey(ANNA.did, Role.APPROVAL, "Anna", ("Ops",)),
+        TrustedKey(BEN.did, Role.APPROVAL, "Ben", ("Finance",)),
+    ]
+)
+
+
+def signed(approvals: Any) -> JsonObject:
+    document = {
+        "policy_name": "workshop",
+        "allowed_providers": ["openai"],
+        "allowed_models": ["gpt-*"],
+        "allowed_tools": ["mcp__tickets__read"],
+        "approvals": approvals,
+    }
+    return sign_contract(document, POLICY_KEY, "2030-01-01T00:00:00.000Z")
+
+
+ACTIONS = signed([{"action": "send_mail", "approver_group": "Ops", "deadline_s": 60}])
+WHOLE = signed({"required": True, "approver_group": "Ops"})
+
+
+class Stage:
+    """A job whose approvals are written as the desk writes them."""
+
+    def __init__(self, root: Path, contract: JsonObject) -> None:
+        self.shop = Workshop(root, contract=contract)
+        self.grant: Grant = self.shop.create()
+
+    async def open(self) -> Job:
+        self.job = await self.shop.job(self.grant)
+        return self.job
+
+    async def intend(self) -> Intended:
+        return await self.job.intend(make_start(self.grant))
+
+    def scope(self, intended: Intended | None = None, **over: Any) -> Scope:
+        now_ms = self.shop.clock()
+        about: dict[str, Any] = {"run_id": self.job.run_id}
+        if intended is not None:
+            about = {
+                "run_id": intended.run_id,
+                "call": intended.receipt_id,
+                "event_hash_b64u": intended.event_hash_b64u,
+                "action": "send_mail",
+                "tool": "send_mail",
+                "arguments_hash_b64u": ARGUMENTS,
+            }
+        scope = Scope(
+            approval_id=f"apr_{uuid.uuid4()}",
+            job_id="job-1",
+            incarnation=self.job.facts.incarnation,
+            agent_did=self.job.agent_did,
+            policy_hash_b64u=self.job.policy_hash_b64u,
+            group="Ops",
+            nonce=uuid.uuid4().hex,
+            asked_at=timestamp(now_ms),
+            answer_by=timestamp(now_ms + 60_000),
+            **about,
+        )
+        return dataclasses.replace(scope, **over)
+
+    async def answer(self, scope: Scope, kind: ApprovalType = ApprovalType.APPROVE, key: SigningKey = ANNA) -> None:
+        envelope = sign_approval(scope, kind, key, self.shop.clock())
+        await self.job.note("approval", approval_detail(scope, envelope))
+
+    async def time_out(self, scope: Scope) -> None:
+        at = timestamp(self.shop.clock())
+        payload = approval_payload(scope, ApprovalType.TIMEOUT, RECEIPT_KEY.did, at)
+        await self.job.note(
+            "approval", approval_detail(scope, build_envelope("human_approval_receipt", payload, RECEIPT_KEY, at))
+        )
+
+    async def end(self, *, sealed: bool = True) -> Bundle:
+        if sealed:
+            await self.shop.book.seal("job-1")
+        await self.shop.end()
+        return load_bundle(self.shop.jobs_dir / "job-1").files
+
+
+async def _calls(root: Path, *, sealed: bool) -> Bundle:
+    """Three calls: one granted, one denied, one that nobody answered."""
+    stage = Stage(root, ACTIONS)
+    job = await stage.open()
+    for kind in ApprovalType:
+        intended = await stage.intend()
+        scope = stage.scope(intended)
+        await (stage.time_out(scope) if kind is ApprovalType.TIMEOUT else stage.answer(scope, kind))
+        await job.attest(intended, make_end(tool_calls=()))
+    return await stage.end(sealed=sealed)
+
+
+async def _whole(root: Path, *kinds: ApprovalType, sealed: bool = True) -> Bundle:
+    """A job with these answers about it, then a call."""
+    stage = Stage(root, WHOLE)
+    job = await stage.open()
+    for kind in kinds:
+        await stage.answer(stage.scope(), kind)
+    await job.attest(await stage.intend(), make_end())
+    return await stage.end(sealed=sealed)
+
+
+@pytest.fixture(scope="module")
+def sealed(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    return asyncio.run(_calls(tmp_path_factory.mktemp("sealed"), sealed=True))
+
+
+@pytest.fixture(scope="module")
+def unsealed(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    return asyncio.run(_calls(tmp_path_factory.mktemp("unsealed"), sealed=False))
+
+
+def _lines(files: Bundle) -> list[bytes]:
+    return files["receipts.jsonl"].splitlines(keepends=True)
+
+
+def _places(files: Bundle) -> list[int]:
+    rows = [orjson.loads(line) for line in _lines(files)]
+    return [n for n, row in enumerate(rows) if row["body"]["payload"].get("event", {}).get("event_type") == "approval"]
+
+
+def _rule(report: Report) -> tuple[str, str]:
+    return report.findings[0].rule, report.reason
+
+
+# -- what holds -------------------------------------------------------------------------------------------------------
+
+
+def test_a_sealed_job_carries_its_approvals_and_verifies(sealed: Bundle) -> None:
+    report = verify_job(sealed, LISTED)
+    assert (report.verdict, report.findings) == (Verdict.VERIFIED, ())
+    payload = orjson.loads(sealed["proof_bundle.json"])["payload"]
+    spans = {receipt["payload"]["binding"]["span_id"] for receipt in payload["receipts"]}
+    approvals = payload["human_approval_receipts"]
+    assert {item["approval_type"] for item in approvals} == {"explicit_approve", "explicit_deny", "timeout_deny"}
+    assert {item["binding"]["parent_span_id"] for item in approvals} == spans
+    ours = payload["metadata"]["clawproxy"]
+    assert (ours["approvals"], ours["approvals_unanchored"]) == (3, 0)
+
+
+def test_a_job_without_approvals_says_nothing_of_them(tmp_path: Path) -> None:
+    async def run() -> Bundle:
+        shop = Workshop(tmp_path)
+        grant = shop.create()
+        job = await shop.job(grant)
+        await job.attest(await job.intend(make_start(grant)), make_end())
+        await shop.book.seal("job-1")
+        await shop.end()
+        return load_bundle(shop.jobs_dir / "job-1").files
+
+    files = asyncio.run(run())
+    assert b"approval" not in files["proof_bundle.json"] + files["receipts.jsonl"]
+    assert verify_job(files, trust()).verdict is Verdict.VERIFIED
+
+
+def test_the_approval_of_a_job_comes_before_any_receipt_and_stays_out_of_the_proof_bundle(tmp_path: Path) -> None:
+    files = asyncio.run(_whole(tmp_path, ApprovalType.APPROVE))
+    report = verify_job(files, LISTED)
+    assert (report.verdict, report.findings) == (Verdict.VERIFIED, ())
+    payload = orjson.loads(files["proof_bundle.json"])["payload"]
+    assert "human_approval_receipts" not in payload
+    ours = payload["metadata"]["clawproxy"]
+    assert (ours["approvals"], ours["approvals_unanchored"]) == (1, 1)
+
+
+def test_an_approval_whose_call_has_no_receipt_hangs_on_nothing(tmp_path: Path) -> None:
+    async def run() -> Bundle:
+        stage = Stage(tmp_path, ACTIONS)
+        await stage.open()
+        await stage.answer(stage.scope(await stage.intend()))
+        await stage.shop.reopen()
+        await stage.open()
+        return await stage.end()
+
+    files = asyncio.run(run())
+    report = verify_job(files, LISTED)
+    assert (report.verdict, report.reason) == (Verdict.INCOMPLETE, "OUTCOME_UNKNOWN")
+    payload = orjson.loads(files["proof_bundle.json"])["payload"]
+    assert "human_approval_receipts" not in payload
+    assert payload["metadata"]["clawproxy"]["approvals_unanchored"] == 1
+
+
+# -- whom the auditor trusts ------------------------------------------------------------------------------------------
+
+
+def _with(*keys: TrustedKey) -> Trust:
+    return build_trust([*trust().keys, *keys])
+
+
+@pytest.mark.parametrize(
+    ("listed", "verdict", "reason"),
+    [
+        (trust(), Verdict.INCOMPLETE, "TRUST_NOT_GIVEN"),
+        (_with(TrustedKey(BEN.did, Role.APPROVAL, groups=("Ops",))), Verdict.FAILED, "CLAIM_NOT_FOUND"),
+        (_with(TrustedKey(ANNA.did, Role.APPROVAL, groups=("Finance",))), Verdict.FAILED, "CLAIM_NOT_FOUND"),
+        (_with(TrustedKey(ANNA.did, Role.APPROVAL)), Verdict.INCOMPLETE, "APPROVER_GROUP_UNKNOWN"),
+        (_with(TrustedKey(ANNA.did, Role.APPROVAL, groups=("Finance", "Ops"))), Verdict.VERIFIED, ""),
+    ],
+)
+def test_the_auditors_trust_file_says_who_may_approve(
+    sealed: Bundle, listed: Trust, verdict: Verdict, reason: str
+) -> None:
+    report = verify_job(sealed, listed)
+    assert report.verdict is verdict
+    if reason:
+        assert report.reason == reason
+
+
+def test_an_approver_whom_the_auditor_knows_in_another_role_fails_the_job(sealed: Bundle) -> None:
+    for role in (Role.TOKEN, Role.POLICY, Role.LOG):
+        report = verify_job(sealed, _with(TrustedKey(ANNA.did, role)))
+        assert (report.verdict, report.reason) == (Verdict.FAILED, "KEY_IN_TWO_ROLES")
+
+
+# -- tampering --------------------------------------------------------------------------------------------------------
+
+
+def test_each_sampled_byte_change_of_an_approval_fails(sealed: Bundle) -> None:
+    chance = random.Random(7)
+    for n in _places(sealed):
+        for _ in range(60):
+            lines = _lines(sealed)
+            at = chance.randrange(len(lines[n]))
+            lines[n] = lines[n][:at] + bytes([lines[n][at] ^ chance.choice((1, 2, 32))]) + lines[n][at + 1 :]
+            assert verify_job({**sealed, "receipts.jsonl": b"".join(lines)}, LISTED).verdict is Verdict.FAILED
+
+
+def test_an_approval_taken_out_of_or_added_to_the_proof_bundle_fails(sealed: Bundle) -> None:
+    for number in (2, 4):
+        envelope = orjson.loads(sealed["proof_bundle.json"])
+        items = envelope["payload"]["human_approval_receipts"]
+        envelope["payload"]["human_approval_receipts"] = [*items, items[0]][:number]
+        assert verify_job({**sealed, "proof_bundle.json": jcs_bytes(envelope)}, LISTED).verdict is Verdict.FAILED
+
+
+def _resigned(files: Bundle, change: Callable[[list[JsonObject]], None]) -> Bundle:
+    """The journal with ``change`` made to its payloads, and all that the gateway's key can make right made right."""
+    records: list[JsonObject] = [orjson.loads(line) for line in _lines(files)]
+    payloads = [copy.deepcopy(record["body"]["payload"]) for record in records]
+    change(payloads)
+    lines, prev, event_hash = [], sha256_b64u(files["job.json"]), None
+    renamed: dict[str, str] = {}
+    from clawproxy.receipts.records import event_hash as hash_of
+
+    for seq, (record, payload) in enumerate(zip(records, payloads, strict=True)):
+        place = payload["metadata"]["clawproxy"] if record["t"] == "receipt" else payload
+        place |= {"seq": seq, "prev_b64u": prev}
+        if (event := payload.get("event")) is not None:
+            before = event["event_hash_b64u"]
+            event["payload_hash_b64u"] = sha256_b64u(jcs_bytes(payload["detail"]))
+            event["prev_hash_b64u"] = event_hash
+            event["event_hash_b64u"] = event_hash = hash_of(event)
+            renamed[before] = event_hash
+        elif record["t"] == "receipt":
+            payload["binding"]["event_hash_b64u"] = renamed[payload["binding"]["event_hash_b64u"]]
+        made = build_record(record["t"], payload, RECEIPT_KEY, seq=seq, prev_b64u=prev, timestamp=payload["timestamp"])
+        lines.append(made.line)
+        prev = made.h_b64u
+    return {**files, "receipts.jsonl": b"".join(lines)}
+
+
+def _changed(files: Bundle, nth: int, change: Callable[[JsonObject], None]) -> Report:
+    """The verdict after ``change`` to the detail of the ``nth`` approval, everything around it made right."""
+    at = _places(files)[nth]
+    report = verify_job(_resigned(files, lambda payloads: change(payloads[at]["detail"])), LISTED)
+    assert report.verdict is Verdict.FAILED
+    return report
+
+
+def test_a_journal_that_is_signed_again_unchanged_holds(unsealed: Bundle) -> None:
+    report = verify_job(_resigned(unsealed, lambda payloads: None), LISTED)
+    assert (report.verdict, report.reason) == (Verdict.INCOMPLETE, "NOT_SEALED")
+
+
+def _answer_again(detail: JsonObject, key: SigningKey, kind: ApprovalType = ApprovalType.APPROVE, **over: Any) -> None:
+    scope = dataclasses.replace(read_scope(detail["scope"]), **over)
+    at = detail["approval"]["issued_at"]
+    payload = approval_payload(scope, kind, key.did, at)
+    detail |= approval_detail(scope, build_envelope("human_approval_receipt", payload, key, at))
+
+
+@pytest.mark.parametrize(
+    "key", [RECEIPT_KEY, ISSUER, POLICY_KEY, BEN], ids=["gateway", "issuer", "reviewer", "other group"]
+)
+def test_the_gateway_cannot_make_up_a_grant(unsealed: Bundle, key: SigningKey) -> None:
+    report = _changed(unsealed, 1, lambda detail: _answer_again(detail, key))
+    assert _rule(report) in {("J44", "KEY_IN_TWO_ROLES"), ("J44", "CLAIM_NOT_FOUND")}
+
+
+def test_a_denial_cannot_be_turned_into_a_grant(unsealed: Bundle) -> None:
+    def edit(detail: JsonObject) -> None:
+        detail["approval"]["payload"]["approval_type"] = "explicit_approve"
+
+    def edit_and_hash(detail: JsonObject) -> None:
+        edit(detail)
+        detail["approval"]["payload_hash_b64u"] = sha256_b64u(jcs_bytes(detail["approval"]["payload"]))
+
+    assert _rule(_changed(unsealed, 1, edit)) == ("J44", "HASH_MISMATCH")
+    assert _rule(_changed(unsealed, 1, edit_and_hash)) == ("J44", "SIGNATURE_INVALID")
+
+
+_OTHERS: dict[str, tuple[Any, str]] = {
+    "arguments_hash_b64u": (sha256_b64u(b"other"), "HASH_MISMATCH"),
+    "tool": ("send_mail2", "EVIDENCE_MISMATCH"),
+    "action": ("other", "EVIDENCE_MISMATCH"),
+    "group": ("Finance", "EVIDENCE_MISMATCH"),
+    "job_id": ("job-2", "EVIDENCE_MISMATCH"),
+    "incarnation": ("0" * 32, "EVIDENCE_MISMATCH"),
+    "agent_did": ("did:key:zOther", "EVIDENCE_MISMATCH"),
+    "policy_hash_b64u": (sha256_b64u(b"other"), "EVIDENCE_MISMATCH"),
+    "call": (f"rcpt_{uuid.UUID(int=7, version=4)}", "RECEIPT_UNMATCHED"),
+    "event_hash_b64u": (sha256_b64u(b"other"), "RECEIPT_BINDING_MISMATCH"),
+    "run_id": ("run_other::0001", "RECEIPT_BINDING_MISMATCH"),
+    "nonce": ("0" * 32, "HASH_MISMATCH"),
+    "approval_id": (f"apr_{uuid.UUID(int=7, version=4)}", "HASH_MISMATCH"),
+    "answer_by": ("2999-01-01T00:00:00.000Z", "EVIDENCE_MISMATCH"),
+    "asked_at": ("2000-01-01T00:00:00.000Z", "EVIDENCE_MISMATCH"),
+}
+
+
+@pytest.mark.parametrize("member", _OTHERS)
+def test_a_question_that_is_changed_after_its_answer_fails(unsealed: Bundle, member: str) -> None:
+    value, reason = _OTHERS[member]
+    report = _changed(unsealed, 0, lambda detail: detail["scope"].update({member: value}))
+    assert _rule(report) == ("J44", reason)
+
+
+@pytest.mark.parametrize(
+    "member", [name for name in _OTHERS if name not in ("arguments_hash_b64u", "nonce", "approval_id")]
+)
+def test_an_approvers_own_signature_over_another_question_fails(unsealed: Bundle, member: str) -> None:
+    value, reason = _OTHERS[member]
+    report = _changed(unsealed, 0, lambda detail: _answer_again(detail, ANNA, **{member: value}))
+    assert _rule(report) == ("J44", reason)
+
+
+@pytest.mark.parametrize(
+    ("member", "value", "reason"),
+    [
+        ("agent_did", "did:key:zOther", "EVIDENCE_MISMATCH"),
+        ("approver_subject", BEN.did, "EVIDENCE_MISMATCH"),
+        ("policy_hash_b64u", sha256_b64u(b"other"), "EVIDENCE_MISMATCH"),
+        ("receipt_id", f"apr_{uuid.UUID(int=7, version=4)}", "EVIDENCE_MISMATCH"),
+        ("timestamp", "2030-01-01T00:00:00.000Z", "EVIDENCE_MISMATCH"),
+        ("binding", {"nonce": "0" * 32, "policy_hash": sha256_b64u(b"x"), "run_id": "r"}, "RECEIPT_BINDING_MISMATCH"),
+        ("approval_type", "auto_approve", "SCHEMA_VALIDATION_FAILED"),
+        ("more", "x", "SCHEMA_VALIDATION_FAILED"),
+    ],
+)
+def test_an_answer_that_says_something_of_its_own_fails(unsealed: Bundle, member: str, value: Any, reason: str) -> None:
+    def change(detail: JsonObject) -> None:
+        payload = {**detail["approval"]["payload"], member: value}
+        detail["approval"] = build_envelope("human_approval_receipt", payload, ANNA, detail["approval"]["issued_at"])
+
+    assert _rule(_changed(unsealed, 0, change)) == ("J44", reason)
+
+
+def test_nobody_but_the_gateway_says_that_nobody_answered(unsealed: Bundle) -> None:
+    report = _changed(unsealed, 2, lambda detail: _answer_again(detail, ANNA, ApprovalType.TIMEOUT))
+    assert _rule(report) == ("J44", "CLAIM_NOT_FOUND")
+
+
+def test_an_answer_long_after_its_deadline_fails(unsealed: Bundle) -> None:
+    def change(detail: JsonObject) -> None:
+        asked = read_scope(detail["scope"])
+        _answer_again(detail, ANNA, asked_at="2000-01-01T00:00:00.000Z", answer_by="2000-01-01T00:00:05.000Z")
+        assert asked.answer_by > "2000"
+
+    assert _rule(_changed(unsealed, 0, change)) == ("J44", "APPROVAL_TOO_LATE")
+
+
+def test_an_answer_counts_once(unsealed: Bundle) -> None:
+    """The same nonce, or the same id, for a second question."""
+    first = orjson.loads(_lines(unsealed)[_places(unsealed)[0]])["body"]["payload"]["detail"]["scope"]
+    for member in ("nonce", "approval_id"):
+
+        def change(detail: JsonObject, name: str = member) -> None:
+            _answer_again(detail, ANNA, **{name: first[name]})
+
+        assert _rule(_changed(unsealed, 1, change)) == ("J44", "RECEIPT_DUPLICATE")
+
+
+def test_an_approval_after_its_calls_receipt_fails(tmp_path: Path) -> None:
+    async def run() -> Bundle:
+        stage = Stage(tmp_path, ACTIONS)
+        job = await stage.open()
+        intended = await stage.intend()
+        scope = stage.scope(intended)
+        await job.attest(intended, make_end())
+        await stage.answer(scope)
+        return await stage.end()
+
+    assert _rule(verify_job(asyncio.run(run()), LISTED)) == ("J44", "RECEIPT_UNMATCHED")
+
+
+@pytest.mark.parametrize("contract", [WHOLE, signed([])], ids=["for the job alone", "for nothing"])
+def test_an_approval_that_the_contract_does_not_ask_for_fails(tmp_path: Path, contract: JsonObject) -> None:
+    async def run() -> Bundle:
+        stage = Stage(tmp_path, contract)
+        job = await stage.open()
+        if contract is WHOLE:
+            await stage.answer(stage.scope())
+        intended = await stage.intend()
+        await stage.answer(stage.scope(intended))
+        await job.attest(intended, make_end())
+        return await stage.end()
+
+    assert _rule(verify_job(asyncio.run(run()), LISTED)) == ("J44", "EVIDENCE_MISMATCH")
+
+
+# -- what needed one --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "kinds",
+    [(), (ApprovalType.DENY,), (ApprovalType.APPROVE, ApprovalType.DENY)],
+    ids=["none", "denied", "taken back"],
+)
+def test_a_call_of_a_job_that_nobody_approved_fails(tmp_path: Path, kinds: tuple[ApprovalType, ...]) -> None:
+    assert _rule(verify_job(asyncio.run(_whole(tmp_path, *kinds)), LISTED)) == ("J45", "APPROVAL_MISSING")
+
+
+# -- for people -------------------------------------------------------------------------------------------------------
+
+
+def test_explain_tells_who_approved_what(sealed: Bundle, tmp_path: Path) -> None:
+    rows = [orjson.loads(line)["body"]["payload"] for line in _lines(sealed)]
+    receipts = [row["receipt_id"] for row in rows if "receipt_id" in row]
+    told = [explain(sealed, receipt_id, LISTED).decision["approvals"] for receipt_id in receipts]
+    assert [len(each) for each in told] == [1, 1, 1]
+    assert "explicit_approve" in told[0][0]
+    assert ANNA.did in told[0][0]
+    assert "send_mail" in told[0][0]
+    assert ARGUMENTS in told[0][0]
+    assert "explicit_deny" in told[1][0]
+    assert "timeout_deny" in told[2][0]
+    whole = asyncio.run(_whole(tmp_path, ApprovalType.APPROVE))
+    rows = [orjson.loads(line)["body"]["payload"] for line in _lines(whole)]
+    receipt_id = next(row["receipt_id"] for row in rows if "receipt_id" in row)
+    (line,) = explain(whole, receipt_id, LISTED).decision["approvals"]
+    assert "the whole job" in line
+
+
+def test_a_question_of_another_version_is_not_signed() -> None:
+    documents: list[object] = [None, [], {}, {"approval_id": "x"}]
+    for document in documents:
+        with pytest.raises(ClawproxyError, match="APPROVAL_INVALID"):
+            read_scope(document)
