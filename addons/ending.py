@@ -102,6 +102,7 @@ class Ending:
             request_hash_b64u=call.request_hash_b64u,
             token_hash_hex=call.grant.token_hash_hex if call.grant else None,
             policy_hash_b64u=call.policy_hash_b64u,
+            facts=call.facts,
         )
         for write in ([call.job.deny] if call.job and call.job.takes_denial() else []) + [self._refusal_log.deny]:
             try:
@@ -275,4 +276,5 @@ def start_of(call: Call) -> CallStart:
         harness_event_hash_b64u=call.headers.get("x-event-hash"),
         upstream=call.facts.upstream,
         upstream_model=call.facts.upstream_model,
+        facts=call.facts,
     )

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from ..policies.facts import CallFacts
+
 
 class Outcome(StrEnum):
     """How a call that was intended ended. Exactly one per intent."""
@@ -31,7 +33,8 @@ class CallStart:
     """What is about to leave. ``request_hash_b64u`` is over the body bytes sent upstream (protocol.md D.8).
 
     ``upstream`` is the provider that the call goes to in place of ``provider``, and ``upstream_model`` the model's name
-    there (protocol.md D.5); None where it goes where it was addressed.
+    there (protocol.md D.5); None where it goes where it was addressed. ``facts`` are those that were judged: what of
+    them no other field says goes on record as well, so that the decision can be worked out again.
     """
 
     receipt_id: str
@@ -53,6 +56,7 @@ class CallStart:
     harness_event_hash_b64u: str | None = None
     upstream: str | None = None
     upstream_model: str | None = None
+    facts: CallFacts | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +87,8 @@ class CallEnd:
 
 @dataclass(frozen=True, slots=True)
 class CallDenied:
-    """A call that did not go out. What is not known at the step of the refusal is None."""
+    """A call that did not go out. What is not known at the step of the refusal is None; so are ``facts``, which are
+    those of a model call whose body was read."""
 
     receipt_id: str
     step: str
@@ -100,3 +105,4 @@ class CallDenied:
     request_hash_b64u: str | None = None
     token_hash_hex: str | None = None
     policy_hash_b64u: str | None = None
+    facts: CallFacts | None = None

@@ -4,8 +4,8 @@ The contract in the bundle is read and decides once more, over the facts that th
 that stood on record before it. What was decided then and what is decided now should agree; where they do not, or where
 the record does not hold all that the decision rests on, the explanation says so.
 
-Limits: the record holds no request, so a tool that the call must use and content held by the provider cannot be judged
-again, and a denial keeps no list of tools; long lists of tools are clipped by the writer.
+Limits: evidence of before has no facts but provider, model and tools; long lists are clipped by the writer, of a denial
+a name that is no plain word is left out, and the path of a tool's call is on record as a digest alone.
 """
 
 from __future__ import annotations
@@ -17,28 +17,15 @@ from typing import Any
 import orjson
 
 from ..policies.contract import Contract, parse_contract
-from ..policies.decide import Allow, decide
-from ..policies.egress import decide_destination
-from ..policies.facts import CallFacts
 from ..tokens.canonical import JsonObject
 from ..tokens.errors import ClawproxyError
-from ..tokens.grant import Grant
-from ..tokens.reasons import REASONS, Refusal
+from ..tokens.reasons import REASONS
 from ..tokens.trust import Trust
+from .redecide import DECIDED, Redecided, redecide_call, redecide_denied, redecide_effect
 from .report import Finding, Report, Verdict
 from .verify_job import CONTRACT_FILE, examine_job
 from .verify_journal import Entry
 
-_RECOMPUTABLE = frozenset(
-    {
-        "POLICY_PROVIDER_NOT_ALLOWED",
-        "POLICY_MODEL_REQUIRED",
-        "POLICY_MODEL_NOT_ALLOWED",
-        "POLICY_MODEL_IDENTITY_TIER_TOO_LOW",
-        "TOKEN_INSUFFICIENT_SCOPE",
-    }
-)
-"""Refusals that rest on nothing but what a denial records."""
 _TOKEN_CLAIMS = ("sub", "aud", "scope", "iat", "exp", "jti", "issuer_did", "token_hash_hex", "token_scope_hash_b64u")
 _USED = ("usage", "tokens_cached", "tokens_cache_write", "tokens_reasoning", "model_match")
 """Receipts of before have none of them."""
@@ -213,23 +200,9 @@ class _Story:
             self._contract(),
             {name: detail[name] for name in (*names, *digests)},
             {name: token[name] for name in _TOKEN_CLAIMS if name in token},
-            self._decide_egress(detail),
+            _allowed_then(redecide_effect(detail, self.contract.policy)),
             outcome,
         )
-
-    def _decide_egress(self, detail: JsonObject) -> dict[str, Any]:
-        listed = decide_destination(detail["scheme"], detail["host"], detail["port"], self.contract.policy)
-        entries = () if isinstance(listed, Refusal) else listed
-        rules = [
-            entry.rule
-            for entry in entries
-            if detail["method"] in entry.methods and entry.credential == detail["credential"]
-        ]
-        if not rules:
-            why = {"reason": "EGRESS_NOT_ALLOWED", "note": "the record says that it went out"}
-            return {"then": "allow", "now": "refuse", "agrees": False, **why}
-        note = "the path is on record as a digest, and not judged again"
-        return {"then": "allow", "now": "allow", "agrees": True, "rules": rules, "note": note}
 
     def _allowed(self, receipt_id: str, start: Entry, end: Entry | None, token: JsonObject) -> Explanation:
         detail = start.payload["detail"]
@@ -253,26 +226,9 @@ class _Story:
             self._contract(),
             {name: detail[name] for name in names},
             {name: token[name] for name in _TOKEN_CLAIMS if name in token},
-            self._decide_allowed(detail, token),
+            _allowed_then(redecide_call(detail, token, self.contract.policy)),
             outcome,
         )
-
-    def _decide_allowed(self, detail: JsonObject, token: JsonObject) -> dict[str, Any]:
-        grant = _grant(token)
-        if grant is None:
-            return {"then": "allow", "agrees": None, "note": "the token of this call is not on record"}
-        if detail["tools_total"] != len(detail["tools"]):
-            note = f"only {len(detail['tools'])} of {detail['tools_total']} tools are on record"
-        else:
-            note = "tool choice and content held by the provider are not on record, and not judged again"
-        facts = CallFacts(
-            detail["provider"], detail["route"], detail["model"] or None, detail["stream"], tuple(detail["tools"])
-        )
-        again = decide(facts, grant, self.contract.policy)
-        if isinstance(again, Refusal):
-            refusal = {"now": "refuse", "agrees": False, "reason": again.reason, "rule": again.rule}
-            return {"then": "allow", **refusal, "detail": again.detail, "note": "the record says that it went out"}
-        return {"then": "allow", "now": "allow", "agrees": True, "rules": _rules(again, detail["tools"]), "note": note}
 
     def _refused(self, receipt_id: str, denial: Entry, token: JsonObject) -> Explanation:
         payload = denial.payload
@@ -298,46 +254,40 @@ class _Story:
         )
 
     def _decide_refused(self, payload: JsonObject, token: JsonObject) -> dict[str, Any]:
-        grant = _grant(token)
-        if payload["reason"] not in _RECOMPUTABLE or grant is None or payload["provider"] is None:
+        if payload["reason"] not in DECIDED:
             note = "it rests on facts that a denial does not record, and is not worked out again"
             return {"agrees": None, "note": note}
-        facts = CallFacts(payload["provider"], payload["route"] or "", payload["model"], stream=False)
-        again = decide(facts, grant, self.contract.policy)
-        if isinstance(again, Allow):
-            return {"now": "allow", "agrees": False, "note": "the contract in this bundle allows it"}
-        return {"now": f"refuse {again.reason}", "agrees": again.reason == payload["reason"]}
+        again = redecide_denied(payload, token, self.contract.policy)
+        if again.refusal is not None:
+            now = {"now": f"refuse {again.refusal.reason}", "now_rule": again.refusal.rule}
+            if again.refusal.reason == payload["reason"]:
+                return {**now, "agrees": True}
+            return {**now, "agrees": None if again.missing else False, **_missing(again)}
+        if again.missing:
+            return {"agrees": None, **_missing(again)}
+        return {"now": "allow", "agrees": False, "note": "the contract in this bundle allows it"}
 
     def _contract(self) -> dict[str, Any]:
         policy = self.contract.policy
         return {"name": policy.name, "shape": str(policy.shape), "policy_hash_b64u": policy.policy_hash_b64u}
 
 
-def _rules(allow: Allow, tools: list[str]) -> list[str]:
-    """What let the call through, one line each."""
-    by_tool = [f"{tool}: {rule}" for tool, rule in zip(tools, allow.tool_rules, strict=False)]
-    return [f"provider: {allow.provider_rule}", f"model: {allow.model_rule}", *by_tool]
+def _allowed_then(again: Redecided) -> dict[str, Any]:
+    """The decision about a call that went out."""
+    if again.refusal is not None:
+        refusal = {"now": "refuse", "agrees": False, "reason": again.refusal.reason, "rule": again.refusal.rule}
+        return {"then": "allow", **refusal, "detail": again.refusal.detail, "note": "the record says that it went out"}
+    if not again.rules:
+        return {"then": "allow", "agrees": None, **_missing(again)}
+    agrees = {} if again.missing else {"now": "allow"}
+    return {"then": "allow", **agrees, "agrees": again.allowed, "rules": list(again.rules), **_missing(again)}
 
 
-def _grant(token: JsonObject) -> Grant | None:
-    """The grant that the token facts on record describe; None for a job opened before there was a token."""
-    if "token_hash_hex" not in token:
-        return None
-    aud = token["aud"]
-    return Grant(
-        token_hash_hex=token["token_hash_hex"],
-        token_scope_hash_b64u=token["token_scope_hash_b64u"],
-        sub=token["sub"],
-        aud=(aud,) if isinstance(aud, str) else tuple(aud),
-        scope=tuple(token["scope"]),
-        job_id=token["mission_id"],
-        jti=token.get("jti", ""),
-        iat_s=int(token.get("iat", 0)),
-        exp_s=int(token.get("exp", 0)),
-        policy_hash_b64u=token.get("policy_hash_b64u"),
-        issuer_did=token["issuer_did"],
-        claims=token,
-    )
+def _missing(again: Redecided) -> dict[str, Any]:
+    """What a decision cannot be worked out without, said plainly."""
+    if not again.missing:
+        return {}
+    return {"note": f"cannot be recomputed in whole: not on record, or not whole, are {', '.join(again.missing)}"}
 
 
 def _place(entry: Entry) -> dict[str, Any]:

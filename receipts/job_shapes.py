@@ -137,6 +137,22 @@ EVENT_ENTRY = Obj(
         "timestamp": TIME,
     }
 )
+_KIND = Text(among=("generate", "embed", "count", "list", "connect"))
+_NAMES = ListOf(STRING, max=128)
+FACTS = Obj(
+    required={"kind": _KIND},
+    optional={
+        **dict.fromkeys(("any_tools", "clipped", "fallback_models", "provider_state", "remote_urls"), _NAMES),
+        **dict.fromkeys(("is_router", "no_model"), Flag()),
+        "max_output_tokens": COUNT,
+        "tool_choice": STRING,
+    },
+)
+"""What else the call asked for; evidence of before has none of it."""
+DENIED_FACTS = Obj(
+    required={**FACTS.required, "stream": Flag()},
+    optional={**FACTS.optional, "tools": _NAMES, **dict.fromkeys(("upstream", "upstream_model"), STRING)},
+)
 EVENT = Obj(required={**PLACE, "timestamp": TIME, "event": EVENT_ENTRY, "detail": OPEN})
 DENIAL = Obj(
     required={
@@ -151,7 +167,8 @@ DENIAL = Obj(
         "request_hash_b64u": Nullable(DIGEST),
         "step": NAME,
         "token_hash_hex": Nullable(TOKEN_HASH),
-    }
+    },
+    optional={"facts": DENIED_FACTS},
 )
 TORN_RECORD = Obj(required={"receipt_id": Nullable(RECEIPT_ID), "t": Text(among=tuple(KINDS))})
 TORN_ENTRY = Obj(
@@ -173,7 +190,7 @@ CALL_START = Obj(
         "token_hash_hex": TOKEN_HASH,
         "tools": ListOf(STRING, max=1_000),
     },
-    optional=_UPSTREAM,
+    optional={**_UPSTREAM, "facts": FACTS},
 )
 EFFECT_START = Obj(
     required={

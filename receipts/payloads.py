@@ -18,6 +18,7 @@ from ..tokens.canonical import MAX_SAFE_INT, JsonObject, jcs_bytes
 from ..tokens.digests import sha256_b64u
 from ..tokens.grant import Grant
 from .calls import CallDenied, CallEnd, CallStart
+from .recorded_facts import call_facts, denied_facts
 
 MAX_TOKENS = 10_000_000
 MAX_LATENCY_MS = 3_600_000
@@ -78,7 +79,7 @@ def authority_detail(token: JsonObject, presenter: str | None, way_in: str) -> J
 
 
 def start_detail(start: CallStart) -> JsonObject:
-    """The ``detail`` of a ``llm_call`` event: the fields of ``CallStart``."""
+    """The ``detail`` of a ``llm_call`` event: the fields of ``CallStart``; of ``facts`` what no other field says."""
     detail = dict.fromkeys(_START_FIELDS)
     for name in _START_FIELDS:
         value = getattr(start, name)
@@ -86,6 +87,13 @@ def start_detail(start: CallStart) -> JsonObject:
     if start.upstream is None:
         del detail["upstream"], detail["upstream_model"]
     detail |= {"nonce": _clip_nonce(start.nonce), "tools": clip_names(start.tools), "tools_total": len(start.tools)}
+    if start.facts is None:
+        del detail["facts"]
+    else:
+        whole = {"model": start.model, "tools": list(start.tools)} | (
+            {"upstream_model": start.upstream_model} if start.upstream is not None else {}
+        )
+        detail["facts"] = call_facts(start.facts, clipped=[name for name in whole if detail[name] != whole[name]])
     return detail
 
 
@@ -100,6 +108,10 @@ def denial_fields(denied: CallDenied) -> JsonObject:
         value = getattr(denied, name)
         limit = _MAX_DETAIL_BYTES if name == "detail" else _MAX_TEXT_BYTES
         fields[name] = clip_text(value, limit) if value.__class__ is str else value
+    if denied.facts is None:
+        del fields["facts"]
+    else:
+        fields["facts"] = denied_facts(denied.facts)
     return fields
 
 

@@ -17,6 +17,7 @@ J10 to J18 MANIFEST.json and SEAL.json: verify_seal
 J20 to J30 the lines of the journal and what is signed in them: verify_journal
 J31 to J43 events, calls, authority, recovery: verify_calls; J44, J45 approvals: verify_approvals
 J50 to J54 the proof bundles: verify_segments
+J60 to J64 every decision worked out again with the contract: verify_contract
 
 Bytes and hashes come first, for all files; signatures and meaning only when those hold, so a changed byte is found at
 once and at its place. Within a phase the first broken rule is told.
@@ -45,6 +46,7 @@ from .job_shapes import JOB_FACTS, TORN_PATH
 from .report import Fault, Finding, Findings, Report, Verdict, build_report
 from .verify_approvals import ApprovalsSeen
 from .verify_calls import JobSeen, check_end
+from .verify_contract import ContractCheck
 from .verify_journal import JOURNAL, Entry, Place, check_signed, parse_canonical, read_journal
 from .verify_seal import MANIFEST_FILE, SEAL_FILE, check_manifest, check_seal, check_sealed_counts, check_sealed_job
 from .verify_segments import check_proof_bundles
@@ -106,6 +108,7 @@ class _Examination:
         self.job: JsonObject | None = None
         self.entries: list[Entry] = []
         self.seen: JobSeen | None = None
+        self.decisions: ContractCheck | None = None
 
     def run(self) -> None:
         sealed = SEAL_FILE in self.files
@@ -136,6 +139,8 @@ class _Examination:
         if seal is not None:
             last = self.entries[-1]
             check_sealed_counts(seal, last.seq, last.h_b64u, seen.counts())
+        if self.decisions is not None:
+            self.decisions.tell(self.findings)
 
     def result(self) -> JobBundle:
         counts = dict(self.seen.counts()) if self.seen else {}
@@ -148,6 +153,8 @@ class _Examination:
             facts["head_b64u"] = self.entries[-1].h_b64u
         if self.seen:
             facts |= {name: dict(sorted(told.items())) for name, told in self.seen.told.items()}
+        if self.seen and self.decisions:
+            facts["recomputed"] = dict(sorted(self.decisions.counted.items()))
         job_id = self.job["job_id"] if self.job else None
         report = build_report("job", self.findings, whole=Verdict.VERIFIED, job=job_id, counts=counts, facts=facts)
         return JobBundle(report, self.job, tuple(self.entries))
@@ -228,6 +235,7 @@ class _Examination:
         if not signers and given is None:
             why = "the trust file names no policy key, and no contract was given"
             self.findings.gap("J07", "TRUST_NOT_GIVEN", CONTRACT_FILE, f"{why}: who signed it is not known")
+        self.decisions = ContractCheck(envelope["payload"], CONTRACT_FILE)
         signer = envelope["signer_did"]
         known = seen.roles.setdefault(signer, str(Role.POLICY))
         if known != Role.POLICY:
@@ -281,6 +289,8 @@ class _Examination:
             if entry.envelope["signer_did"] in others:
                 raise Fault("J03", "KEY_IN_TWO_ROLES", where, "the job's or agent's key signs as a receipt key")
             seen.take(entry)
+            if self.decisions is not None:
+                self.decisions.take(entry, seen.tokens)
 
         return check
 

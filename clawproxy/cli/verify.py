@@ -10,6 +10,7 @@ import typer
 
 from ..receipts.report import Report, Verdict, printable
 from ..receipts.verify import verify_path
+from ..receipts.verify_contract import recomputed_line
 from ..tokens.trust import Trust, load_trust
 from .bundle_paths import check_job_directory
 from .screen import JsonFlag, counts_line, new_app, print_json
@@ -63,5 +64,7 @@ def print_report(report: Report, path: Path) -> None:
         print(f"  calls answered by another model than they asked for: {others}")
     if estimated := report.facts.get("usage", {}).get("estimated"):
         print(f"  calls with an estimate for tokens: {estimated}")
+    if told := recomputed_line(report.facts.get("recomputed", {})):
+        print(f"  decisions worked out again: {told}")
     if any(finding.reason == "TRUST_NOT_GIVEN" for finding in report.findings):
         print("  give the gateway's keys with --trust; its operator writes them with: clawproxy keys trust")

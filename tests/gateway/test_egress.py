@@ -414,7 +414,8 @@ async def test_a_sealed_job_with_side_effects_is_verified_and_explains_them(tmp_
         assert (told["effects"], told["effects_unanchored"]) == (2, 1)
 
         story = explain(files, receipt["receipt_id"], bed.trust()).to_json()
-        assert (story["kind"], story["decision"]["agrees"], story["outcome"]["status"]) == ("allowed", True, 200)
+        assert (story["kind"], story["decision"]["agrees"], story["outcome"]["status"]) == ("allowed", None, 200)
+        assert "the path" in story["decision"]["note"]
         assert story["call"]["host"] == "localhost"
         denied = explain(files, refused.headers["x-clawproxy-receipt-id"], bed.trust()).to_json()
         assert (denied["kind"], denied["decision"]["reason"]) == ("refused", "EGRESS_NOT_ALLOWED")

@@ -73,6 +73,8 @@ class Forge:
     receipt_key: SigningKey = RECEIPT_KEY
     job_key: SigningKey = JOB_KEY
     policy_key: SigningKey = POLICY_KEY
+    document: dict[str, Any] = field(default_factory=lambda: dict(CONTRACT_DOCUMENT))
+    """The contract that the job ran under, before it is signed."""
     records: list[dict[str, Any]] = field(default_factory=list)
     torn: dict[str, bytes] = field(default_factory=dict)
     leave_out: set[str] = field(default_factory=set)
@@ -82,7 +84,7 @@ class Forge:
     number), ``bundle`` (payload), ``bundle_envelope``, ``manifest``, ``seal`` (payload), ``seal_envelope`` (with 0)."""
 
     def __post_init__(self) -> None:
-        self.contract = sign_contract(CONTRACT_DOCUMENT, self.policy_key, timestamp(START_MS))
+        self.contract = sign_contract(self.document, self.policy_key, timestamp(START_MS))
         self.policy_hash: str = self.contract["payload_hash_b64u"]
         self.claims: dict[str, Any] = {
             "token_version": "1",
@@ -126,6 +128,7 @@ class Forge:
         }
 
     def intend(self, n: int, **over: Any) -> int:
+        """With ``facts=None`` as it was written before there were any; the same in ``deny``."""
         token = self.token()
         detail = {
             "harness_event_hash_b64u": None,
@@ -146,8 +149,10 @@ class Forge:
             "tools": ["read_ticket"],
             "tools_total": 1,
             "way_in": "reverse",
+            "facts": {"kind": "generate"},
             **over,
         }
+        detail = {name: value for name, value in detail.items() if (name, value) != ("facts", None)}
         return self.event("llm_call", detail, "intent")
 
     def attest(self, intent: int, **over: Any) -> int:
@@ -202,6 +207,7 @@ class Forge:
         fields = {
             "at_ms": START_MS,
             "detail": "allowed models: gpt-*",
+            "facts": {"kind": "generate", "stream": False},
             "method": "POST",
             "model": "o1",
             "policy_hash_b64u": self.policy_hash,
@@ -216,7 +222,8 @@ class Forge:
             "token_hash_hex": self.token()["token_hash_hex"],
             "way_in": "reverse",
         }
-        return self.add("denial", {**fields, **over})
+        told = {**fields, **over}
+        return self.add("denial", {name: value for name, value in told.items() if (name, value) != ("facts", None)})
 
     def recover(self, open_calls: list[str], torn: list[dict[str, Any]] | None = None) -> int:
         return self.add("recovery", {"open_calls": open_calls, "torn": torn or []})

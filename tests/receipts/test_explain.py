@@ -52,7 +52,7 @@ def test_a_call_that_the_contract_does_not_allow_is_told_though_every_signature_
     forge.attest(forge.intend(0, **over))
     forge.end()
     found = explained(forge)
-    assert found.report.verdict is Verdict.VERIFIED
+    assert (found.report.verdict, found.report.reason) == (Verdict.FAILED, "CONTRACT_EXCEEDED")
     assert (found.decision["agrees"], found.decision["reason"]) == (False, reason)
 
 
@@ -87,7 +87,7 @@ def test_a_denial_that_the_contract_does_not_bear_out_is_told() -> None:
 @pytest.mark.parametrize(
     "over",
     [
-        {"reason": "POLICY_TOOL_DENIED"},
+        {"reason": "POLICY_TOOL_DENIED", "facts": None},
         {"reason": "TOKEN_EXPIRED", "step": "authenticate", "provider": None, "model": None},
         {"token_hash_hex": None},
         {"reason": "A_CODE_OF_TOMORROW"},

@@ -9,18 +9,21 @@ from clawproxy.receipts.payloads import start_detail
 from clawproxy.receipts.report import Verdict
 from clawproxy.receipts.verify_job import verify_job
 
-from .forge import Forge, plain_job, trust
+from .forge import CONTRACT_DOCUMENT, Forge, trust
 from .workshop import make_grant, make_start
 
 ELSEWHERE = {"upstream": "fal", "upstream_model": "acme/m"}
+ALLOWED = {"allowed_providers": ["openai", "fal"], "allowed_models": ["openrouter/acme/*"]}
 
 
 def rerouted_job() -> tuple[Forge, dict[str, Any], dict[str, Any]]:
     """A job whose first call went elsewhere; the detail of its intent and the metadata of its receipt."""
-    forge = plain_job(calls=2)
+    forge = Forge(document={**CONTRACT_DOCUMENT, **ALLOWED})
+    forge.open()
+    forge.attest(forge.intend(0, model="openrouter/acme/m", **ELSEWHERE))
+    forge.end()
     intent = next(record for record in forge.records if record["kind"] == "intent")["payload"]["detail"]
     metadata = next(record for record in forge.records if record["kind"] == "receipt")["payload"]["metadata"]
-    intent |= ELSEWHERE
     metadata |= ELSEWHERE
     return forge, intent, metadata
 

@@ -58,7 +58,7 @@ def test_a_record_that_nobody_signed_ends_the_reading() -> None:
 def test_brackets_in_texts_are_not_counted() -> None:
     forge = Forge()
     forge.open()
-    forge.attest(forge.intend(0, tools=["[{" * 2_000]))
+    forge.attest(forge.intend(0, route="[{" * 2_000))
     forge.end()
     assert verify_job(forge.files(), trust()).verdict is Verdict.VERIFIED
 

@@ -37,8 +37,14 @@ CONTRACT = sign_contract(
     {
         "wpc_version": "v1",
         "policy_name": "workshop",
+        "allowed_models": ["*", "openrouter/*"],
         "allowed_tools": ["ticket.read"],
         "denied_tools": ["shell.exec"],
+        "tool_classes": {"ticket.read": ["*"]},
+        "egress_allowlist": [
+            {"host": "tickets.example.com", "methods": ["POST"], "paths": ["/*"]},
+            {"host": "tickets.example.com", "methods": ["POST"], "paths": ["/*"], "credential": "crm"},
+        ],
         "token_constraints": {"cst_ttl_minutes": 30, "pin_policy_hash": True, "job_bound": True},
     },
     POLICY_KEY,

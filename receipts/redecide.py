@@ -1,0 +1,124 @@
+"""Decides again, from what is on record, what the gateway decided then. Pure; what it is given has its shape.
+
+Model calls by ``policies.decide``, calls of tools by ``policies.egress``, both with the contract at hand. A decision
+that rests on facts which are not on record, or not whole, is never called the same: ``missing`` names them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ..policies.decide import Allow, decide
+from ..policies.egress import EgressEntry, EgressFacts, decide_destination
+from ..policies.policy import Policy
+from ..tokens.digests import sha256_b64u
+from ..tokens.reasons import Refusal
+from .recorded_facts import Recorded, grant_of, read_call, read_denied
+
+DECIDED = frozenset(
+    {
+        "POLICY_MODEL_IDENTITY_TIER_TOO_LOW",
+        "POLICY_MODEL_NOT_ALLOWED",
+        "POLICY_MODEL_REQUIRED",
+        "POLICY_PROVIDER_NOT_ALLOWED",
+        "POLICY_REMOTE_URL",
+        "POLICY_STATEMENT_DENIED",
+        "POLICY_STATE_NOT_READABLE",
+        "POLICY_TOOL_DENIED",
+        "POLICY_TOOL_NOT_ALLOWED",
+        "TOKEN_INSUFFICIENT_SCOPE",
+    }
+)
+"""The refusals of ``policies.decide``."""
+_NO_TOKEN = "the token"
+_COMPARED_WHOLE = frozenset({"model", "upstream_model"})
+"""Of these a part may be refused where the whole is allowed; of a list the rest only refuses more."""
+
+_MOST_PATHS = 64
+"""So many exact paths of an entry are held to the digest, so that a long contract keeps a long journal quick."""
+
+
+@dataclass(frozen=True, slots=True)
+class Redecided:
+    """What the contract says of a call. ``refusal`` None and nothing ``missing``: it allows it, by ``rules``."""
+
+    rules: tuple[str, ...] = ()
+    refusal: Refusal | None = None
+    missing: tuple[str, ...] = ()
+
+    @property
+    def allowed(self) -> bool | None:
+        """None where that cannot be worked out."""
+        if self.refusal is not None:
+            return False
+        return None if self.missing else True
+
+
+def redecide_call(detail: Mapping[str, Any], token: Mapping[str, Any], policy: Policy) -> Redecided:
+    """A model call, from the ``detail`` of its intent and the facts of its token."""
+    return _decide(read_call(detail), token, policy)
+
+
+def redecide_denied(payload: Mapping[str, Any], token: Mapping[str, Any], policy: Policy) -> Redecided:
+    """A model call that was refused, from the payload of its denial."""
+    recorded = read_denied(payload)
+    return Redecided(missing=("the request",)) if recorded is None else _decide(recorded, token, policy)
+
+
+def _decide(recorded: Recorded, token: Mapping[str, Any], policy: Policy) -> Redecided:
+    grant = grant_of(token)
+    if grant is None:
+        return Redecided(missing=(_NO_TOKEN,))
+    if recorded.facts.model is None and "model" in recorded.missing:
+        return Redecided(missing=recorded.missing)
+    again = decide(recorded.facts, grant, policy)
+    if isinstance(again, Allow):
+        by_tool = [f"{tool}: {rule}" for tool, rule in zip(recorded.facts.tools, again.tool_rules, strict=False)]
+        rules = (f"provider: {again.provider_rule}", f"model: {again.model_rule}", *by_tool)
+        return Redecided(rules, None, recorded.missing)
+    if _COMPARED_WHOLE & set(recorded.missing):
+        return Redecided(missing=recorded.missing)
+    return Redecided((), again, recorded.missing)
+
+
+def redecide_effect(detail: Mapping[str, Any], policy: Policy) -> Redecided:
+    """A call of a tool, from the ``detail`` of its intent: scheme, host, port, method and the gateway's credential.
+
+    Its path is on record as a digest. An entry for every path needs no more, and one for an exact path is held to the
+    digest; otherwise the path is ``missing``.
+    """
+    listed = decide_destination(detail["scheme"], detail["host"], detail["port"], policy)
+    if isinstance(listed, Refusal):
+        return Redecided(refusal=listed)
+    with_method = [entry for entry in listed if detail["method"] in entry.methods]
+    if not with_method:
+        return Redecided(refusal=Refusal("EGRESS_NOT_ALLOWED", f"{listed[0].rule} methods", detail["method"]))
+    entries = [entry for entry in with_method if entry.credential == detail["credential"] and entry.paths]
+    if not entries:
+        what = "another credential" if any(e.paths for e in with_method) else "no path"
+        return Redecided(refusal=Refusal("EGRESS_NOT_ALLOWED", with_method[0].rule, f"the contract gives it {what}"))
+    proven = [entry for entry in entries if _takes_its_path(entry, detail)]
+    rules = tuple(entry.rule for entry in proven or entries)
+    return Redecided(rules, None, () if proven else ("the path, which is on record as a digest",))
+
+
+def _takes_its_path(entry: EgressEntry, detail: Mapping[str, Any]) -> bool:
+    if "/*" in entry.paths:
+        return True
+    facts = EgressFacts(detail["scheme"], detail["host"], detail["port"], detail["method"], "/")
+    exact = [replace(facts, path=path).url for path in entry.paths if not path.endswith("/*")][:_MOST_PATHS]
+    return any(sha256_b64u(url.encode()) == detail["target_hash_b64u"] for url in exact)
+
+
+def token_life_refusal(token: Mapping[str, Any], policy: Policy) -> Refusal | None:
+    """Why a token on record lives longer than its contract allows, or says no time at all."""
+    times = [token.get(name) for name in ("iat", "exp")]
+    if not all(time.__class__ in (int, float) for time in times):
+        return None  # an intent under it is out of its time, which is told elsewhere
+    life_s = times[1] - times[0]  # type: ignore[operator]  # both are numbers
+    if life_s <= policy.max_ttl_s:
+        return None
+    rule = f"longest life {policy.max_ttl_s // 60} minutes"
+    return Refusal("TOKEN_TTL_TOO_LONG", rule, f"the token lives {life_s} s, the contract allows {policy.max_ttl_s} s")
