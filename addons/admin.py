@@ -7,11 +7,12 @@ Only the user that runs the gateway (or root) is answered, by the peer credentia
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import socket
 import struct
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ _MAX_LINE_BYTES = 64 * 1024
 _IDLE_S = 30
 _CALL_TIMEOUT_S = 120
 _MAX_PATH_BYTES = 100  # sun_path holds 108
+_HANDLES = "/proc/self/fd"
 
 type Operation = Callable[[JsonObject], Awaitable[JsonObject]]
 
@@ -40,21 +42,24 @@ class AdminSocket:
 
     async def start(self) -> None:
         """Listen; raises ``ClawproxyError`` (GATEWAY_RUNNING) if another gateway answers there already."""
-        if len(os.fsencode(self.path.absolute())) > _MAX_PATH_BYTES:
-            raise ClawproxyError(
-                "CONFIG_INVALID", "the path of the admin socket is too long", where=str(self.path),
-                remedy="use a shorter state directory",
-            )  # fmt: skip
         if self.path.exists():
-            if await _answers(self.path):
+            if await listens(self.path):
                 raise ClawproxyError(
                     "GATEWAY_RUNNING", "another gateway runs with this state directory", where=str(self.path),
                     remedy="stop it first, or use another --state",
                 )  # fmt: skip
             self.path.unlink()
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         before = os.umask(0o177)
         try:
-            self._server = await asyncio.start_unix_server(self._serve, self.path, limit=_MAX_LINE_BYTES)
+            with _short(self.path) as path:
+                sock.bind(path)
+            self._server = await asyncio.start_unix_server(
+                self._serve, sock=sock, limit=_MAX_LINE_BYTES, cleanup_socket=False
+            )
+        except BaseException:
+            sock.close()
+            raise
         finally:
             os.umask(before)
 
@@ -94,11 +99,12 @@ class AdminSocket:
             return {"ok": False, "reason": "GATEWAY_FAULT", "error": f"the operation failed: {type(err).__name__}"}
 
 
-async def call_admin(path: Path, op: str, **arguments: Any) -> JsonObject:
+async def call_admin(path: Path, op: str, *, timeout_s: float = _CALL_TIMEOUT_S, **arguments: Any) -> JsonObject:
     """Ask the gateway behind ``path``; raises ``ClawproxyError`` (GATEWAY_NOT_RUNNING, or the gateway's own reason)."""
     try:
-        async with asyncio.timeout(_CALL_TIMEOUT_S):
-            reader, writer = await asyncio.open_unix_connection(path, limit=_MAX_LINE_BYTES * 16)
+        async with asyncio.timeout(timeout_s):
+            with _short(path) as near:
+                reader, writer = await asyncio.open_unix_connection(near, limit=_MAX_LINE_BYTES * 16)
             writer.write(orjson.dumps({"op": op, **arguments}) + b"\n")
             await writer.drain()
             line = await reader.readline()
@@ -116,13 +122,33 @@ async def call_admin(path: Path, op: str, **arguments: Any) -> JsonObject:
     return answer
 
 
-async def _answers(path: Path) -> bool:
+async def listens(path: Path) -> bool:
+    """Whether a process listens there, however slow it is."""
     try:
-        _, writer = await asyncio.open_unix_connection(path)
+        with _short(path) as near:
+            _, writer = await asyncio.open_unix_connection(near)
     except OSError:
         return False
     writer.close()
     return True
+
+
+@contextlib.contextmanager
+def _short(path: Path) -> Iterator[str]:
+    """``path`` as it fits into the address of a socket: by way of its directory's handle, where it is too long."""
+    if len(os.fsencode(path.absolute())) <= _MAX_PATH_BYTES:
+        yield str(path)
+        return
+    if not os.path.isdir(_HANDLES):
+        raise ClawproxyError(
+            "CONFIG_INVALID", "the path of the admin socket is too long", where=str(path),
+            remedy="use a shorter state directory",
+        )  # fmt: skip
+    handle = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        yield f"{_HANDLES}/{handle}/{path.name}"
+    finally:
+        os.close(handle)
 
 
 def _peer_uid(sock: socket.socket) -> int:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from ..policies.routes import RouteMatch
     from ..receipts.job import Job
     from ..receipts.scribe import Intended
+    from ..tokens.reasons import Refusal
     from ..tokens.verify import Grant
     from .egress_request import Egress
     from .http_stream import Watch
@@ -73,6 +74,8 @@ class Call:
     detail: str = ""
     last_words: str = ""
     """The reason that the agent is told, where the outcome alone does not say it."""
+    halt: Refusal | None = None
+    """An order of the operator that came while the call was under way: it goes no further."""
     recorded: bool = False
     """The one record of this call is on its way to the journal, or there. Set before the first await."""
     envelope: JsonObject | None = None

@@ -67,8 +67,9 @@ class Ending:
             call.job.release(call.nonce)
         if not call.recorded:
             if call.intended is not None:
-                call.detail = f"{refusal.reason} at {refusal.step}"
-                await self.attest(call, Outcome.FAULT)
+                if refusal is not call.halt:
+                    call.detail = f"{refusal.reason} at {refusal.step}"
+                await self.attest(call, Outcome.FAULT if refusal is not call.halt else Outcome.STOPPED)
             else:
                 call.recorded = True
                 await self._deny(call, refusal)
@@ -241,8 +242,12 @@ def _refusal_of(call: Call, refusal: Refusal) -> tuple[int, dict[str, str], byte
 
 
 async def intend(call: Call, start: CallStart | EffectStart) -> None:
-    """The intent of a decided call, durable on return: then its first byte may leave."""
+    """The intent of a decided call, durable on return: then its first byte may leave.
+
+    A call that is halted gets none."""
     assert call.job is not None
+    if call.halt is not None:
+        return
     try:
         call.intended = await call.job.intend(start)
     except asyncio.CancelledError:

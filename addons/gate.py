@@ -171,6 +171,8 @@ class Gate:
                         verdict = await verdict
                 if verdict is not None:
                     return verdict if isinstance(verdict, Refusal) else _fault(call, "not a verdict")
+                if call.halt is not None:
+                    return call.halt
                 call.steps_done += 1
         except TimeoutError:
             log.error("call %s: step %s took longer than %s s", call.receipt_id, call.step, self._step_timeout_s)
@@ -191,7 +193,10 @@ class Gate:
         wanted = {
             call.destination: call.addresses
             for call in self._open.values()
-            if call.intended is not None and call.destination is not None and call.flow.client_conn.id == data.client.id
+            if call.intended is not None
+            and call.destination is not None
+            and call.halt is None
+            and call.flow.client_conn.id == data.client.id
         }
         destination = tuple(data.server.address[:2]) if data.server.address is not None else None
         if destination not in wanted or data.server.transport_protocol != "tcp" or data.server.via is not None:
@@ -266,6 +271,9 @@ class Gate:
             watch.stop = "no open call"
             return
         call.watch = watch
+        if call.halt is not None:
+            watch.stop = call.halt.reason
+            return
         await watch.over.wait()
 
     async def seam_hold(self, hold: Hold) -> None:

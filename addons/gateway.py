@@ -12,13 +12,14 @@ from pathlib import Path
 
 from ..policies.pin import Pinner
 from ..policies.source import DirectorySource
+from ..policies.stops import Stops
 from ..receipts.create import create_job
 from ..receipts.job import JobLimits
 from ..receipts.jobs import JobBook
 from ..receipts.journal import Journal
+from ..receipts.order_book import OrderBook
 from ..receipts.refusals import RefusalLog
 from ..tokens.canonical import JsonObject
-from ..tokens.digests import is_sha256_b64u
 from ..tokens.errors import ClawproxyError
 from ..tokens.keys import Role, load_key
 from ..tokens.mint import mint
@@ -38,9 +39,11 @@ from .gate import Gate, Steps
 from .identity import Lease, Leases
 from .json_body import JsonBounds
 from .master import EngineOptions, GatewayMaster
+from .operations import Operations
 from .provider_settings import configured_catalogue, private_providers, provider_credentials
 from .settings import Settings, check_ca_file, check_listeners, parse_address, signer_dids
 from .steps import LiveSteps
+from .stopping import Stopping
 from .websocket import Sockets
 
 log = logging.getLogger("clawproxy.gateway")
@@ -76,7 +79,7 @@ class Gateway:
 
         self._receipt_key = load_key(state / "keys" / "receipt.pem", Role.RECEIPT)
         self.catalogue = configured_catalogue(settings)
-        self.revocations = Revocations()
+        self.revocations, stops = Revocations(), Stops()
         issuers = signer_dids(settings.trust.token_issuers, Role.TOKEN, state)
         reviewers = signer_dids(settings.trust.contract_signers, Role.POLICY, state)
         self._verifier = TokenVerifier(issuers, frozenset(limits.audience), self.revocations)
@@ -119,6 +122,7 @@ class Gateway:
             json_bounds=json_bounds,
             calls_per_minute=limits.max_calls_per_minute_per_job,
             approvals=self.approvals,
+            stops=stops,
         )
         steps: Steps = EgressSteps(
             models,
@@ -153,15 +157,13 @@ class Gateway:
         )
         self._addons = [*addons(self.gate), self.sockets]
         self._master: GatewayMaster | None = None
+        self.stopping = Stopping(
+            OrderBook(state / "orders", self._receipt_key), stops, self.revocations, self.jobs, self._leases,
+            lambda: self.gate.open_calls, lambda: self.sockets.open_sockets, clock_ms,
+        )  # fmt: skip
         self._admin = AdminSocket(
             state / "admin.sock",
-            {
-                "status": self._op_status,
-                "jobs": self._op_status,
-                "lease": self._op_lease,
-                "seal": self._op_seal,
-                **ApprovalOperations(self.approvals, self.jobs, self._pinner).by_name,
-            },
+            {**Operations(self).by_name(), **ApprovalOperations(self.approvals, self.jobs, self._pinner).by_name},
         )
 
     # -- life ------------------------------------------------------------------------------------------------------
@@ -177,6 +179,7 @@ class Gateway:
 
     async def _open(self) -> None:
         await self._refusal_log.open()
+        await self.stopping.open()
         if self.settings.listen.admin:
             await self._admin.start()
             self.addresses["admin"] = str(self._admin.path)
@@ -194,6 +197,7 @@ class Gateway:
         """No new calls; those that are open may end for ``drain_s`` seconds, then they are cut; then all is closed."""
         self.gate.stopping = True
         self.approvals.close()
+        await self.stopping.close()
         if self.settings.listen.admin:
             await self._admin.stop()
         if self._master is not None:
@@ -281,27 +285,6 @@ class Gateway:
             "open_calls": len(self.gate.open_calls),
             "gateway_did": self._receipt_key.did,
         }
-
-    async def _op_status(self, request: JsonObject) -> JsonObject:
-        _only(request, {"op"})
-        return self.status()
-
-    async def _op_lease(self, request: JsonObject) -> JsonObject:
-        _only(request, {"op", "policy_hash", "job_id", "ttl_s"})
-        if not is_sha256_b64u(request.get("policy_hash")):
-            raise ClawproxyError("INVALID_REQUEST", "policy_hash is not a contract hash", where="lease")
-        lease = await self.lease(request["policy_hash"], request.get("job_id"), request.get("ttl_s"))
-        return {"job_id": lease.job_id, "handle": lease.handle, "addresses": self.addresses, "ca": str(self.ca_file)}
-
-    async def _op_seal(self, request: JsonObject) -> JsonObject:
-        _only(request, {"op", "job_id", "force"})
-        return await self.seal(str(request.get("job_id")), force=request.get("force") is True)
-
-
-def _only(request: JsonObject, known: set[str]) -> None:
-    unknown = request.keys() - known
-    if unknown:
-        raise ClawproxyError("INVALID_REQUEST", "unknown argument", got=min(unknown), expected=", ".join(sorted(known)))
 
 
 def _engine_options(settings: Settings) -> tuple[list[str], EngineOptions]:

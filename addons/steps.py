@@ -15,6 +15,7 @@ from mitmproxy import http
 from ..policies.decide import decide
 from ..policies.pin import Pinner
 from ..policies.routes import Catalogue
+from ..policies.stops import Stops
 from ..receipts.calls import Outcome
 from ..receipts.jobs import JobBook
 from ..tokens.canonical import JsonObject
@@ -101,6 +102,7 @@ class LiveSteps:
         json_bounds: JsonBounds | None = None,
         calls_per_minute: int = CALLS_PER_MINUTE,
         approvals: ApprovalDesk,
+        stops: Stops | None = None,
     ) -> None:
         self._catalogue = catalogue
         self._connections = connections
@@ -119,6 +121,7 @@ class LiveSteps:
         self._json_bounds = json_bounds or JsonBounds()
         self._rates = Buckets(calls_per_minute)
         self._approvals = approvals
+        self._stops = stops or Stops()
 
     # -- 1 admit ---------------------------------------------------------------------------------------------------
 
@@ -197,6 +200,7 @@ class LiveSteps:
         """
         assert call.grant is not None
         limited = self._check_connections(call, call.grant) or (self._check_rate(call) if not call.is_message else None)
+        limited = limited or self._stopped(call, call.grant)
         if limited is not None:
             call.job = self._jobs.peek(call.grant, call.presenter)  # the denial belongs there, if it is open
             return limited
@@ -213,6 +217,13 @@ class LiveSteps:
             return self._pin_first(call, call.grant)
         call.policy, call.job = policy, job
         return self._approvals.job_refusal(job, policy)
+
+    def _stopped(self, call: Call, grant: Grant) -> Refusal | None:
+        providers = (call.match.provider.name if call.match else None,)
+        refusal = self._stops.refuse_call(grant.job_id, grant.policy_hash_b64u, providers)
+        if refusal is None and call.egress is not None:
+            refusal = self._stops.refuse_egress(grant.job_id, grant.policy_hash_b64u, call.egress.facts.method)
+        return refusal
 
     def _check_connections(self, call: Call, grant: Grant) -> Refusal | None:
         if self._connections.join(call.flow.client_conn, grant.job_id):
@@ -297,7 +308,12 @@ class LiveSteps:
         assert call.grant is not None
         assert call.policy is not None
         decision = decide(call.facts, call.grant, call.policy)
-        return decision if isinstance(decision, Refusal) else None
+        if isinstance(decision, Refusal):
+            return decision
+        facts, job_id = call.facts, call.grant.job_id
+        return self._stops.refuse_call(job_id, None, (facts.provider, facts.upstream)) or self._stops.refuse_declared(
+            call.policy, job_id, facts.tools, facts.any_tools
+        )
 
     # -- 7 reserve -------------------------------------------------------------------------------------------------
 

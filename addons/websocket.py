@@ -78,7 +78,8 @@ class FrameTap:
 
 
 class Socket:
-    """One open socket: the judge of its messages (``holds.FrameJudge``). ``call`` is the response that is open."""
+    """One open socket: the judge of its messages (``holds.FrameJudge``). ``call`` is the response that is open,
+    ``judged`` the message that is being judged."""
 
     def __init__(
         self,
@@ -94,6 +95,7 @@ class Socket:
         self.handshake = handshake
         self.watch: Watch | None = handshake.watch
         self.call: Call | None = None
+        self.judged: Call | None = None
         self.ended: SocketEnd | None = None
         self._session = session
         self._clock_ms = clock_ms
@@ -200,6 +202,10 @@ class Sockets:
         """Sockets that are open."""
         return len(self._open)
 
+    @property
+    def open_sockets(self) -> list[Socket]:
+        return list(self._open.values())
+
     # -- it begins -------------------------------------------------------------------------------------------------
 
     def responseheaders(self, flow: http.HTTPFlow) -> None:
@@ -234,7 +240,7 @@ class Sockets:
         def if_asked(step: Callable[[Call], Any]) -> Callable[[Call], Any]:
             return lambda call: step(call) if call.asks else None
 
-        call.judging = True
+        call.judging, socket.judged = True, call
         refusal = await self._gate.verdict(
             call,
             (
@@ -246,7 +252,7 @@ class Sockets:
                 ("intend", if_asked(steps.intend)),
             ),
         )
-        call.judging = False
+        call.judging, socket.judged = False, None
         if refusal is not None:
             await self._refuse(socket, frame, call, refusal)
             return

@@ -16,6 +16,7 @@ from .argument_rules import read_argument_rules
 from .egress import read_egress
 from .fields import PROVIDER_NAME, Fields
 from .policy import DEFAULT_MAX_TTL_S, Demand, ModelRules, OnDeniedCall, OnDeniedTool, Policy, Shape
+from .read_only_rules import read_read_only
 from .tools import MODEL_CALL, build_tool_rules
 
 KNOWN_FIELDS = (
@@ -30,6 +31,7 @@ KNOWN_FIELDS = (
     "tool_arguments",
     "on_denied_tool",
     "on_denied_call",
+    "read_only_tools",
     "allowed_provider_features",
     "data_boundaries",
     "data_classes_allowed",
@@ -100,6 +102,7 @@ def read_claw(document: JsonObject, policy_hash_b64u: str) -> Policy:
         on_denied_tool=OnDeniedTool(fields.text("on_denied_tool", one_of=tuple(OnDeniedTool)) or OnDeniedTool.REFUSE),
         on_denied_call=OnDeniedCall(fields.text("on_denied_call", one_of=tuple(OnDeniedCall)) or OnDeniedCall.ERROR),
         approvals=approvals,
+        read_only=read_read_only(fields, allowed, classes),
     )
 
 

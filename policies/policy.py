@@ -12,6 +12,7 @@ from .approval_rules import NO_APPROVALS, ApprovalRules
 from .argument_rules import NO_ARGUMENT_RULES, ArgumentRules
 from .egress import EgressEntry
 from .names import fold, matches
+from .read_only_rules import ReadOnlyTools
 from .statements import Statement
 from .tools import ToolRules
 
@@ -93,6 +94,7 @@ class Policy:
     ``demands`` must be empty for a call to go out. ``egress`` is where calls of tools may go; empty means nowhere.
     ``arguments`` are rules on what tools are called with.
     ``approvals`` is what needs a person's yes.
+    ``read_only`` are the tools that read-only mode leaves (``stops``).
     ``envelope`` is the signed contract that it was pinned from, empty for a document that was only read.
     """
 
@@ -113,4 +115,5 @@ class Policy:
     on_denied_tool: OnDeniedTool = OnDeniedTool.REFUSE
     on_denied_call: OnDeniedCall = OnDeniedCall.ERROR
     approvals: ApprovalRules = NO_APPROVALS
+    read_only: ReadOnlyTools = field(default_factory=ReadOnlyTools)
     envelope: JsonObject = field(default_factory=dict, repr=False, compare=False)

@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from ..policies.orders import Revocation, StopOrder, parse_revocation, parse_stop
 from ..tokens.canonical import JsonObject
 from ..tokens.digests import sha256_b64u
 from ..tokens.errors import ClawproxyError
@@ -31,7 +32,7 @@ MAX_CALL_BYTES = 48 * 1024
 _NOTHING_B64U = sha256_b64u(b"")
 _OPEN_CALLS_PER_RECORD = 1000
 _SEALED = Refusal("JOB_SEALED", "the job's seal")
-_NOTED = ("approval", "frozen", "revoked", "stopped")
+_NOTED = ("approval", "frozen", "resumed", "revoked", "stopped")
 _RECEIPT_ID = re.compile(r"rcpt_[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}", re.ASCII)
 
 
@@ -129,6 +130,24 @@ class Job:
             self._progress.next_seq + open_calls >= limits.records
             or self.log.good_bytes + open_calls * MAX_CALL_BYTES >= limits.journal_bytes
         )
+
+    @property
+    def standing_orders(self) -> list[StopOrder | Revocation]:
+        """The operator's orders that the journal names and does not lift."""
+        return [parse_stop(d) if "scope" in d else parse_revocation(d) for d in self._progress.orders.values()]
+
+    @property
+    def named_orders(self) -> set[int]:
+        """Numbers of the orders that the journal names, lifted ones too."""
+        return self._progress.orders_named
+
+    def has_token(self, token_hash_hex: str) -> bool:
+        """Whether this token is on record."""
+        return token_hash_hex in self._progress.tokens
+
+    def has_jti(self, jti: str) -> bool:
+        """Whether a token of this id is on record."""
+        return jti in self._progress.jtis
 
     @property
     def refusal(self) -> Refusal | None:

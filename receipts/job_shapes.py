@@ -125,6 +125,7 @@ EVENT_ENTRY = Obj(
                 "tool_egress",
                 "authority_changed",
                 "approval",
+                "resumed",
                 "revoked",
                 "stopped",
                 "frozen",

@@ -22,6 +22,7 @@ from .disk import FULL_DISK_ERRNOS, Disk
 from .job import Job, JobLimits
 from .job_paths import JobPaths, is_job_id, job_key_path
 from .journal import Journal, JournalError
+from .order_events import Event
 from .payloads import authority_detail, token_facts
 from .recover import OpenedLog, open_log
 from .scribe import Scribe
@@ -79,6 +80,8 @@ class JobBook:
         self._seal_lock = asyncio.Lock()
         self._reserve_in_use = False
         self._stopped = False
+        self.on_open: Callable[[Job], list[Event]] = lambda job: []
+        """What a job that is opened must have on record before its first call: the operator's orders."""
 
     # -- calls ---------------------------------------------------------------------------------------------------------
 
@@ -195,6 +198,9 @@ class JobBook:
         self._entries[job_id] = _Entry(job, lock)
         try:
             await job.record_recovery(opened.torn)
+            if job.refusal is None:
+                for event in self.on_open(job):
+                    await job.note(event.type, event.detail)
         except BaseException:
             await self._let_go(job_id, _NOT_RECOVERED)
             raise

@@ -75,6 +75,11 @@ class Progress:
     """Of calls and of denials: no id occurs twice."""
     tokens: dict[str, str] = field(default_factory=dict)
     """Token hash -> scope hash, of the tokens on record."""
+    jtis: set[str] = field(default_factory=set)
+    """Ids of the tokens on record."""
+    orders: dict[int, JsonObject] = field(default_factory=dict)
+    """Number -> detail, of the operator's orders on record that no later record lifts."""
+    orders_named: set[int] = field(default_factory=set)
     presenter: str | None = None
     torn_named: set[str] = field(default_factory=set)
     calls: int = 0
@@ -183,11 +188,18 @@ class Progress:
         elif event_type in ("job_opened", "authority_changed"):
             if (token_hash := detail["token"].get("token_hash_hex")) is not None:
                 self.tokens[token_hash] = detail["token"]["token_scope_hash_b64u"]
+                if isinstance(jti := detail["token"].get("jti"), str):
+                    self.jtis.add(jti)
             self.presenter = detail["presenter"]
         elif event_type == "approval" and detail["scope"]["call"] is None:
             answer = detail["approval"]["payload"]
             given = answer["approval_type"] == "explicit_approve"
             self.approval = JobApproved(answer["receipt_id"], detail["approval"]["signer_did"], given)
+        elif event_type in ("stopped", "revoked") and "number" in detail:
+            self.orders[detail["number"]] = detail
+            self.orders_named.add(detail["number"])
+        elif event_type == "resumed":
+            del self.orders[detail["lifts"]]
         self.sealed = event_type == "job_sealed"
         self.events += 1
         segment.events += 1

@@ -54,6 +54,7 @@ from .job_shapes import CALL_START, DIGEST, EFFECT_START, NAME, TOKEN_HASH
 from .report import Fault, Findings
 from .verify_approvals import ApprovalsSeen, OpenCall
 from .verify_journal import JOURNAL, Entry, crash_leaves
+from .verify_orders import EVENTS, OrdersSeen
 from .verify_proof import event_hash
 from .wire_envelope import check_shape, join, same_json
 from .wire_schema import Obj, parse_date_time_ms
@@ -148,9 +149,14 @@ class JobSeen:
     effects: int = 0
     """So many of the calls are those of tools."""
     events: int = 0
+    orders: OrdersSeen = field(init=False)
+    """The operator's orders on record (verify_orders)."""
     told: dict[str, Counter[str]] = field(default_factory=lambda: {name: Counter() for name in _TOLD})
     """Of ``usage`` and ``model_match``, how many receipts say what; those of before say neither."""
     ended: bool = False
+
+    def __post_init__(self) -> None:
+        self.orders = OrdersSeen(self.facts)
 
     def counts(self) -> dict[str, int]:
         """As SEAL.json counts."""
@@ -196,6 +202,8 @@ class JobSeen:
             self._take_end(detail, path)
         elif event_type in ("job_opened", "authority_changed"):
             self._take_authority(event_type, detail, join(path, "detail"))
+        elif event_type in EVENTS:
+            self.orders.take(event_type, detail, join(path, "detail"))
         elif event_type in _CALLS:
             self._take_intent(entry, detail, segment, join(path, "detail"))
         elif event_type == "approval":
@@ -311,6 +319,7 @@ class JobSeen:
         if detail["presenter"] != self.presenter:
             raise Fault("J35", "EVIDENCE_MISMATCH", join(path, "presenter"), "not the presenter on record")
         self.approvals.check_intent(path)
+        self.orders.check_intent(detail, token, path, is_effect=is_effect)
         if why := _out_of_time(token, entry.payload["timestamp"]):
             self.out_of_time.append((entry.path, why))
         self.open_calls[receipt_id] = Call(entry, segment, detail, is_effect, segment.last_span)

@@ -28,8 +28,10 @@ COMMANDS = {
     "verify": "verify a job directory, a .zip of one, or any signed file, offline",
     "explain": "why a call was allowed or refused, recomputed from a bundle",
     "contract": "contracts: new, check, hash, sign, show",
-    "token": "scoped tokens: mint, inspect",
+    "token": "scoped tokens: mint, inspect, revoke",
     "job": "jobs: open, list, show, seal, tail",
+    "stop": "stop calls, or tools alone, at once: --all, --job, --contract, --provider, --tool",
+    "resume": "lift a stop",
     "keys": "signing keys: new, list, trust",
     "doctor": "what is set up, what is missing, and what to do about it",
 }

@@ -1,6 +1,6 @@
 """The state directory, and the files that commands read. Touches the file system.
 
-keys/<role>.pem  keys/jobs/<job>.pem  contracts/  jobs/  gateway/  ca/  trust.json  clawproxy.toml  admin.sock
+keys/<role>.pem  keys/jobs/<job>.pem  contracts/  jobs/  gateway/  orders/  ca/  trust.json  clawproxy.toml  admin.sock
 """
 
 from __future__ import annotations

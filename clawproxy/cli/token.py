@@ -23,6 +23,7 @@ from ..tokens.verify import TokenVerifier, UnverifiedToken, parse_token, token_h
 from .contract_files import find_signed
 from .screen import JsonFlag, new_app, note, print_json, print_pairs
 from .state import DEFAULT_STATE, ConfigOption, StateDir, StateOption, read_file, write_private
+from .token_revoke import revoke
 
 app = new_app("Scoped tokens (CST): one token, one job, one contract, one audience.")
 
@@ -193,3 +194,6 @@ def _claim_rows(claims: JsonObject) -> list[tuple[str, str]]:
             shown = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(value))
         rows.append((name, shown if shown.isprintable() else repr(shown)))
     return rows
+
+
+app.command("revoke")(revoke)

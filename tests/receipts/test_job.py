@@ -116,12 +116,12 @@ async def test_a_receipt_id_is_used_once_whether_for_a_call_or_a_denial(job: Job
 async def test_no_call_goes_out_on_an_authority_that_is_not_on_record(
     shop: Workshop, job: Job, grant: Grant, over: dict[str, Any]
 ) -> None:
-    await job.note("stopped", {"by": "test"})  # what was queued before is on the disk now
+    await job.note("frozen", {"by": "test"})  # what was queued before is on the disk now
     before = len(shop.records())
     with pytest.raises(ClawproxyError) as caught:
         await job.intend(make_start(grant, **over))
     assert caught.value.reason == "GATEWAY_FAULT"
-    await job.note("stopped", {"by": "test"})
+    await job.note("frozen", {"by": "test"})
     assert len(shop.records()) == before + 1
 
 
@@ -178,7 +178,7 @@ async def test_a_caller_cancelled_while_the_intent_is_written_leaves_one_receipt
     waiting.cancel()
     with pytest.raises(asyncio.CancelledError):
         await waiting
-    await job.note("stopped", {"by": "test"})
+    await job.note("frozen", {"by": "test"})
     intent, receipt = shop.records()[-3:-1]
     assert (intent["t"], receipt["t"]) == ("intent", "receipt")
     ours = receipt["body"]["payload"]["metadata"]["clawproxy"]
@@ -195,7 +195,7 @@ async def test_a_caller_cancelled_while_the_receipt_is_written_leaves_it_written
     await asyncio.sleep(0)
     waiting.cancel()
     await asyncio.wait([waiting])
-    await job.note("stopped", {"by": "test"})
+    await job.note("frozen", {"by": "test"})
     assert [record["t"] for record in shop.records()[-3:]] == ["intent", "receipt", "event"]
 
 
@@ -211,7 +211,7 @@ async def test_no_call_may_go_out_on_a_disk_that_fails(
         await job.intend(make_start(grant))
     assert caught.value.reason == "EVIDENCE_UNAVAILABLE"
     break_disk(shop, 0, "nothing")
-    for refused in (job.intend(make_start(grant)), job.deny(make_denied()), job.note("stopped", {})):
+    for refused in (job.intend(make_start(grant)), job.deny(make_denied()), job.note("frozen", {})):
         with pytest.raises(JournalError):
             await refused
     assert reason(job.reserve("n")) == "EVIDENCE_UNAVAILABLE"
@@ -296,7 +296,7 @@ async def test_a_segment_rolls_and_a_call_in_flight_is_attested_in_its_own(
 
 async def test_a_segment_rolls_on_events_too(shop: Workshop, job: Job, grant: Grant) -> None:
     for _ in range(10):
-        await asyncio.gather(*(job.note("stopped", {"by": "test"}) for _ in range(100)))
+        await asyncio.gather(*(job.note("frozen", {"by": "test"}) for _ in range(100)))
     await call(job, grant)
     assert job.counts["segments"] == 2
     await shop.book.seal("job-1")

@@ -56,7 +56,7 @@ async def live(root: Path, steps: list[str], is_agent: bool) -> None:
         elif step == "deny":
             await job.deny(make_denied())
         elif step == "note":
-            await job.note("revoked", {"by": "reviewer"})
+            await job.note("frozen", {"by": "reviewer"})
         elif step == "harness":
             theirs = {"harness_run_id": "run_theirs", "harness_event_hash_b64u": sha256_b64u(b"theirs")}
             await call(job, grant, **theirs)

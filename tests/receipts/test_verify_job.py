@@ -395,7 +395,7 @@ def _overfull(forge: Forge) -> None:
 
 
 def _overfull_of_events(forge: Forge) -> None:
-    made = [forge.event("stopped", {"n": n}) for n in range(987)]
+    made = [forge.event("frozen", {"n": n}) for n in range(987)]
     events = [forge.records.pop() for _ in made]
     for event in events:
         event["payload"]["timestamp"] = forge.records[-2]["payload"]["timestamp"]
