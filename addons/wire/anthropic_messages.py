@@ -16,6 +16,7 @@ from typing import Any
 
 from ...policies.facts import CallFacts
 from ...tokens.canonical import JsonObject
+from .anthropic_rewrite import AnthropicRewriter
 from .asked import Asked, list_of_objects, object_at
 from .events import Framing, SseFraming
 from .keys import PART, TOOL, BodyKeys, refuse, refuse_type
@@ -23,6 +24,7 @@ from .parts import Parts
 from .reader import ESCAPED_ASCII, ResponseReader, count, load_object, member, text
 from .refusal_text import RefusalText
 from .request import WireRequest
+from .rewrite import AnswerRewriter
 
 # not: keys that choose who pays or another model (billing_policy, fallbacks), and those that the SDK sends as headers
 _KEYS = BodyKeys(
@@ -100,6 +102,9 @@ class AnthropicMessages:
 
     def new_reader(self) -> ResponseReader:
         return AnthropicReader()
+
+    def new_rewriter(self) -> AnswerRewriter | None:
+        return AnthropicRewriter(self.refusal_body, self.new_reader, "error")
 
     def refusal_body(self, refusal: RefusalText) -> JsonObject:
         kind = _ERROR_TYPES.get(refusal.status, "invalid_request_error" if refusal.status < 500 else "api_error")

@@ -13,6 +13,7 @@ import re
 
 from ...tokens.canonical import JsonObject
 from .anthropic_messages import AnthropicMessages, AnthropicReader
+from .anthropic_rewrite import WrappedRewriter
 from .asked import Asked
 from .bedrock_models import aws_error, read_model
 from .betas import check_betas
@@ -21,6 +22,7 @@ from .keys import BodyKeys, refuse
 from .reader import ResponseReader, load_object, text
 from .refusal_text import RefusalText
 from .request import WireRequest
+from .rewrite import AnswerRewriter
 
 _VERSION = re.compile(r"[a-z0-9-]{1,64}", re.ASCII)
 # not a sibling of another vendor, and nothing that hides whose model it is but an ARN, whose owner made it
@@ -51,6 +53,9 @@ class BedrockAnthropic(AnthropicMessages):
 
     def new_reader(self) -> ResponseReader:
         return _Reader()
+
+    def new_rewriter(self) -> AnswerRewriter | None:
+        return WrappedRewriter(self.refusal_body, AnthropicReader)
 
     def refusal_body(self, refusal: RefusalText) -> JsonObject:
         return aws_error(refusal)

@@ -20,11 +20,13 @@ from ...tokens.canonical import JsonObject
 from .asked import Asked, list_of_objects, object_at
 from .bedrock_models import aws_error, read_model
 from .betas import check_betas
+from .converse_rewrite import ConverseRewriter
 from .events import AwsEventFraming, Framing
 from .keys import BodyKeys, ClosedKeys, refuse, refuse_type
 from .reader import ESCAPED_ASCII, ResponseReader, count, load_object, member, text
 from .refusal_text import RefusalText
 from .request import WireRequest
+from .rewrite import AnswerRewriter
 
 _KEYS = BodyKeys(
     "additionalModelRequestFields additionalModelResponseFieldPaths guardrailConfig inferenceConfig messages"
@@ -102,6 +104,9 @@ class BedrockConverse:
 
     def new_reader(self) -> ResponseReader:
         return _Reader()
+
+    def new_rewriter(self) -> AnswerRewriter | None:
+        return ConverseRewriter(self.refusal_body, self.new_reader)
 
     def refusal_body(self, refusal: RefusalText) -> JsonObject:
         return aws_error(refusal)

@@ -78,7 +78,7 @@ class ItemsReader(ResponseReader):
         name = self._called(item)
         if name is None:
             return None
-        call = self._another(place, name, _given(item), free_text=item.get("type") == "custom_tool_call")
+        call = self._another(place, name, given_to(item), free_text=item.get("type") == "custom_tool_call")
         if call is None:
             return None
         self._open[place] = call.key
@@ -123,7 +123,7 @@ class ItemsReader(ResponseReader):
         name = self._called(item)
         if name is None:
             return
-        given, key = _given(item), self._open.pop(place, None)
+        given, key = given_to(item), self._open.pop(place, None)
         call = self._calls.get(key)
         if call is not None and not call.ended:
             same = call.name == name and _takes(call, given)
@@ -146,7 +146,7 @@ class ItemsReader(ResponseReader):
     def _read_repeated(self, item: JsonObject) -> None:
         """An item as it joins the conversation, which neither begins nor ends its call; without arguments, it has only
         begun."""
-        name, given = self._called(item), _given(item)
+        name, given = self._called(item), given_to(item)
         if name is None or not given:
             return
         known = [self._calls[key] for key in self._told.get(_ident(item), [])[-_LAST:]]
@@ -154,18 +154,22 @@ class ItemsReader(ResponseReader):
             self._end(self._item_begins(None, item))
 
     def _called(self, item: JsonObject) -> str | None:
-        """The name of the tool that an item calls; None for an item that calls none."""
-        kind, name = text(item.get("type")), text(item.get("name"))
-        if kind == "reasoning" and item.get("encrypted_content"):
+        if item.get("type") == "reasoning" and item.get("encrypted_content"):
             self.signed_reasoning = True
-        if kind in ("function_call", "custom_tool_call"):
-            space = text(item.get("namespace"))
-            return f"{space}.{name}" if space else name
-        if kind in ("mcp_call", "mcp_approval_request"):
-            return f"mcp:{text(item.get('server_label'))}.{name}"
-        if kind == "program":
-            return "programmatic_tool_calling"
-        return kind.removesuffix("_call") if kind.endswith("_call") else None
+        return name_called(item)
+
+
+def name_called(item: JsonObject) -> str | None:
+    """The name of the tool that an item calls; None for an item that calls none."""
+    kind, name = text(item.get("type")), text(item.get("name"))
+    if kind in ("function_call", "custom_tool_call"):
+        space = text(item.get("namespace"))
+        return f"{space}.{name}" if space else name
+    if kind in ("mcp_call", "mcp_approval_request"):
+        return f"mcp:{text(item.get('server_label'))}.{name}"
+    if kind == "program":
+        return "programmatic_tool_calling"
+    return kind.removesuffix("_call") if kind.endswith("_call") else None
 
 
 def _place(told: JsonObject, item: JsonObject) -> object:
@@ -177,7 +181,7 @@ def _ident(item: JsonObject) -> str:
     return text(item.get("call_id")) or text(item.get("id"))
 
 
-def _given(item: JsonObject) -> Any:
+def given_to(item: JsonObject) -> Any:
     """The arguments of a call: as the model wrote them, or the members of the item that say what is done."""
     member = _WRITTEN.get(text(item.get("type")))
     if member is not None:

@@ -44,8 +44,17 @@ class Framing(Protocol):
         """
         ...
 
+    between: bytes
+    """What stands between two events that are written one after the other."""
+    close: bytes
+    """What closes a stream that ends early, behind its last event."""
+
     def read(self, event: bytes, *, first: bool) -> tuple[str, bytes] | None:
         """Name and data of an event; None for one that holds nothing."""
+        ...
+
+    def write(self, name: str, data: bytes) -> bytes:
+        """An event as ``read`` reads it; ``data`` is one line of JSON, the name counts where the framing has one."""
         ...
 
 
@@ -55,6 +64,8 @@ class SseFraming:
 
     ends: tuple[bytes, ...] = (b"\n\n", b"\r\n\r\n")
     may_redact = True
+    between = b""
+    close = b""
 
     def begin(self, buffer: bytearray, start: int) -> int:
         found = _NOT_A_LINE_END.search(buffer, start)
@@ -76,12 +87,18 @@ class SseFraming:
             return None  # a comment, or a retry field
         return name.decode("utf-8", "replace"), b"\n".join(values)
 
+    def write(self, name: str, data: bytes) -> bytes:
+        head = b"event: " + b" ".join(name.encode().splitlines()) + b"\n" if name else b""
+        return head + b"".join(b"data: " + line + b"\n" for line in data.splitlines() or [b""]) + b"\n"
+
 
 class NdjsonFraming:
     """One JSON document per line."""
 
     ends: tuple[bytes, ...] = (b"\n",)
     may_redact = True
+    between = b""
+    close = b""
 
     def begin(self, buffer: bytearray, start: int) -> int:
         found = _NOT_A_LINE_END.search(buffer, start)
@@ -94,6 +111,9 @@ class NdjsonFraming:
         line = event.strip()
         return ("", line) if line else None
 
+    def write(self, name: str, data: bytes) -> bytes:
+        return b" ".join(data.splitlines()) + b"\n"
+
 
 class JsonArrayFraming:
     """One JSON array of objects, as Gemini streams without ``alt=sse``: an event is an element.
@@ -104,6 +124,8 @@ class JsonArrayFraming:
 
     ends: tuple[bytes, ...] = ()
     may_redact = True
+    between = b",\r\n"
+    close = b"]"
 
     def __init__(self) -> None:
         self._scanned = 0  # bytes of the element that has begun
@@ -146,6 +168,9 @@ class JsonArrayFraming:
     def read(self, event: bytes, *, first: bool) -> tuple[str, bytes] | None:
         return "", event
 
+    def write(self, name: str, data: bytes) -> bytes:
+        return data
+
 
 class AwsEventFraming:
     """AWS's binary event stream: length, header length, CRC of both; headers; payload; CRC of it all.
@@ -157,6 +182,8 @@ class AwsEventFraming:
     FAILED = "failed"
     ends: tuple[bytes, ...] = ()
     may_redact = False
+    between = b""
+    close = b""
 
     def begin(self, buffer: bytearray, start: int) -> int:
         return start
@@ -187,12 +214,29 @@ class AwsEventFraming:
             return self.FAILED, payload
         return headers.get(b":event-type", b"").decode("utf-8", "replace"), payload
 
+    def write(self, name: str, data: bytes) -> bytes:
+        """``FAILED`` becomes the exception that all streams of Bedrock have for a request which may not be."""
+        if name == self.FAILED:
+            told = {":exception-type": "validationException", ":message-type": "exception"}
+        else:
+            told = {":event-type": name, ":message-type": "event"}
+        head = b"".join(map(_aws_header, (told | {":content-type": "application/json"}).items()))
+        start = struct.pack(">II", _AWS_FRAME + len(head) + len(data), len(head))
+        whole = start + zlib.crc32(start).to_bytes(4) + head + data
+        return whole + zlib.crc32(whole).to_bytes(4)
+
 
 _AWS_PRELUDE = struct.Struct(">III")
 _AWS_FRAME = _AWS_PRELUDE.size + 4
 _AWS_MAX_BYTES = 24 * 1024 * 1024
 _AWS_SIZES = {0: 0, 1: 0, 2: 1, 3: 2, 4: 4, 5: 8, 8: 8, 9: 16}
 """Bytes of the value of a header by its type; 6 and 7, bytes and text, say theirs."""
+
+
+def _aws_header(told: tuple[str, str]) -> bytes:
+    """One header, with a text."""
+    name, value = (part.encode() for part in told)
+    return bytes([len(name)]) + name + b"\x07" + len(value).to_bytes(2) + value
 
 
 def _aws_headers(data: bytes) -> dict[bytes, bytes]:

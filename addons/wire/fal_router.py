@@ -15,6 +15,7 @@ from .openrouter_models import read_model
 from .reader import ResponseReader, WholeReader
 from .refusal_text import RefusalText, openai_error
 from .request import WireRequest
+from .rewrite import AnswerRewriter
 
 _KEYS = BodyKeys("max_tokens model prompt reasoning system_prompt temperature")
 
@@ -37,6 +38,9 @@ class FalRouter:
 
     def new_reader(self) -> ResponseReader:
         return WholeReader()
+
+    def new_rewriter(self) -> AnswerRewriter | None:
+        return None
 
     def refusal_body(self, refusal: RefusalText) -> JsonObject:
         return {"detail": refusal.message, **openai_error(refusal)}

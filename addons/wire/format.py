@@ -24,6 +24,7 @@ from .openrouter_chat import OpenRouterChat, OpenRouterResponses
 from .reader import ResponseReader
 from .refusal_text import RefusalText
 from .request import WireRequest
+from .rewrite import AnswerRewriter
 
 __all__ = ["FORMATS", "RefusalText", "ResponseReader", "WireFormat", "WireRequest"]
 
@@ -48,6 +49,10 @@ class WireFormat(Protocol):
 
     def new_reader(self) -> ResponseReader:
         """A reader for the answer to one call."""
+        ...
+
+    def new_rewriter(self) -> AnswerRewriter | None:
+        """What changes the answer to one call where it calls a tool that it may not; None where answers call none."""
         ...
 
     def refusal_body(self, refusal: RefusalText) -> JsonObject:

@@ -26,11 +26,13 @@ from ...policies.facts import CallFacts, CallKind
 from ...tokens.canonical import JsonObject
 from .asked import Asked
 from .events import Framing, JsonArrayFraming, SseFraming
+from .gemini_rewrite import GeminiRewriter
 from .keys import BodyKeys, refuse
 from .proto_json import Messages
 from .reader import ESCAPED_ASCII, ResponseReader, count, load_object, member, objects, text
 from .refusal_text import RefusalText
 from .request import WireRequest
+from .rewrite import AnswerRewriter
 
 _PROVIDER_TOOLS = (
     "google_search:GoogleSearch google_search_retrieval:GoogleSearchRetrieval code_execution:Empty url_context:Empty"
@@ -155,6 +157,9 @@ class Gemini:
 
     def new_reader(self) -> ResponseReader:
         return _Reader()
+
+    def new_rewriter(self) -> AnswerRewriter | None:
+        return GeminiRewriter(self.refusal_body, self.new_reader)
 
     def refusal_body(self, refusal: RefusalText) -> JsonObject:
         status = _STATUSES.get(refusal.status, "INVALID_ARGUMENT" if refusal.status < 500 else "INTERNAL")

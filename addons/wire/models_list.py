@@ -9,6 +9,7 @@ from .keys import refuse
 from .reader import ResponseReader, WholeReader
 from .refusal_text import RefusalText, openai_error
 from .request import WireRequest
+from .rewrite import AnswerRewriter
 
 
 class ModelsList:
@@ -26,6 +27,9 @@ class ModelsList:
 
     def new_reader(self) -> ResponseReader:
         return _Reader()
+
+    def new_rewriter(self) -> AnswerRewriter | None:
+        return None
 
     def refusal_body(self, refusal: RefusalText) -> JsonObject:
         """In the shape of OpenAI, with what the SDKs of Anthropic and Google look for beside it."""

@@ -22,11 +22,13 @@ from typing import Any
 from ...policies.facts import CallFacts
 from ...tokens.canonical import JsonObject
 from .asked import Asked, object_at
+from .chat_rewrite import OllamaRewriter
 from .events import Framing, NdjsonFraming
 from .keys import TOOL, BodyKeys, ClosedKeys, refuse
 from .reader import ResponseReader, count, load_object, member, objects, text
 from .refusal_text import RefusalText
 from .request import WireRequest
+from .rewrite import AnswerRewriter
 
 _CLOUD = re.compile(r":(?:[^:/]*-)?cloud(?![a-z0-9])", re.ASCII | re.IGNORECASE)
 _STATE_KEYS = ("context",)
@@ -77,6 +79,9 @@ class _Ollama:
 
     def new_reader(self) -> ResponseReader:
         return _Reader()
+
+    def new_rewriter(self) -> AnswerRewriter | None:
+        return OllamaRewriter(self.refusal_body, self.new_reader)
 
     def refusal_body(self, refusal: RefusalText) -> JsonObject:
         return {"error": refusal.message, "clawproxy": refusal.marks()}

@@ -15,12 +15,14 @@ from typing import Any
 from ...policies.facts import CallFacts
 from ...tokens.canonical import JsonObject
 from .asked import Asked, list_of_objects, object_at
+from .chat_rewrite import ChatRewriter
 from .events import Framing, SseFraming
 from .keys import TOOL, BodyKeys, refuse
 from .parts import Parts
 from .reader import MAX_TOOL_CALLS, ResponseReader, load_object, member, objects, text
 from .refusal_text import RefusalText, openai_error
 from .request import WireRequest
+from .rewrite import AnswerRewriter
 
 # one class in front of the alternatives: measured a third faster than the plain alternatives
 CHAT_MARKERS = (
@@ -91,6 +93,9 @@ class OpenAIChat:
 
     def new_reader(self) -> ResponseReader:
         return ChatReader()
+
+    def new_rewriter(self) -> AnswerRewriter | None:
+        return ChatRewriter(self.refusal_body, self.new_reader)
 
     def refusal_body(self, refusal: RefusalText) -> JsonObject:
         return openai_error(refusal)

@@ -16,6 +16,7 @@ from .keys import BodyKeys, refuse
 from .reader import ResponseReader, WholeReader
 from .refusal_text import RefusalText, openai_error
 from .request import WireRequest
+from .rewrite import AnswerRewriter
 
 _KEYS = BodyKeys("dimensions encoding_format input model user")
 
@@ -36,6 +37,9 @@ class OpenAIEmbeddings:
 
     def new_reader(self) -> ResponseReader:
         return WholeReader()
+
+    def new_rewriter(self) -> AnswerRewriter | None:
+        return None
 
     def refusal_body(self, refusal: RefusalText) -> JsonObject:
         return openai_error(refusal)

@@ -26,6 +26,8 @@ from .openai_responses import OpenAIResponses
 from .reader import ResponseReader, load_object, member, text
 from .refusal_text import RefusalText, openai_error
 from .request import WireRequest
+from .responses_rewrite import RealtimeRewriter
+from .rewrite import AnswerRewriter
 from .session import Told
 
 _SESSION = ClosedKeys(
@@ -82,6 +84,9 @@ class OpenAIRealtime:
 
     def new_reader(self) -> ResponseReader:
         return RealtimeReader()
+
+    def new_rewriter(self) -> AnswerRewriter | None:
+        return RealtimeRewriter(self.refusal_body)
 
     def refusal_body(self, refusal: RefusalText) -> JsonObject:
         return openai_error(refusal)

@@ -22,6 +22,8 @@ from .parts import Parts
 from .reader import ESCAPED_ASCII, ResponseReader, load_object, member, text
 from .refusal_text import RefusalText, openai_error
 from .request import WireRequest
+from .responses_rewrite import ResponsesRewriter
+from .rewrite import AnswerRewriter
 
 _KEYS = BodyKeys(
     "access_programs background background_options context_management conversation image include input instructions"
@@ -109,6 +111,9 @@ class OpenAIResponses:
 
     def new_reader(self) -> ResponseReader:
         return _Reader()
+
+    def new_rewriter(self) -> AnswerRewriter | None:
+        return ResponsesRewriter(self.refusal_body, self.new_reader)
 
     def refusal_body(self, refusal: RefusalText) -> JsonObject:
         return openai_error(refusal)
