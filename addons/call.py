@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from ..policies.facts import CallFacts
     from ..policies.policy import Policy
     from ..policies.routes import RouteMatch
+    from ..receipts.budget import Reservation
     from ..receipts.job import Job
     from ..receipts.scribe import Intended
     from ..tokens.reasons import Refusal
@@ -50,6 +51,12 @@ class Call:
     facts: CallFacts | None = None
     request_hash_b64u: str | None = None
     nonce: str = ""  # reserve
+    reservation: Reservation | None = None
+    """What it may use of the contract's budgets, where that has any."""
+    context_tokens: int = 0
+    """A message of a socket: how many tokens of its conversation stand at the provider already."""
+    unsent: bool = False
+    """It was refused after its intent, and nothing left."""
     intended: Intended | None = None  # intend
     addresses: tuple[str, ...] = ()
     """Where the provider's host is, checked: what may be dialled."""

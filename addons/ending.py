@@ -19,6 +19,7 @@ from ..tokens.digests import sha256_b64u
 from ..tokens.keys import SigningKey
 from ..tokens.reasons import Refusal
 from . import compat
+from .budgeting import Budgeting
 from .call import Call
 from .egress_request import Egress
 from .http_stream import LAST_WORDS
@@ -46,7 +47,9 @@ class Ending:
         clock_ms: Callable[[], int],
         *,
         timeout_s: float,
+        budgeting: Budgeting | None = None,
     ) -> None:
+        self._budgeting = budgeting or Budgeting.unmetered(clock_ms)
         self._refusal_log = refusal_log
         self._receipt_key = receipt_key
         self._gateway_id = gateway_id
@@ -65,8 +68,10 @@ class Ending:
         """The one record of a refused call: a denial, or a receipt where the intent is durable already."""
         if call.job is not None and call.intended is None:
             call.job.release(call.nonce)
+            self._budgeting.give_back(call)
         if not call.recorded:
             if call.intended is not None:
+                call.unsent = True
                 if refusal is not call.halt:
                     call.detail = f"{refusal.reason} at {refusal.step}"
                 await self.attest(call, Outcome.FAULT if refusal is not call.halt else Outcome.STOPPED)
@@ -152,7 +157,13 @@ class Ending:
         call.recorded = True
         call.outcome = outcome
         end = self._end_of(call, outcome) if call.egress is None else self._effect_end(call, call.egress, outcome)
+        reservation = call.reservation
+        if reservation is None or not isinstance(end, CallEnd):
+            call.envelope = await call.job.attest(call.intended, end)
+            return
+        end, charged = self._budgeting.close(call, reservation, end)
         call.envelope = await call.job.attest(call.intended, end)
+        await self._budgeting.settle(call, reservation, charged)
 
     def _effect_end(self, call: Call, egress: Egress, outcome: Outcome) -> EffectEnd:
         tap, response = egress.tap, call.flow.response if egress.answered else None
@@ -204,6 +215,7 @@ class Ending:
             first_byte_ms=first_byte_ms,
             ended_ms=self._clock_ms(),
             detail=call.detail[:200],
+            sent=not (call.unsent or outcome is Outcome.UPSTREAM_UNREACHABLE),
         )
 
     # -- what travels with the answer ------------------------------------------------------------------------------
@@ -282,4 +294,5 @@ def start_of(call: Call) -> CallStart:
         upstream=call.facts.upstream,
         upstream_model=call.facts.upstream_model,
         facts=call.facts,
+        budget=call.reservation,
     )

@@ -13,6 +13,7 @@ from pathlib import Path
 from ..policies.pin import Pinner
 from ..policies.source import DirectorySource
 from ..policies.stops import Stops
+from ..receipts.budget_ledger import BudgetLedger
 from ..receipts.create import create_job
 from ..receipts.job import JobLimits
 from ..receipts.jobs import JobBook
@@ -29,6 +30,7 @@ from .admin import AdminSocket
 from .approval_operations import ApprovalOperations
 from .approvals import ApprovalDesk
 from .approvers import load_approvers
+from .budgeting import Budgeting
 from .ca import ensure_ca
 from .connections import Connections
 from .dial import Resolve, Resolver
@@ -40,6 +42,7 @@ from .identity import Lease, Leases
 from .json_body import JsonBounds
 from .master import EngineOptions, GatewayMaster
 from .operations import Operations
+from .price_settings import configured_prices
 from .provider_settings import configured_catalogue, private_providers, provider_credentials
 from .settings import Settings, check_ca_file, check_listeners, parse_address, signer_dids
 from .steps import LiveSteps
@@ -98,9 +101,15 @@ class Gateway:
             JobLimits(open_calls=limits.max_open_calls_per_job), reserved_dids=reserved,
         )  # fmt: skip
         self._refusal_log = RefusalLog(state / "gateway", self._journal, self._receipt_key, limits.gateway_id, clock_ms)
+        self._ledger = BudgetLedger(state)
+        self._budgeting = Budgeting(
+            configured_prices(settings), self._ledger, clock_ms,
+            default_max_output_tokens=limits.default_max_output_tokens, unread_input_tokens=limits.unread_input_tokens,
+        )  # fmt: skip
         ending = Ending(
-            self._refusal_log, self._receipt_key, limits.gateway_id, clock_ms, timeout_s=limits.step_timeout_s
-        )
+            self._refusal_log, self._receipt_key, limits.gateway_id, clock_ms,
+            timeout_s=limits.step_timeout_s, budgeting=self._budgeting,
+        )  # fmt: skip
         private = private_destinations(settings.egress_private) | private_providers(settings, self.catalogue)
         credentials, signers = provider_credentials(settings, self.catalogue)
         json_bounds = JsonBounds(limits.max_json_depth, limits.max_json_nodes)
@@ -123,6 +132,7 @@ class Gateway:
             calls_per_minute=limits.max_calls_per_minute_per_job,
             approvals=self.approvals,
             stops=stops,
+            budgeting=self._budgeting,
         )
         steps: Steps = EgressSteps(
             models,
@@ -145,6 +155,7 @@ class Gateway:
             step_timeout_s=limits.step_timeout_s,
             max_body_bytes=limits.max_body_bytes,
         )
+        self._budgeting.open_calls = lambda: self.gate.open_calls
         self.ca_file = ensure_ca(state / "ca")
         self.sockets = Sockets(
             self.gate,
@@ -180,6 +191,7 @@ class Gateway:
     async def _open(self) -> None:
         await self._refusal_log.open()
         await self.stopping.open()
+        await self._ledger.open()
         if self.settings.listen.admin:
             await self._admin.start()
             self.addresses["admin"] = str(self._admin.path)
@@ -207,7 +219,9 @@ class Gateway:
             await self._master.drain(_CUT_GRACE_S, lambda: not self.gate.open_calls)
             await self._master.stop()
             self._master = None
+        self._budgeting.stop()
         await self.jobs.close()
+        await self._ledger.close()
         await self._refusal_log.close()
         await asyncio.to_thread(self._journal.close)
 

@@ -54,6 +54,8 @@ class GatewaySection(_Section):
     handshake_timeout_s: float = Field(default=10.0, gt=0, le=600)
     step_timeout_s: float = Field(default=10.0, gt=0, le=120)
     idle_timeout_s: float = Field(default=900.0, gt=1, le=86_400)
+    default_max_output_tokens: int = Field(default=32_768, ge=1, le=10_000_000)
+    unread_input_tokens: int = Field(default=200_000, ge=0, le=10_000_000)
 
 
 class ListenSection(_Section):
@@ -101,6 +103,25 @@ class EgressSection(_Section):
     scheme: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9-]{0,32}$")] = "Bearer"
 
 
+class PriceSection(_Section):
+    """The price of models, in micro-dollars (USD) per million tokens."""
+
+    provider: Text
+    models: list[Text] = Field(min_length=1, max_length=256)
+    input: int = Field(ge=0, le=10**12)
+    cached_input: int | None = Field(default=None, ge=0, le=10**12)
+    cache_write: int | None = Field(default=None, ge=0, le=10**12)
+    output: int = Field(ge=0, le=10**12)
+    max_output_tokens: int | None = Field(default=None, ge=1, le=10_000_000)
+
+
+class PricesSection(_Section):
+    """What budgets in money are worked out from: rows before the table's, and a table in place of the packaged one."""
+
+    file: Text | None = None
+    rows: list[PriceSection] = Field(default=[], max_length=1024)
+
+
 class Settings(_Section):
     """A whole configuration."""
 
@@ -110,6 +131,7 @@ class Settings(_Section):
     contracts: ContractsSection = ContractsSection()
     providers: dict[str, ProviderSection] = {}
     egress: dict[str, EgressSection] = {}
+    prices: PricesSection = PricesSection()
     egress_private: list[Text] = Field(default=[], max_length=64)
     upstream_ca: Text | None = None
 

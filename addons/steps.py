@@ -24,6 +24,7 @@ from ..tokens.errors import ClawproxyError
 from ..tokens.reasons import Refusal
 from ..tokens.verify import Grant, TokenVerifier
 from .approvals import ApprovalDesk
+from .budgeting import Budgeting
 from .call import Call
 from .connections import Connections, Tunnel
 from .dial import Resolver
@@ -103,7 +104,9 @@ class LiveSteps:
         calls_per_minute: int = CALLS_PER_MINUTE,
         approvals: ApprovalDesk,
         stops: Stops | None = None,
+        budgeting: Budgeting | None = None,
     ) -> None:
+        self._budgeting = budgeting or Budgeting.unmetered(clock_ms)
         self._catalogue = catalogue
         self._connections = connections
         self._leases = leases
@@ -205,7 +208,7 @@ class LiveSteps:
             call.job = self._jobs.peek(call.grant, call.presenter)  # the denial belongs there, if it is open
             return limited
         if "spend_cap" in call.grant.claims:
-            return Refusal("TOKEN_UNENFORCEABLE", "claim spend_cap", "spending is not metered by this gateway yet")
+            return Refusal("TOKEN_UNENFORCEABLE", "claim spend_cap", "the claim does not say in which unit it is")
         stated = call.headers.get("x-policy-hash")
         if stated is not None and stated != call.grant.policy_hash_b64u:
             return Refusal("POLICY_HASH_MISMATCH", "X-Policy-Hash", "the header names another contract than the token")
@@ -318,7 +321,8 @@ class LiveSteps:
     # -- 7 reserve -------------------------------------------------------------------------------------------------
 
     def reserve(self, call: Call) -> Refusal | None:
-        """The nonce, once per job; and a harness that keeps its own chain must name its places well."""
+        """The nonce, once per job; a harness that keeps its own chain must name its places well; and what the call may
+        use of budgets."""
         assert call.job is not None
         if call.is_message and (limited := self._check_rate(call)) is not None:
             return limited
@@ -335,7 +339,8 @@ class LiveSteps:
             return Refusal("INVALID_REQUEST", "X-Idempotency-Key", "not 1 to 256 visible characters", at="reserve")
         refusal = call.job.reserve(nonce)
         if refusal is None:
-            call.nonce = nonce
+            call.nonce = nonce  # whoever refuses the call from here on gives it back
+            refusal = self._budgeting.reserve(call)
         return refusal
 
     # -- 8 intend --------------------------------------------------------------------------------------------------
@@ -355,6 +360,10 @@ class LiveSteps:
         if isinstance(addresses, Refusal):
             return addresses
         call.addresses = addresses
+        if call.reservation is not None:
+            late = await self._budgeting.commit(call, call.reservation)
+            if late is not None:
+                return late
         await intend(call, start_of(call))
         return None
 
@@ -388,6 +397,8 @@ class LiveSteps:
             call.flow.kill()  # type: ignore[no-untyped-call]  # mitmproxy leaves it untyped
             return
         marks = {b"x-clawproxy-receipt-id": call.receipt_id.encode(), b"x-clawproxy-job": (call.job_id or "").encode()}
+        if call.reservation is not None:
+            marks |= self._budgeting.marks(call, call.reservation)
         clean_answer(response, call.credential, marks)
         response.headers.pop("location", None)
         call.reader = call.format.new_reader()

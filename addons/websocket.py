@@ -102,6 +102,7 @@ class Socket:
         self._said = hashlib.sha256()
         self._said_bytes = 0
         self._said_count = 0
+        self._context_tokens = 0
 
     # -- the provider ----------------------------------------------------------------------------------------------
 
@@ -141,7 +142,16 @@ class Socket:
         call = Call(first.flow, first.way_in, first.presenter, self._clock_ms())
         call.match, call.format, call.token, call.watch = first.match, first.format, first.token, self.watch
         call.frame_bytes = 0
+        call.context_tokens = self._context_tokens
         return call
+
+    def heard_all(self, call: Call) -> None:
+        """A response has ended. What it read and wrote may be read again by the next, without being said again."""
+        assert call.reader is not None
+        told = call.reader.tokens_input + call.reader.tokens_output
+        if not call.reader.usage_known and call.reservation is not None:
+            told = call.reservation.amounts.total_tokens
+        self._context_tokens = max(self._context_tokens, told)
 
     def read(self, call: Call, data: bytes) -> Refusal | None:
         """Step 5 for a message: strictly, with what the connection knows."""
@@ -297,6 +307,7 @@ class Sockets:
         await self._ending.attest(call, call.outcome or Outcome.COMPLETE)
         if call.outcome is Outcome.COMPLETE:
             frame.verdict = frame.data
+            socket.heard_all(call)
             socket.call = None
             self._gate.drop(call)
 

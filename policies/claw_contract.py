@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping
 from ..tokens.canonical import JsonObject
 from .approval_rules import ApprovalRules, read_approvals
 from .argument_rules import read_argument_rules
+from .budget_rules import read_budgets
 from .egress import read_egress
 from .fields import PROVIDER_NAME, Fields
 from .policy import DEFAULT_MAX_TTL_S, Demand, ModelRules, OnDeniedCall, OnDeniedTool, Policy, Shape
@@ -69,7 +70,8 @@ def read_claw(document: JsonObject, policy_hash_b64u: str) -> Policy:
     - ``approvals``: an object (approval of the whole job) or a list of actions; ``required`` is true unless it says
       false (``approval_rules``).
     - ``egress_allowlist``: where calls of tools may go (``egress``).
-    - ``data_boundaries``, ``data_classes_*``, ``budgets``, ``elevated: false`` become demands.
+    - ``budgets``: how much a job, or all jobs of the contract, may use (``budget_rules``).
+    - ``data_boundaries``, ``data_classes_*``, ``elevated: false`` become demands.
     """
     fields = Fields(document, KNOWN_FIELDS)
     fields.need("policy_name")
@@ -103,6 +105,7 @@ def read_claw(document: JsonObject, policy_hash_b64u: str) -> Policy:
         on_denied_call=OnDeniedCall(fields.text("on_denied_call", one_of=tuple(OnDeniedCall)) or OnDeniedCall.ERROR),
         approvals=approvals,
         read_only=read_read_only(fields, allowed, classes),
+        budgets=read_budgets(fields),
     )
 
 
@@ -171,11 +174,6 @@ def _data_rules(fields: Fields, demands: list[Demand]) -> None:
 
 
 def _limits(fields: Fields, demands: list[Demand]) -> None:
-    budgets = fields.object("budgets")
-    if budgets is not None:
-        for name in budgets.names("budget", max_items=32):
-            budgets.integer(name)
-            demands.append(Demand(f"budgets.{name}", "budgets are not counted yet"))
     if fields.flag("elevated") is False:
         demands.append(Demand("elevated", "elevated runs of a tool cannot be told from others yet"))
 

@@ -42,7 +42,9 @@ class CallFacts:
     is None. ``remote_urls`` names the members that make the provider fetch a URL (never the URL itself); ``data:`` is
     none. ``fallback_models`` are those that the provider may use in place of ``model``; ``is_router`` says that
     ``model`` is a name behind which the provider chooses one. ``upstream`` is the provider that the call goes to in
-    place of ``provider``, and ``upstream_model`` the model's name there (``rerouting``).
+    place of ``provider``, and ``upstream_model`` the model's name there (``rerouting``). ``choices`` is how many
+    answers are asked for, each of which may have ``max_output_tokens``; ``surcharges`` names the members that make the
+    call cost more than its list price.
     """
 
     provider: str
@@ -61,3 +63,5 @@ class CallFacts:
     is_router: bool = False
     upstream: str | None = None
     upstream_model: str | None = None
+    choices: int = 1
+    surcharges: tuple[str, ...] = ()

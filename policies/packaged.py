@@ -7,6 +7,7 @@ import importlib.resources
 from ..tokens.canonical import JsonObject, parse_json_object
 from ..tokens.errors import ClawproxyError
 from .catalogue_file import load_catalogue
+from .prices import PriceTable, load_prices
 from .routes import Catalogue
 from .tool_classes import ToolClasses, load_tool_classes
 
@@ -28,6 +29,11 @@ def packaged_catalogue() -> Catalogue:
 def packaged_tool_classes() -> ToolClasses:
     """configs/tool_classes.toml."""
     return load_tool_classes(packaged_file("tool_classes.toml"))
+
+
+def packaged_prices() -> PriceTable:
+    """configs/prices.toml."""
+    return load_prices(packaged_file("prices.toml"), where="prices.toml")
 
 
 def starter(name: str) -> JsonObject:

@@ -10,6 +10,7 @@ from functools import lru_cache
 from ..tokens.canonical import JsonObject
 from .approval_rules import NO_APPROVALS, ApprovalRules
 from .argument_rules import NO_ARGUMENT_RULES, ArgumentRules
+from .budget_rules import Budgets
 from .egress import EgressEntry
 from .names import fold, matches
 from .read_only_rules import ReadOnlyTools
@@ -95,6 +96,7 @@ class Policy:
     ``arguments`` are rules on what tools are called with.
     ``approvals`` is what needs a person's yes.
     ``read_only`` are the tools that read-only mode leaves (``stops``).
+    ``budgets`` is how much its jobs may use, None where it says nothing of that.
     ``envelope`` is the signed contract that it was pinned from, empty for a document that was only read.
     """
 
@@ -116,4 +118,5 @@ class Policy:
     on_denied_call: OnDeniedCall = OnDeniedCall.ERROR
     approvals: ApprovalRules = NO_APPROVALS
     read_only: ReadOnlyTools = field(default_factory=ReadOnlyTools)
+    budgets: Budgets | None = None
     envelope: JsonObject = field(default_factory=dict, repr=False, compare=False)

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
 from ..policies.facts import CallFacts
+from ..tokens.canonical import JsonObject
+
+if TYPE_CHECKING:
+    from .budget import Reservation
 
 
 class Outcome(StrEnum):
@@ -57,6 +62,8 @@ class CallStart:
     upstream: str | None = None
     upstream_model: str | None = None
     facts: CallFacts | None = None
+    budget: Reservation | None = None
+    """Where the contract has budgets: what the call may use."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +90,10 @@ class CallEnd:
     tokens_cache_write: int = 0
     tokens_reasoning: int = 0
     detail: str = ""
+    sent: bool = True
+    """False where it is certain that nothing left."""
+    per_contract: JsonObject | None = None
+    """The state of the contract's budgets once this call has ended, where it has any."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from ..policies.budget_rules import Amounts
 from ..policies.orders import Revocation, StopOrder, parse_revocation, parse_stop
 from ..tokens.canonical import JsonObject
 from ..tokens.digests import sha256_b64u
@@ -77,6 +78,8 @@ class Job:
         self._journal = journal
         self._clock_ms = clock_ms
         self._reserved: set[str] = set()
+        self._holds: dict[str, Amounts] = {}
+        """By nonce, what calls without an intent yet may use of the budgets."""
         self._limits = limits
         self._denials = PerSecond(limits.denials_per_second)
         self._closed = _SEALED if scribe.progress.sealed else None
@@ -208,6 +211,32 @@ class Job:
     def release(self, nonce: str) -> None:
         """Give back what ``reserve`` took, for a call that was refused since. Not for one that has an intent."""
         self._reserved.discard(nonce)
+        self._holds.pop(nonce, None)
+
+    @property
+    def spent(self) -> Amounts:
+        """What calls that have ended used of the job's budgets."""
+        return self._progress.tally.spent
+
+    @property
+    def held(self) -> Amounts:
+        """What calls that are open may use."""
+        return sum(self._holds.values(), self._progress.tally.held)
+
+    @property
+    def metered_calls(self) -> int:
+        """Calls that are open and count as requests."""
+        return self._progress.tally.open_calls + sum(held.requests > 0 for held in self._holds.values())
+
+    def hold(self, nonce: str, amounts: Amounts) -> None:
+        """Take ``amounts`` from the budgets for the call with this nonce, until its intent or its release."""
+        self._holds[nonce] = amounts
+
+    def warn(self, detail: JsonObject) -> asyncio.Future[None] | None:
+        """Record that a budget is nearly used up, once per budget and percentage."""
+        if (detail["budget"], detail["percent"]) in self._progress.warned or self.refusal is not None:
+            return None
+        return self._queue_event("budget_warning", detail)
 
     async def intend(self, start: CallStart | EffectStart) -> Intended:
         """Record that a call is about to leave. Durable when it returns, so the first upstream byte may go.
@@ -220,7 +249,7 @@ class Job:
         if (opened := self._scribe.next_segment(self._clock_ms())) is not None:
             self._queue(opened)
         record, intended = self._scribe.intent(start, self._clock_ms())
-        self._reserved.discard(start.nonce)
+        self.release(start.nonce)
         try:
             await self._queue(record)
         except asyncio.CancelledError:
@@ -359,5 +388,6 @@ class Job:
             first_byte_ms=None,
             ended_ms=ended_ms,
             detail=detail,
+            sent=False,
         )
         self._queue(self._receipt(intended, end))

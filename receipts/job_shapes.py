@@ -129,6 +129,7 @@ EVENT_ENTRY = Obj(
                 "revoked",
                 "stopped",
                 "frozen",
+                "budget_warning",
                 "job_sealed",
             )
         ),
@@ -180,6 +181,30 @@ RECOVERY = Obj(
     required={**PLACE, "timestamp": TIME, "open_calls": ListOf(RECEIPT_ID), "torn": ListOf(TORN_ENTRY)},
 )
 _UPSTREAM: Mapping[str, Shape] = dict.fromkeys(("upstream", "upstream_model"), STRING)
+_AMOUNTS = Obj(required=dict.fromkeys(("cost_microusd", "input_tokens", "output_tokens", "requests"), COUNT))
+_PRICES = ("cache_write", "cached_input", "input", "output")
+_STATE = Obj(
+    optional={
+        **dict.fromkeys(
+            ("cost_microusd", "input_tokens", "output_tokens", "requests", "total_tokens"),
+            Obj(required=dict.fromkeys(("limit", "reserved", "used"), COUNT)),
+        ),
+        **dict.fromkeys(("concurrent_calls", "wall_time_s"), Obj(required=dict.fromkeys(("limit", "used"), COUNT))),
+    }
+)
+_RESERVATION = Obj(
+    required={"choices": COUNT, "reserved": _AMOUNTS},
+    optional={"price": Obj(required={"as_of": STRING, **dict.fromkeys(_PRICES, COUNT)})},
+)
+_SETTLEMENT = Obj(
+    required={
+        "basis": Text(among=("reported", "reserved", "nothing", "not_sent")),
+        "charged": _AMOUNTS,
+        "state": _STATE,
+    },
+    optional={"per_contract": _STATE},
+)
+BUDGET_WARNING = Obj(required={"budget": NAME, "limit": COUNT, "percent": COUNT, "used": COUNT})
 CALL_START = Obj(
     required={
         **dict.fromkeys(("model", "nonce", "presenter", "provider", "route", "way_in"), STRING),
@@ -191,7 +216,7 @@ CALL_START = Obj(
         "token_hash_hex": TOKEN_HASH,
         "tools": ListOf(STRING, max=1_000),
     },
-    optional={**_UPSTREAM, "facts": FACTS},
+    optional={**_UPSTREAM, "budget": _RESERVATION, "facts": FACTS},
 )
 EFFECT_START = Obj(
     required={
@@ -227,7 +252,7 @@ _CALL_END_NOW = Obj(
         **dict.fromkeys(("tokens_cache_write", "tokens_cached", "tokens_reasoning"), _TOKENS),
         "usage": Text(among=("reported", "estimated", "none")),
     },
-    optional=_HARNESS,
+    optional={**_HARNESS, "budget": _SETTLEMENT},
 )
 _CALL_END_BEFORE = Obj(required={**_CALL_END, "usage_known": Flag()}, optional=_HARNESS)
 CALL_END = Choice(lambda end: _CALL_END_BEFORE if "usage_known" in end else _CALL_END_NOW, "an object")

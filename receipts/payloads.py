@@ -86,6 +86,10 @@ def start_detail(start: CallStart) -> JsonObject:
         detail[name] = clip_text(value) if value.__class__ is str else value
     if start.upstream is None:
         del detail["upstream"], detail["upstream_model"]
+    if start.budget is None:
+        del detail["budget"]
+    else:
+        detail["budget"] = start.budget.to_json()
     detail |= {"nonce": _clip_nonce(start.nonce), "tools": clip_names(start.tools), "tools_total": len(start.tools)}
     if start.facts is None:
         del detail["facts"]
@@ -137,6 +141,7 @@ def receipt_payload(
     intent_seq: int,
     parent_span_id: str | None,
     timestamp: str,
+    budget: JsonObject | None = None,
 ) -> JsonObject:
     """The payload of a gateway receipt. ``place`` is the record's; run id and event hash are those of its event.
 
@@ -159,9 +164,8 @@ def receipt_payload(
     if not harness:
         binding["span_id"] = span_id(start.receipt_id)
     binding["token_scope_hash_b64u"] = start.token_scope_hash_b64u
-    status, detail = _status_and_detail(end)
-    tokens_input, tokens_output = _bounded(end.tokens_input, MAX_TOKENS), _bounded(end.tokens_output, MAX_TOKENS)
-    tokens_cached = _bounded(end.tokens_cached, tokens_input)
+    status, detail = status_and_detail(end)
+    tokens = tokens_of(end)
     ours: JsonObject = {
         **place,
         "agent_did": agent_did,
@@ -177,9 +181,9 @@ def receipt_payload(
         "route": clip_text(start.route),
         "status": status,
         "stream": start.stream,
-        "tokens_cache_write": _bounded(end.tokens_cache_write, tokens_input - tokens_cached),
-        "tokens_cached": tokens_cached,
-        "tokens_reasoning": _bounded(end.tokens_reasoning, tokens_output),
+        "tokens_cache_write": tokens["tokens_cache_write"],
+        "tokens_cached": tokens["tokens_cached"],
+        "tokens_reasoning": _bounded(end.tokens_reasoning, tokens["tokens_output"]),
         "tool_calls": clip_names(end.tool_calls),
         "tool_calls_total": len(end.tool_calls),
         "tools": clip_names(start.tools),
@@ -190,6 +194,8 @@ def receipt_payload(
     rerouted: JsonObject = {}
     if start.upstream is not None:
         rerouted = {"upstream": clip_text(start.upstream), "upstream_model": clip_text(start.upstream_model or "")}
+    if budget is not None:
+        ours["budget"] = budget
     if harness:
         ours |= {"event_hash_b64u": event_hash_b64u, "run_id": run_id}
     return {
@@ -209,12 +215,24 @@ def receipt_payload(
         "request_hash_b64u": start.request_hash_b64u,
         "response_hash_b64u": end.response_hash_b64u,
         "timestamp": timestamp,
-        "tokens_input": tokens_input,
-        "tokens_output": tokens_output,
+        "tokens_input": tokens["tokens_input"],
+        "tokens_output": tokens["tokens_output"],
     }
 
 
-def _status_and_detail(end: CallEnd) -> tuple[int | None, str]:
+def tokens_of(end: CallEnd) -> dict[str, int]:
+    """The figures of tokens that a receipt states: bounded, and no part more than the whole."""
+    read, wrote = _bounded(end.tokens_input, MAX_TOKENS), _bounded(end.tokens_output, MAX_TOKENS)
+    cached = _bounded(end.tokens_cached, read)
+    return {
+        "tokens_cache_write": _bounded(end.tokens_cache_write, read - cached),
+        "tokens_cached": cached,
+        "tokens_input": read,
+        "tokens_output": wrote,
+    }
+
+
+def status_and_detail(end: CallEnd) -> tuple[int | None, str]:
     """A provider can answer with any number; one that is no status of HTTP is told in words, before the detail."""
     if end.status is None or 100 <= end.status <= 999:
         return end.status, end.detail

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from ..policies.budget_rules import Amounts
 from ..tokens.canonical import JsonObject, jcs_bytes
 from ..tokens.digests import sha256_b64u
+from .budget import Tally, charged_in, reserved_in
 from .records import event_hash
 
 SEGMENT_CALLS = 900
@@ -45,6 +47,8 @@ class OpenCall:
     """A tool's, not a model's."""
     anchor_span: str | None = None
     """The last span of the segment when a tool's call left: what the tool acts upon."""
+    reserved: Amounts | None = None
+    """What it may use of the job's budgets."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +95,10 @@ class Progress:
     """So many of the calls are those of tools."""
     approval: JobApproved | None = None
     """The last answer about the whole job."""
+    tally: Tally = field(default_factory=Tally)
+    """What the job's calls used of its budgets."""
+    warned: set[tuple[str, int]] = field(default_factory=set)
+    """Budget and percentage of the warnings on record."""
     sealed: bool = False
 
     def __post_init__(self) -> None:
@@ -180,7 +188,11 @@ class Progress:
             self._use_receipt_id(detail["receipt_id"])
             is_effect = event_type == "tool_egress"
             anchor = segment.last_span if is_effect else None
-            self.open_calls[detail["receipt_id"]] = OpenCall(payload["seq"], segment.number, is_effect, anchor)
+            reserved = reserved_in(detail)
+            opened = OpenCall(payload["seq"], segment.number, is_effect, anchor, reserved)
+            self.open_calls[detail["receipt_id"]] = opened
+            if reserved is not None:
+                self.tally.reserve(reserved)
             self.nonces.add(detail["nonce"])
             self.calls += 1
             self.effects += is_effect
@@ -200,13 +212,18 @@ class Progress:
             self.orders_named.add(detail["number"])
         elif event_type == "resumed":
             del self.orders[detail["lifts"]]
+        elif event_type == "budget_warning":
+            self.warned.add((detail["budget"], detail["percent"]))
         self.sealed = event_type == "job_sealed"
         self.events += 1
         segment.events += 1
         segment.last_event_hash_b64u = entry["event_hash_b64u"]
 
     def _take_receipt(self, payload: JsonObject) -> None:
-        call = self._answered(payload["receipt_id"], payload["metadata"]["clawproxy"], is_effect=False)
+        ours = payload["metadata"]["clawproxy"]
+        call = self._answered(payload["receipt_id"], ours, is_effect=False)
+        if call.reserved is not None:
+            self.tally.close(call.reserved, charged_in(ours) or call.reserved)
         segment = self.segments[call.segment]
         if (span := payload["binding"].get("span_id")) is not None:
             segment.root_span, segment.last_span = segment.root_span or span, span
@@ -235,6 +252,8 @@ class Progress:
         for receipt_id in payload["open_calls"]:
             call = self.open_calls.pop(receipt_id)
             self.gaps += 1
+            if call.reserved is not None:
+                self.tally.close(call.reserved, call.reserved)
             self._forget_segment(call.segment)
         self.torn_named.update(item["path"] for item in payload["torn"])
 

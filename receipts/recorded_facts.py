@@ -172,7 +172,10 @@ def _facts(
         is_router=bool(told.get("is_router")),
         upstream=where.get("upstream"),
         upstream_model=where.get("upstream_model"),
-        **{name: tuple(told.get(name, ())) for name in LISTS},
+        any_tools=tuple(told.get("any_tools", ())),
+        fallback_models=tuple(told.get("fallback_models", ())),
+        provider_state=tuple(told.get("provider_state", ())),
+        remote_urls=tuple(told.get("remote_urls", ())),
     )
 
 

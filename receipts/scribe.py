@@ -15,6 +15,7 @@ from ..tokens.canonical import JsonObject, jcs_bytes
 from ..tokens.envelope import timestamp
 from ..tokens.errors import ClawproxyError
 from ..tokens.keys import SigningKey
+from .budget import receipt_budget, settlement_of
 from .calls import CallDenied, CallEnd, CallStart
 from .effects import TOOL_EGRESS, EffectEnd, EffectStart, effect_detail, effect_payload
 from .payloads import denial_fields, receipt_payload, start_detail
@@ -94,6 +95,7 @@ class Scribe:
             return self._effect(intended, start, end)
         if isinstance(start, EffectStart) or isinstance(end, EffectEnd):
             raise ClawproxyError("GATEWAY_FAULT", "the end is that of another kind of call", where=intended.receipt_id)
+        at = self._timestamp(end.ended_ms)
         payload = receipt_payload(
             start,
             end,
@@ -104,9 +106,24 @@ class Scribe:
             event_hash_b64u=intended.event_hash_b64u,
             intent_seq=intended.seq,
             parent_span_id=progress.segments[intended.segment].root_span,
-            timestamp=self._timestamp(end.ended_ms),
+            timestamp=at,
+            budget=self._budget(start, end),
         )
         return self._sign("receipt", payload, jcs_bytes(payload))
+
+    def _budget(self, start: CallStart, end: CallEnd) -> JsonObject | None:
+        if start.budget is None:
+            return None
+        reserved, tally = start.budget.amounts, self.progress.tally
+        settlement = settlement_of(start.budget, end)
+        return receipt_budget(
+            start.budget,
+            settlement,
+            tally.spent + settlement.charged,
+            tally.held - reserved,
+            open_calls=tally.open_calls - (reserved.requests > 0),
+            now_ms=end.ended_ms,
+        )
 
     def _effect(self, intended: Intended, start: EffectStart, end: EffectEnd) -> Record:
         progress = self.progress

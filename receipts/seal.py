@@ -22,15 +22,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ..policies.budget_rules import NOTHING, Amounts
 from ..tokens.canonical import JsonObject, jcs_bytes, parse_json_object
 from ..tokens.digests import b64u_encode, sha256_b64u
 from ..tokens.envelope import build_envelope
 from ..tokens.errors import ClawproxyError
 from ..tokens.keys import SigningKey
+from .budget import charged_in
 from .disk import Disk, place_file, read_whole
 from .job_facts import JobFacts
 from .job_paths import JobPaths, proof_bundle_name
 from .progress import Progress
+from .rate_claims import Rates, read_rates
 from .records import Record
 from .recover import check_torn_names, new_progress, progress_take, stray_file, walk_journal
 
@@ -65,6 +68,8 @@ class _SegmentBundle:
     denials: int = 0
     gaps: int = 0
     harness_bound: int = 0
+    charged: Amounts = NOTHING
+    """What its calls were charged, in a job with budgets."""
 
     @property
     def anchored_approvals(self) -> list[JsonObject]:
@@ -123,6 +128,7 @@ def write_seal(
     ``ClawproxyError`` (JOB_DAMAGED) or ``OSError``.
     """
     progress = new_progress(facts)
+    rates = read_rates(disk, paths)
     open_bundles: dict[int, _SegmentBundle] = {}
     written: list[str] = []
     at = ""
@@ -133,11 +139,11 @@ def write_seal(
         progress_take(progress, record, paths)
         at = record.payload["timestamp"]
         for number in [n for n, bundle in open_bundles.items() if n < progress.current and not bundle.open_calls]:
-            written += _write_bundle(disk, paths, facts, job_key, number, segments, open_bundles.pop(number), at)
-    if not progress.sealed or progress.current != segments:
+            written += _write_bundle(disk, paths, facts, job_key, number, segments, open_bundles.pop(number), at, rates)
+    if not progress.sealed or progress.current != segments or rates.window_end not in ("", at):
         raise ClawproxyError("JOB_DAMAGED", "the journal has no end to seal", where=str(paths.journal))
     for number, bundle in sorted(open_bundles.items()):
-        written += _write_bundle(disk, paths, facts, job_key, number, segments, bundle, at)
+        written += _write_bundle(disk, paths, facts, job_key, number, segments, bundle, at, rates)
     check_directory(disk, paths, [*written, paths.manifest.name, paths.seal.name])
     manifest = jcs_bytes({"entries": list(_entries(disk, paths, written)), "generated_at": at, "manifest_version": "1"})
     place_file(disk, paths.staged("MANIFEST.json"), paths.manifest, manifest)
@@ -160,7 +166,9 @@ def _gather(record: Record, progress: Progress, bundles: dict[int, _SegmentBundl
     payload = record.payload
     if record.kind == "recovery":
         for receipt_id in payload["open_calls"]:
-            bundle = bundles[progress.open_calls[receipt_id].segment]
+            call = progress.open_calls[receipt_id]
+            bundle = bundles[call.segment]
+            bundle.charged += call.reserved or NOTHING
             bundle.gaps += 1
             bundle.open_calls.discard(receipt_id)
         return
@@ -170,6 +178,7 @@ def _gather(record: Record, progress: Progress, bundles: dict[int, _SegmentBundl
         bundle.denials += 1
     elif record.kind == "receipt":
         bundle.open_calls.discard(payload["receipt_id"])
+        bundle.charged += charged_in(place) or NOTHING
         if "run_id" in place:
             bundle.harness_bound += 1
         else:
@@ -199,6 +208,7 @@ def _write_bundle(
     segments: int,
     bundle: _SegmentBundle,
     at: str,
+    rates: Rates,
 ) -> list[str]:
     """Returns the name of the file, if there is one."""
     if job_key is None or bundle.is_of_a_harness_alone:
@@ -231,6 +241,9 @@ def _write_bundle(
     }
     if bundle.receipts:
         payload["receipts"] = sorted(bundle.receipts, key=lambda envelope: str(envelope["payload"]["receipt_id"]))
+    claim = rates.claim(bundle.charged, facts, bundle.event_chain[0]["run_id"])
+    if claim is not None:
+        payload["rate_limit_claims"] = [claim]
     if bundle.effects:
         payload["side_effect_receipts"] = sorted(bundle.effects, key=lambda effect: str(effect["receipt_id"]))
     if approvals:

@@ -30,6 +30,7 @@ J43 the record of a side effect answers an open ``tool_egress`` intent, says wha
     (reasons as in J36 to J38)
 
 J44 and J45, what people approved: verify_approvals
+J70 to J74, budgets: verify_budgets
 
 A call that recovery names is a gap, whatever else holds: it went out, perhaps, and nobody knows how it ended.
 
@@ -53,6 +54,7 @@ from ..tokens.scope_hash import token_scope_hash
 from .job_shapes import CALL_START, DIGEST, EFFECT_START, NAME, TOKEN_HASH
 from .report import Fault, Findings
 from .verify_approvals import ApprovalsSeen, OpenCall
+from .verify_budgets import BudgetsSeen
 from .verify_journal import JOURNAL, Entry, crash_leaves
 from .verify_orders import EVENTS, OrdersSeen
 from .verify_proof import event_hash
@@ -151,9 +153,15 @@ class JobSeen:
     events: int = 0
     orders: OrdersSeen = field(init=False)
     """The operator's orders on record (verify_orders)."""
+    budgets: BudgetsSeen = field(default_factory=lambda: BudgetsSeen(None, 0))
+    """J70 to J74: the rules of ``verify_budgets``."""
     told: dict[str, Counter[str]] = field(default_factory=lambda: {name: Counter() for name in _TOLD})
     """Of ``usage`` and ``model_match``, how many receipts say what; those of before say neither."""
     ended: bool = False
+
+    opened_at: str = ""
+    ended_at: str = ""
+    """Times of the first record and of the last one."""
 
     def __post_init__(self) -> None:
         self.orders = OrdersSeen(self.facts)
@@ -174,6 +182,8 @@ class JobSeen:
         """One more record, whose place and signature hold. Raises ``Fault``."""
         if self.ended:
             raise Fault("J32", "EVENT_OUT_OF_PLACE", entry.path, "a record after the end of the job")
+        self.ended_at = entry.payload["timestamp"]
+        self.opened_at = self.opened_at or self.ended_at
         if not self.segments and entry.kind != "event":
             raise Fault("J32", "EVENT_OUT_OF_PLACE", entry.path, "the first record is not job_opened")
         match entry.kind:
@@ -204,6 +214,8 @@ class JobSeen:
             self._take_authority(event_type, detail, join(path, "detail"))
         elif event_type in EVENTS:
             self.orders.take(event_type, detail, join(path, "detail"))
+        elif event_type == "budget_warning":
+            self.budgets.take_warning(detail, payload["timestamp"], join(path, "detail"))
         elif event_type in _CALLS:
             self._take_intent(entry, detail, segment, join(path, "detail"))
         elif event_type == "approval":
@@ -322,6 +334,8 @@ class JobSeen:
         self.orders.check_intent(detail, token, path, is_effect=is_effect)
         if why := _out_of_time(token, entry.payload["timestamp"]):
             self.out_of_time.append((entry.path, why))
+        if not is_effect:
+            self.budgets.take_intent(detail, segment.number, entry.payload["timestamp"], path)
         self.open_calls[receipt_id] = Call(entry, segment, detail, is_effect, segment.last_span)
         self.calls += 1
         self.effects += is_effect
@@ -345,6 +359,7 @@ class JobSeen:
                 seen[ours[name]] += 1
         self._check_binding(payload, call, path)
         self.approvals.check_called(payload["receipt_id"], ours.get("called", []), where)
+        self.budgets.take_receipt(payload, path)
         self.receipts += 1
         if call.detail["harness_run_id"] and call.detail["harness_event_hash_b64u"]:
             call.segment.harness_bound += 1
@@ -478,6 +493,7 @@ class JobSeen:
                 raise Fault("J40", "RECOVERY_INVALID", join(path, f"open_calls[{n}]"), detail)
             self.gaps.append((receipt_id, call.entry.path))
             call.segment.gaps += 1
+            self.budgets.take_gap(receipt_id, call.entry.path)
         for n, item in enumerate(payload["torn"]):
             if item["path"] in self.torn:
                 raise Fault("J40", "RECOVERY_INVALID", join(path, f"torn[{n}].path"), "the file is named twice")
@@ -516,6 +532,7 @@ def check_end(seen: JobSeen, files: Mapping[str, bytes], findings: Findings) -> 
         findings.gap("J40", "OUTCOME_UNKNOWN", path, f"{receipt_id} went out, and recovery found no end of it")
     for receipt_id, call in seen.open_calls.items():
         findings.gap("J41", "CALL_OPEN", call.entry.path, f"{receipt_id} has no receipt yet")
+    seen.budgets.tell_overruns(findings)
     for path, why in seen.out_of_time:
         findings.gap("J35", "TOKEN_NOT_VALID_THEN", path, why)
     seen.approvals.tell(findings)

@@ -46,6 +46,7 @@ from ..tokens.trust import Trust, TrustedKey, build_trust
 from .job_shapes import JOB_FACTS, TORN_PATH
 from .report import Fault, Finding, Findings, Report, Verdict, build_report
 from .verify_approvals import ApprovalsSeen
+from .verify_budgets import BudgetsSeen
 from .verify_calls import JobSeen, check_end
 from .verify_contract import ContractCheck
 from .verify_journal import JOURNAL, Entry, Place, check_signed, parse_canonical, read_journal
@@ -241,6 +242,7 @@ class _Examination:
         known = seen.roles.setdefault(signer, str(Role.POLICY))
         if known != Role.POLICY:
             raise Fault("J03", "KEY_IN_TWO_ROLES", join(CONTRACT_FILE, "signer_did"), f"it is a {known} key as well")
+        seen.budgets = BudgetsSeen(parse_contract(document_in(envelope)).policy.budgets, job["opened_ms"])
 
     def _given_hash(self) -> str | None:
         if self.contract is None:

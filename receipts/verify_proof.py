@@ -108,12 +108,12 @@ def check_proof_bundle(
     signatures: Signatures,
     path: str = "",
     *,
-    effects_signed: bool = False,
+    of_a_journal: bool = False,
 ) -> ProofFacts:
     """Raise ``Fault`` for the first broken rule; add notes to ``findings``; return what the bundle amounts to.
 
-    ``effects_signed`` says that its side effects and approvals are those of a journal, in whose records the gateway and
-    the approvers signed them.
+    ``of_a_journal`` says that its side effects, approvals and claims of rates are those of a journal, in whose records
+    the gateway and the approvers signed them.
     """
     check_members(envelope, "P01", path)
     check_kind(envelope, "proof_bundle", "P02", path)
@@ -138,7 +138,8 @@ def check_proof_bundle(
     for n, claim in enumerate(payload.get("rate_limit_claims", ())):
         where = join(inside, f"rate_limit_claims[{n}]")
         _check_rate_claim(claim, run_id, where)
-        findings.note("P09", "NOBODY_SIGNED_IT", where, "nobody but the agent signed this; it is its own word")
+        if not of_a_journal:
+            findings.note("P09", "NOBODY_SIGNED_IT", where, "nobody but the agent signed this; it is its own word")
     if "urm" in payload:
         raise Fault("P10", "URM_MISSING", join(inside, "urm"), "the URM document that it names was not supplied")
     receipts = _check_receipts(payload, run_id, hashes, trust, findings, signatures, inside)
@@ -152,7 +153,7 @@ def check_proof_bundle(
     spans = check_causal(receipts)
     for item, reason, where in effects:
         check_anchor(item, spans, reason, where)
-        if effects_signed:
+        if of_a_journal:
             continue
         findings.note("P14", "NOBODY_SIGNED_IT", where, "nobody but the agent signed this; it is its own word")
     attestations = _count_attestations(payload, agent_did, trust, now_ms, findings, inside)

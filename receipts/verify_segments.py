@@ -63,7 +63,7 @@ def check_proof_bundles(
             raise Fault("J51", "CLAIM_NOT_FOUND", join(name, "signer_did"), "not the job key of job.json")
         _check_contents(bundle["payload"], segment, seen, join(name, "payload"))
         check_proof_bundle(
-            bundle, trust, 0, findings, signatures, name, effects_signed=True
+            bundle, trust, 0, findings, signatures, name, of_a_journal=True
         )  # our envelopes do not expire
 
 
@@ -97,6 +97,10 @@ def _check_contents(payload: JsonObject, segment: SegmentSeen, seen: JobSeen, pa
             }
         },
     }
+    if claims := seen.budgets.rate_claims(
+        segment.number, seen.facts["agent_did"], segment.run_id, (seen.opened_at, seen.ended_at)
+    ):
+        expected["rate_limit_claims"] = claims
     if receipts:
         expected["receipts"] = receipts
     if effects:

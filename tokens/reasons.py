@@ -129,9 +129,11 @@ _ROWS = (
     Reason("POLICY_STATEMENT_DENIED", "decide", 403, "no statement of the contract allows this, or one denies it", "have the contract changed and signed"),
     # reserve
     Reason("IDEMPOTENCY_KEY_IN_USE", "reserve", 403, "this job has used the idempotency key before", "send a new X-Idempotency-Key for each call"),
+    Reason("BUDGET_EXCEEDED", "reserve", 403, "the call may use more than is left of a budget of the contract", "ask for less (a smaller maximum of output tokens, a shorter request), wait for open calls to give back what they do not use, or have the budget raised and the contract signed"),
+    Reason("BUDGET_UNPRICED", "reserve", 403, "the contract has a budget in money, and what this call costs is not known", "use a model with a price at its list price, or add the price to [prices] of the configuration"),
     Reason("JOB_SEALED", "reserve", 403, "the job is sealed: its evidence is closed", "open a new job"),
     Reason("JOB_FULL", "reserve", 403, "the job's evidence is as large as a verifier reads", "open a new job"),
-    Reason("TOO_MANY_CALLS", "reserve", 429, "the job has too many calls open at once", "wait for calls to end"),
+    Reason("TOO_MANY_CALLS", "reserve", 429, "the job has too many calls open at once", "wait for calls to end, or have budgets.concurrent_calls raised where the rule names it"),
     # intend
     Reason("EVIDENCE_UNAVAILABLE", "intend", 503, "the intent could not be made durable, so nothing went out", "free the disk or repair it, then restart the gateway"),
     Reason("JOB_DAMAGED", "intend", 503, "the job's journal does not verify", "look at it with: clawproxy verify, and open a new job"),

@@ -13,6 +13,7 @@ from typing import Any
 from ...policies.facts import CallFacts
 from ...policies.names import is_settled
 from ...tokens.canonical import MAX_SAFE_INT, JsonObject
+from .extent import read_choices, surcharges
 from .keys import HOLDS_TOOLS, TOOL, BodyKeys, refuse
 from .meta_tools import META_TOOLS
 from .request import WireRequest
@@ -189,9 +190,9 @@ class Asked:
                     if key not in ("schema", "grammar", "variables"):
                         left.append((inner, where))
 
-    def facts(self, *limits: str, limit: int | None = None) -> CallFacts:
+    def facts(self, *limits: str, limit: int | None = None, choices: object = 1) -> CallFacts:
         """The facts; ``limits`` are the keys that bound the output in tokens, of which the largest counts, and
-        ``limit`` one that was read elsewhere."""
+        ``limit`` one that was read elsewhere. ``choices`` is how many answers the body asks for."""
         bounds = [] if limit is None else [limit]
         for key in limits:
             bound = self._body.get(key)
@@ -215,6 +216,8 @@ class Asked:
             provider_tools=tuple(self._provider_tools),
             fallback_models=tuple(self._fallbacks),
             is_router=self._is_router,
+            choices=read_choices(choices),
+            surcharges=surcharges(self._body),
         )
 
 

@@ -148,7 +148,8 @@ class Gemini:
         for call in calls:
             _same_model(call.get("model"), request.model)
             _read_call(asked, call)
-        return asked.facts("max_output_tokens")
+        counts = [call.get("generation_config", {}).get("candidate_count") for call in calls]
+        return asked.facts("max_output_tokens", choices=next((n for n in counts if n is not None), 1))
 
     def framing(self, content_type: str, *, stream: bool) -> Framing | None:
         if content_type == "text/event-stream":

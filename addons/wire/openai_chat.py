@@ -79,7 +79,7 @@ class OpenAIChat:
             audio = part.get("audio")
             if part.get("role") == "assistant" and isinstance(audio, dict) and audio.get("id") is not None:
                 asked.state("audio")
-        return asked.facts("max_tokens", "max_completion_tokens")
+        return asked.facts("max_tokens", "max_completion_tokens", choices=body.get("n", 1))
 
     def _read_routing(self, asked: Asked, body: JsonObject) -> None:
         """What a router takes beside the keys of the API."""

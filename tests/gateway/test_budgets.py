@@ -1,0 +1,257 @@
+"""Budgets through a whole gateway: reserved before, settled after, never more than there is; proved by the bundle."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from clawproxy.receipts.report import Verdict
+from clawproxy.receipts.verify import verify_path
+
+from ..clawproxy.standin_process import Provider
+from .bed import CONTRACT, Bed, chat_body, running_bed
+
+PRICES = {
+    "prices": {"rows": [{"provider": "openai", "models": ["gpt-4o-mini"], "input": 1_000_000, "output": 2_000_000}]}
+}
+
+
+def contract(**budgets: Any) -> dict[str, Any]:
+    return {**CONTRACT, "budgets": budgets}
+
+
+async def sealed(bed: Bed, job_id: str = "job-1") -> Verdict:
+    """Seal the job; what a stranger says of it."""
+    await bed.settled()
+    result = await bed.gateway.seal(job_id)
+    report = verify_path(Path(result["directory"]), bed.trust())
+    assert report.verdict is not Verdict.FAILED, report.findings
+    return report.verdict
+
+
+def states(bed: Bed, job_id: str = "job-1") -> list[dict[str, Any]]:
+    return [record["metadata"]["clawproxy"]["budget"] for record in bed.records("receipt", job_id)]
+
+
+async def burst(bed: Bed, count: int = 64, job: str = "job-1", **more: Any) -> list[int]:
+    token = bed.token(job)
+    answers = await asyncio.gather(*(bed.chat(f"n{n} slow:30", token=token, **more) for n in range(count)))
+    return [answer.status for answer in answers]
+
+
+@pytest.mark.parametrize(
+    ("budgets", "most"),
+    [
+        ({"requests": 10}, 10),
+        # a request of this size may read its bytes and write 100 tokens
+        ({"total_tokens": 3000}, None),
+        ({"output_tokens": 1000}, 10),
+        ({"cost_microusd": 4000}, None),
+        ({"per_contract": {"requests": 10}}, 10),
+        ({"per_contract": {"output_tokens": 1000}}, 10),
+    ],
+)
+async def test_calls_at_once_never_get_more_than_there_is(
+    tmp_path: Path, provider: Provider, budgets: dict[str, Any], most: int | None
+) -> None:
+    before = len(provider.seen())
+    async with running_bed(tmp_path / "s", provider, contract=contract(**budgets), sections=PRICES) as bed:
+        statuses = await burst(bed, max_tokens=100)
+        assert set(statuses) == {200, 403}
+        assert len(provider.seen()) - before == statuses.count(200)
+        for record in bed.records("denial"):
+            assert record["reason"] == "BUDGET_EXCEEDED"
+            assert " are left: " in record["detail"]
+        if most is not None and "requests" in str(budgets):
+            assert statuses.count(200) == most
+        assert await sealed(bed) is Verdict.VERIFIED
+        inner = budgets.get("per_contract", budgets)
+        for state in states(bed):
+            for name, limit in inner.items():
+                told = (state["per_contract"] if "per_contract" in budgets else state["state"])[name]
+                assert told["used"] + told["reserved"] <= limit == told["limit"]
+
+
+async def test_what_a_call_did_not_use_is_there_for_the_next(tmp_path: Path, provider: Provider) -> None:
+    async with running_bed(tmp_path / "s", provider, contract=contract(output_tokens=120)) as bed:
+        for _ in range(4):
+            assert (await bed.chat("events:3", max_tokens=100)).status == 200
+        used = [state["state"]["output_tokens"]["used"] for state in states(bed)]
+        assert used == sorted(used)
+        assert used[-1] < 120
+        refused = await bed.chat("events:3", max_tokens=121)
+        assert (refused.status, refused.refusal["reason"]) == (403, "BUDGET_EXCEEDED")
+        assert f"{120 - used[-1]} of 120 are left" in json.dumps(json.loads(refused.body))
+        assert await sealed(bed) is Verdict.VERIFIED
+
+
+async def test_a_call_without_usage_or_with_a_broken_stream_costs_what_it_might_have(
+    tmp_path: Path, provider: Provider
+) -> None:
+    async with running_bed(tmp_path / "s", provider, contract=contract(output_tokens=10_000)) as bed:
+        await bed.chat("no-usage", max_tokens=500)
+        await bed.chat("events:8 die-mid-stream", stream=True, max_tokens=500)
+        await bed.chat("status:400", max_tokens=500)
+        await bed.chat("die-before-answer", max_tokens=500)
+        client = await bed.client()
+        body = chat_body("events:400 slow:20", stream=True, max_tokens=500)
+        fields = "".join(f"{name}: {value}\r\n" for name, value in bed.headers().items())
+        head = f"POST /openai/v1/chat/completions HTTP/1.1\r\n{fields}content-length: {len(body)}\r\n\r\n"
+        await client.send(head.encode() + body)
+        await client.reader.readuntil(b"data: ")
+        await client.close()
+        await bed.settled()
+        told = [
+            (state["basis"], state["charged"]["output_tokens"], state["charged"]["requests"]) for state in states(bed)
+        ]
+        assert told == [
+            ("reserved", 500, 1),
+            ("reserved", 500, 1),
+            ("nothing", 0, 1),
+            ("reserved", 500, 1),
+            ("reserved", 500, 1),
+        ]
+        assert await sealed(bed) is Verdict.VERIFIED
+
+
+async def test_a_call_that_never_left_costs_nothing(tmp_path: Path, provider: Provider) -> None:
+    sections = {"providers": {"openai": {"upstream": "http://127.0.0.1:9", "credential": "none"}}}
+    async with running_bed(tmp_path / "s", provider, contract=contract(requests=2), sections=sections) as bed:
+        for _ in range(4):
+            assert (await bed.chat()).status == 502
+        assert {(state["basis"], state["charged"]["requests"]) for state in states(bed)} == {("not_sent", 0)}
+        assert await sealed(bed) is Verdict.VERIFIED
+
+
+@pytest.mark.parametrize(
+    ("more", "status", "reason"),
+    [
+        ({"max_tokens": 2**53 - 1}, 403, "BUDGET_EXCEEDED"),
+        ({"max_tokens": -1}, 400, "INVALID_REQUEST"),
+        ({"max_tokens": 10.5}, 400, "INVALID_REQUEST"),
+        ({"max_tokens": "10"}, 400, "INVALID_REQUEST"),
+        ({"max_tokens": 10, "max_completion_tokens": 2000}, 403, "BUDGET_EXCEEDED"),
+        ({"max_tokens": 20, "n": 100}, 403, "BUDGET_EXCEEDED"),
+        ({"max_tokens": 20, "n": 2**53 - 1}, 403, "BUDGET_EXCEEDED"),
+        ({"max_tokens": 20, "n": 0}, 400, "INVALID_REQUEST"),
+        ({"max_tokens": 20, "n": -1}, 400, "INVALID_REQUEST"),
+        ({"max_tokens": 20, "n": 1.5}, 400, "INVALID_REQUEST"),
+        ({"max_tokens": 20, "n": True}, 400, "INVALID_REQUEST"),
+        ({}, 403, "BUDGET_EXCEEDED"),
+    ],
+)
+async def test_a_request_that_may_write_too_much_does_not_leave(
+    tmp_path: Path, provider: Provider, more: dict[str, Any], status: int, reason: str
+) -> None:
+    before = len(provider.seen())
+    async with running_bed(tmp_path / "s", provider, contract=contract(output_tokens=1000)) as bed:
+        answer = await bed.chat(**more)
+        assert (answer.status, answer.refusal["reason"]) == (status, reason)
+        assert (await bed.chat(max_tokens=900)).status == 200, "the refused call took something"
+    assert len(provider.seen()) == before + 1
+
+
+async def test_a_key_that_stands_twice_does_not_choose_its_reservation(tmp_path: Path, provider: Provider) -> None:
+    async with running_bed(tmp_path / "s", provider, contract=contract(output_tokens=1000)) as bed:
+        body = chat_body()[:-1] + b', "max_tokens": 9000, "max_tokens": 1}'
+        assert (await bed.post("/openai/v1/chat/completions", body)).status == 400
+
+
+async def test_under_a_budget_in_money_what_has_no_price_is_refused(tmp_path: Path, provider: Provider) -> None:
+    rules = {**contract(cost_microusd=10_000_000), "allowed_models": ["gpt-4o-mini*", "claude-sonnet-5-5"]}
+    async with running_bed(tmp_path / "s", provider, contract=rules) as bed:
+        for model in ("gpt-4o-mini-renamed", "gpt-4o-mini "):
+            answer = await bed.chat(model=model)
+            assert answer.refusal["reason"] in ("BUDGET_UNPRICED", "POLICY_MODEL_NOT_ALLOWED", "INVALID_REQUEST")
+        assert (await bed.chat(model="gpt-4o-mini-renamed")).refusal["reason"] == "BUDGET_UNPRICED"
+        assert (await bed.chat(service_tier="priority")).refusal["reason"] == "BUDGET_UNPRICED"
+        assert (await bed.chat(service_tier="flex")).status == 200
+        assert (await bed.chat()).status == 200
+        intent = bed.records("intent")[-1]["detail"]["budget"]
+        # what the packaged table says of this model
+        assert intent["reserved"]["output_tokens"] == 16384
+        assert intent["price"] == {
+            "as_of": "2026-03-05", "cache_write": 150_000, "cached_input": 75_000, "input": 150_000, "output": 600_000,
+        }  # fmt: skip
+        charged = states(bed)[-1]["charged"]
+        expected = charged["input_tokens"] * 150_000 + charged["output_tokens"] * 600_000
+        assert charged["cost_microusd"] == -(-expected // 1_000_000)
+        assert await sealed(bed) is Verdict.VERIFIED
+
+
+async def test_lists_and_counts_are_requests_and_cost_no_tokens(tmp_path: Path, provider: Provider) -> None:
+    async with running_bed(tmp_path / "s", provider, contract=contract(requests=2, total_tokens=0)) as bed:
+        client = await bed.client()
+        for status in (200, 200, 403):
+            answer = await client.request("GET", "/openai/v1/models", bed.headers(), b"")
+            assert answer.status == status
+        assert [state["charged"] for state in states(bed)] == 2 * [
+            {"cost_microusd": 0, "input_tokens": 0, "output_tokens": 0, "requests": 1}
+        ]
+
+
+async def test_the_time_of_a_job_cuts_its_streams_and_refuses_what_follows(tmp_path: Path, provider: Provider) -> None:
+    async with running_bed(tmp_path / "s", provider, contract=contract(wall_time_s=1)) as bed:
+        began = time.monotonic()
+        answers = await asyncio.gather(*(bed.chat("events:400 slow:50", stream=True) for _ in range(4)))
+        assert time.monotonic() - began < 2
+        assert not any(answer.complete for answer in answers)
+        assert (await bed.chat()).refusal["rule"] == "budgets.wall_time_s"
+        assert {record["metadata"]["clawproxy"]["outcome"] for record in bed.records("receipt")} == {"stopped"}
+        assert await sealed(bed) is Verdict.VERIFIED
+
+
+async def test_only_so_many_calls_are_open_at_once(tmp_path: Path, provider: Provider) -> None:
+    async with running_bed(tmp_path / "s", provider, contract=contract(concurrent_calls=3)) as bed:
+        statuses = await burst(bed, 12)
+        assert statuses.count(200) >= 3
+        assert set(statuses) == {200, 429}
+        assert await burst(bed, 3) == [200, 200, 200]
+        assert await sealed(bed) is Verdict.VERIFIED
+
+
+async def test_a_budget_that_is_nearly_used_up_is_told_once_and_on_each_answer(
+    tmp_path: Path, provider: Provider
+) -> None:
+    async with running_bed(tmp_path / "s", provider, contract=contract(requests=20)) as bed:
+        marks = [(await bed.chat()).headers.get("x-clawproxy-budget") for _ in range(20)]
+        assert marks[:15] == 15 * [None]
+        assert marks[15] == "job requests; left=4; limit=20"
+        assert marks[19] == "job requests; left=0; limit=20"
+        events = [r["detail"] for r in bed.records("event") if r["event"]["event_type"] == "budget_warning"]
+        assert events == [
+            {"budget": "requests", "limit": 20, "percent": 80, "used": 16},
+            {"budget": "requests", "limit": 20, "percent": 95, "used": 19},
+        ]
+        assert await sealed(bed) is Verdict.VERIFIED
+
+
+async def test_jobs_of_one_contract_share_its_budgets_over_a_restart(tmp_path: Path, provider: Provider) -> None:
+    rules = contract(requests=6, per_contract={"requests": 10})
+    async with running_bed(tmp_path / "s", provider, contract=rules) as bed:
+        assert (await burst(bed, 8, "job-1")).count(200) == 6
+        assert (await burst(bed, 8, "job-2")).count(200) == 4
+        refused = await bed.chat(token=bed.token("job-3"))
+        assert refused.refusal["rule"] == "budgets.per_contract.requests"
+        assert "0 of 10 are left: 10 used" in refused.body.decode()
+        for job in ("job-1", "job-2"):
+            assert await sealed(bed, job) is Verdict.VERIFIED
+
+
+async def test_the_proof_bundle_claims_the_rates_that_the_receipts_have(tmp_path: Path, provider: Provider) -> None:
+    rules = contract(requests=10, output_tokens=100_000)
+    async with running_bed(tmp_path / "s", provider, contract=rules) as bed:
+        lease = await bed.gateway.lease(bed.policy_hash, "job-9")
+        for _ in range(3):
+            assert (await bed.chat(token=lease.handle)).status == 200
+        assert await sealed(bed, "job-9") is Verdict.VERIFIED
+        bundle = json.loads((bed.state / "jobs" / "job-9" / "proof_bundle.json").read_text())["payload"]
+        [claim] = bundle["rate_limit_claims"]
+        wrote = sum(receipt["payload"]["tokens_output"] for receipt in bundle["receipts"])
+        assert (claim["max_requests"], claim["observed_requests"]) == (10, 3)
+        assert (claim["max_tokens_output"], claim["observed_tokens_output"]) == (100_000, wrote)
+        assert "max_tokens_input" not in claim
