@@ -13,6 +13,7 @@ from clawproxy.addons.wire.reader import ResponseReader
 from clawproxy.tokens.errors import ClawproxyError
 
 from .called import MESSAGES, STREAMS, Called, CalledStream
+from .called.whole import ARGS, FUNCTION, TEXT, WHOLE
 
 EVERY = sorted(STREAMS)
 
@@ -72,28 +73,6 @@ def test_every_call_on_a_socket_is_told_with_its_arguments_and_its_place(name: s
     assert tuple(blocks) == response.blocks
     assert (reader.open_calls == 0, reader.ended) == (response.closed, response.ended)
     assert (reader.signed_reasoning, reader.unread, reader.more_calls) == (response.signed, False, False)
-
-
-def message(text: str = "x") -> dict[str, Any]:
-    return {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": text}]}
-
-
-ARGS = {"path": "a"}
-TEXT = '{"path": "a"}'
-FUNCTION = {"type": "function_call", "id": "f", "call_id": "c", "name": "read", "arguments": TEXT}
-TOOL_USE = {"type": "tool_use", "name": "read", "input": ARGS}
-CONVERSE: dict[str, Any] = {"toolUse": {"toolUseId": "t", "name": "read", "input": ARGS}}
-WHOLE: dict[str, dict[str, Any]] = {
-    "anthropic_messages": {"content": [{"type": "text", "text": ""}, TOOL_USE]},
-    "bedrock_anthropic": {"content": [TOOL_USE]},
-    "openai_chat": {"choices": [{"message": {"tool_calls": [{"function": {"name": "read", "arguments": TEXT}}]}}]},
-    "openrouter_chat": {"choices": [{"message": {"function_call": {"name": "read", "arguments": TEXT}}}]},
-    "openai_responses": {"output": [message(), FUNCTION]},
-    "openrouter_responses": {"output": [FUNCTION]},
-    "gemini": {"candidates": [{"content": {"parts": [{"functionCall": {"name": "read", "args": ARGS}}]}}]},
-    "bedrock_converse": {"output": {"message": {"content": [{"text": "x"}, CONVERSE]}}},
-    "ollama_chat": {"message": {"tool_calls": [{"function": {"name": "read", "arguments": ARGS}}]}},
-}
 
 
 @pytest.mark.parametrize("name", sorted(WHOLE))
