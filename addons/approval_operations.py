@@ -28,8 +28,8 @@ class ApprovalOperations:
         return {"approvals": self._list, "approval_for_job": self._ask_about, "approve": self._answer}
 
     async def _list(self, request: JsonObject) -> JsonObject:
-        _only(request, {"op"})
-        return self._desk.listed()
+        _only(request, {"op", "approval_id"})
+        return self._desk.listed(str(request.get("approval_id", "")))
 
     async def _ask_about(self, request: JsonObject) -> JsonObject:
         _only(request, {"op", "job_id"})

@@ -29,6 +29,7 @@ from ..receipts.approvals import (
     open_approval,
 )
 from ..receipts.job import Job
+from ..receipts.payloads import clip_text
 from ..tokens.canonical import JsonObject
 from ..tokens.envelope import build_envelope, timestamp
 from ..tokens.errors import ClawproxyError
@@ -42,6 +43,8 @@ log = logging.getLogger("clawproxy.approvals")
 
 MAX_TEXT_CHARS = 4096
 """So much of the arguments is kept for the person who is asked."""
+_LISTED_BYTES = 512 * 1024
+"""All arguments in one list, as JSON: the admin socket's answers are one line of a bounded size."""
 _REASON_CHARS = 200
 _MAX_WAITING_JOBS = 256
 
@@ -248,11 +251,15 @@ class ApprovalDesk:
 
     # -- answers -------------------------------------------------------------------------------------------------------
 
-    def listed(self) -> JsonObject:
-        """The open questions, and the jobs that wait for an approval."""
+    def listed(self, approval_id: str = "") -> JsonObject:
+        """The open questions, or the one that is named, and the jobs that wait for an approval.
+
+        So many questions that their arguments would not fit into one answer are shown with the beginning of each.
+        """
         self._forget_late()
-        pending = [self._shown(question) for question in self._open.values() if not question.taken]
-        return {"pending": pending, "jobs": list(self._waiting.values())}
+        rows = [row for row in self._open.values() if not row.taken and approval_id in ("", row.scope.approval_id)]
+        room_bytes = _LISTED_BYTES // max(1, len(rows))
+        return {"pending": [self._shown(row, room_bytes) for row in rows], "jobs": list(self._waiting.values())}
 
     async def answer(self, envelope: object) -> JsonObject:
         """Take a signed answer; returns ``approval_id``, ``job_id`` and ``decision``, with the record durable.
@@ -319,13 +326,13 @@ class ApprovalDesk:
         )
 
     @staticmethod
-    def _shown(question: _Question) -> JsonObject:
-        whole = len(question.text) <= MAX_TEXT_CHARS
+    def _shown(question: _Question, room_bytes: int = _LISTED_BYTES) -> JsonObject:
+        text = clip_text(question.text[:MAX_TEXT_CHARS], room_bytes)
         return {
             "scope": question.scope.to_json(),
             "contract": question.contract,
-            "arguments": question.text[:MAX_TEXT_CHARS],
-            "arguments_whole": whole,
+            "arguments": text,
+            "arguments_whole": text == question.text,
             "seconds_left": max(0, int(question.ends_s - asyncio.get_running_loop().time())),
         }
 

@@ -91,8 +91,9 @@ def build_trust(keys: Iterable[TrustedKey], allowlists: Mapping[str, Iterable[st
         known = kept.setdefault(key.did, key)
         if known.role is not key.role:
             raise _two_roles(key.did, known.role, key.role)
-        if key.groups:  # a key that is named again may approve for both
-            kept[key.did] = replace(known, groups=tuple(dict.fromkeys((*known.groups, *key.groups))))
+        if known is not key:  # named again, perhaps with another of its groups
+            groups = tuple(dict.fromkeys((*known.groups, *key.groups)))
+            kept[key.did] = replace(known, name=known.name or key.name, groups=groups)
     lists = {name: frozenset(dids) for name, dids in (allowlists or {}).items()}
     role_of = {did: str(key.role) for did, key in kept.items()}
     for name, dids in lists.items():

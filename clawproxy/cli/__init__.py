@@ -32,6 +32,7 @@ COMMANDS = {
     "job": "jobs: open, list, show, seal, tail",
     "stop": "stop calls, or tools alone, at once: --all, --job, --contract, --provider, --tool",
     "resume": "lift a stop",
+    "approve": "approvals: list, grant, deny, send",
     "keys": "signing keys: new, list, trust",
     "doctor": "what is set up, what is missing, and what to do about it",
 }

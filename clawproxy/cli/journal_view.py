@@ -49,8 +49,22 @@ def record_row(record: JsonObject) -> tuple[str, str, str, str]:
 
 
 def _event(payload: JsonObject) -> str:
-    event = payload.get("event")
-    return str(event.get("event_type")) if isinstance(event, dict) else ""
+    event, detail = payload.get("event"), payload.get("detail")
+    if not isinstance(event, dict):
+        return ""
+    if event.get("event_type") == "approval" and isinstance(detail, dict):
+        return f"approval {_approval(detail)}"
+    return str(event.get("event_type"))
+
+
+def _approval(detail: JsonObject) -> str:
+    scope, envelope = detail.get("scope"), detail.get("approval")
+    if not isinstance(scope, dict) or not isinstance(envelope, dict) or not isinstance(envelope.get("payload"), dict):
+        return ""
+    about = (
+        f"{scope.get('action')}: {scope.get('tool')}, in {scope.get('call')}" if scope.get("call") else "the whole job"
+    )
+    return f"{envelope['payload'].get('approval_type')} by {envelope.get('signer_did')}, {about}"
 
 
 def _intent(payload: JsonObject) -> str:

@@ -13,7 +13,7 @@ from ..tokens.errors import ClawproxyError
 from ..tokens.keys import Role, SigningKey, load_key, save_key
 from ..tokens.trust import TrustedKey, build_trust
 from .screen import JsonFlag, new_app, note, print_json, print_table
-from .state import DEFAULT_STATE, GATEWAY_ROLES, StateDir, StateOption, keys_command
+from .state import DEFAULT_STATE, GATEWAY_ROLES, ConfigOption, StateDir, StateOption, keys_command
 
 app = new_app("Signing keys: one role per key, private parts in the state directory, mode 0600.")
 
@@ -70,14 +70,21 @@ def trust(
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Write here instead of stdout.")] = None,
     name: Annotated[str, typer.Option("--name", help="What people call this gateway.")] = "",
     force: Annotated[bool, typer.Option("--force", help="Write over a file that is there.")] = False,
+    config: ConfigOption = None,
     state: StateOption = DEFAULT_STATE,
 ) -> None:
-    """Write the trust file of the local keys: public names and roles, to hand to whoever verifies bundles."""
+    """Write the trust file of the local keys and of the configured approvers: public names, roles and the approvers'
+    groups, to hand to whoever verifies bundles."""
+    approvers = _approvers(config, state)
     keys = []
     for path in _key_files(StateDir(state)):
         role = _role_in_name(path)
-        if role is not Role.JOB:  # a job's key is named by the job's own signed record
-            keys.append(TrustedKey(load_key(path, role).did, role, name or path.stem))
+        if role is Role.JOB:  # a job's key is named by the job's own signed record
+            continue
+        key = TrustedKey(load_key(path, role).did, role, name or path.stem)
+        if role is not Role.APPROVAL or key.did in approvers:
+            keys.append(key)
+    keys += approvers.values()
     if not keys:
         raise ClawproxyError(
             "TRUST_EMPTY",
@@ -91,6 +98,15 @@ def trust(
     else:
         _write_trust(out, document + b"\n", over=force)
         note(f"wrote {len(keys)} keys to {out}")
+
+
+def _approvers(config: Path | None, state: Path) -> dict[str, TrustedKey]:
+    """Those whom the gateway trusts as approvers, by DID, with their groups."""
+    from ..addons.approvers import load_approvers
+    from ..addons.settings import load_settings
+
+    approvers = load_approvers(load_settings(config, state), {})
+    return {did: TrustedKey(did, Role.APPROVAL, groups=approvers.groups_of(did)) for did in sorted(approvers.everyone)}
 
 
 def _write_trust(out: Path, content: bytes, *, over: bool) -> None:
