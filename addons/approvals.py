@@ -332,7 +332,7 @@ class ApprovalDesk:
             "scope": question.scope.to_json(),
             "contract": question.contract,
             "arguments": text,
-            "arguments_whole": text == question.text,
+            "arguments_whole": text == question.text and len(text) < MAX_TEXT_CHARS,
             "seconds_left": max(0, int(question.ends_s - asyncio.get_running_loop().time())),
         }
 

@@ -144,7 +144,9 @@ _NAMES = ListOf(STRING, max=128)
 FACTS = Obj(
     required={"kind": _KIND},
     optional={
-        **dict.fromkeys(("any_tools", "clipped", "fallback_models", "provider_state", "remote_urls"), _NAMES),
+        **dict.fromkeys(
+            ("any_tools", "clipped", "fallback_models", "provider_state", "provider_tools", "remote_urls"), _NAMES
+        ),
         **dict.fromkeys(("is_router", "no_model"), Flag()),
         "max_output_tokens": COUNT,
         "tool_choice": STRING,

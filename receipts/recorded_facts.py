@@ -32,8 +32,9 @@ _SURELY_WHOLE_BYTES = 100
 _SURELY_WHOLE_TEXT_BYTES = 440
 """The same of another text (7/8 of 512)."""
 
-LISTS = ("any_tools", "fallback_models", "provider_state", "remote_urls")
+LISTS = ("any_tools", "fallback_models", "provider_state", "provider_tools", "remote_urls")
 """Members of ``CallFacts`` that are recorded where they are not empty."""
+_TOOL_LISTS = ("any_tools", "provider_tools")
 BESIDE = ("model", "provider", "route", "stream", "tools", "upstream", "upstream_model")
 """Members that an intent records by themselves."""
 _TOO_OLD = "what else the call asked for"
@@ -78,7 +79,7 @@ class _Room:
                 told["tool_choice"] = choice
         for name in LISTS:
             if names := getattr(facts, name):
-                told[name] = self.names(name, names, only_words=only_words and name == "any_tools")
+                told[name] = self.names(name, names, only_words=only_words and name in _TOOL_LISTS)
         if self.clipped:
             told["clipped"] = sorted(self.clipped)
         return dict(sorted(told.items()))
@@ -175,6 +176,7 @@ def _facts(
         any_tools=tuple(told.get("any_tools", ())),
         fallback_models=tuple(told.get("fallback_models", ())),
         provider_state=tuple(told.get("provider_state", ())),
+        provider_tools=tuple(told.get("provider_tools", ())),
         remote_urls=tuple(told.get("remote_urls", ())),
     )
 

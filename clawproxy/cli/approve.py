@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -163,7 +163,7 @@ def _find(question: str, job: str, from_: Path | None, config: Path | None, stat
     )
 
 
-def _call_gateway(config: Path | None, state: Path, op: str, **arguments: object) -> JsonObject:
+def _call_gateway(config: Path | None, state: Path, op: str, **arguments: Any) -> JsonObject:
     from ..addons.admin import call_admin
     from ..addons.settings import load_settings
 
