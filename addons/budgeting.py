@@ -27,6 +27,7 @@ import logging
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
 
 from ..policies.budget_rules import (
     METERED,
@@ -78,6 +79,7 @@ class Budgeting:
         self._default_max_output_tokens = default_max_output_tokens
         self._unread_input_tokens = unread_input_tokens
         self._timers: dict[str, asyncio.TimerHandle] = {}
+        self._metered: WeakKeyDictionary[Job, Budgets] = WeakKeyDictionary()
 
     @classmethod
     def unmetered(cls, clock_ms: Callable[[], int]) -> Budgeting:
@@ -109,6 +111,7 @@ class Budgeting:
             amounts, choices, price if has_price else None, self._prices.as_of, budgets, job.facts.opened_ms
         )
         job.hold(call.nonce, amounts)
+        self._metered[job] = budgets
         if self._ledger is not None and account is not None:
             self._ledger.take(job.policy_hash_b64u, call.receipt_id, amounts)
         return None
@@ -252,6 +255,21 @@ class Budgeting:
                         f" left={max(0, limit - taken)}; limit={limit}"
                     )
         return {_HEADER: ", ".join(told).encode("ascii")} if told else {}
+
+    def standing(self) -> JsonObject:
+        """By id of each open job that has budgets, and had a call: where they stand, those of its contract as well."""
+        now_ms, told = self._clock_ms(), {}
+        for job, budgets in self._metered.items():
+            told[job.job_id] = {
+                (name if scope == "budgets" else f"{PER_CONTRACT}.{name}"): figures
+                for scope, limits, spent, held, open_calls, began_ms in _states(
+                    budgets, job, self._account(budgets, job)
+                )
+                for name, figures in limits.state(
+                    spent, held, open_calls=open_calls, elapsed_s=max(0, now_ms - began_ms) // 1000
+                ).items()
+            }
+        return dict(sorted(told.items()))
 
     # -- time ----------------------------------------------------------------------------------------------------------
 

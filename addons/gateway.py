@@ -291,9 +291,10 @@ class Gateway:
         return {"job_id": job_id, "directory": str(sealed.directory), "counts": sealed.counts}
 
     def status(self) -> JsonObject:
-        """Addresses, open jobs and open calls."""
+        """Addresses, open jobs, open calls, and where budgets stand."""
         return {
             "addresses": self.addresses,
+            "budgets": self._budgeting.standing(),
             "ca": str(self.ca_file),
             "jobs": sorted(job.job_id for job in self.jobs.open_jobs()),
             "open_calls": len(self.gate.open_calls),

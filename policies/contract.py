@@ -20,10 +20,12 @@ from ..tokens.envelope import build_envelope, check_envelope_shape, check_envelo
 from ..tokens.errors import ClawproxyError
 from ..tokens.keys import Role, SigningKey
 from .addresses import address_fault, is_literal
+from .budget_rules import budget_surprises
 from .claw_contract import read_claw
 from .egress import EgressEntry
 from .facts import PROVIDER_FEATURES
 from .policy import TIERS, Policy, Shape
+from .prices import PriceTable
 from .tool_classes import ToolClasses
 from .tools import MODEL_CALL
 from .wpc_v1 import read_wpc_v1
@@ -219,11 +221,13 @@ def check_contract(
     tool_classes: ToolClasses,
     providers: Collection[str] | None = None,
     is_provider: Callable[[str, int], bool] = lambda host, port: False,
+    prices: PriceTable | None = None,
 ) -> list[Note]:
     """What a well-formed contract does not do, or would not let through; the empty list for one without surprises.
 
     ``providers`` are the names that the catalogue knows; without them, provider names are not judged. ``is_provider``
-    says of a host and port that they are a provider's (``Catalogue.is_provider``).
+    says of a host and port that they are a provider's (``Catalogue.is_provider``). Without ``prices``, models under a
+    budget in money are not judged.
     """
     policy, notes = contract.policy, []
     if contract.has_placeholder:
@@ -249,6 +253,7 @@ def check_contract(
     ]
     notes += _approval_notes(policy)
     notes += [note for entry in policy.egress for note in _egress_notes(entry, is_provider)]
+    notes += _budget_notes(policy, prices)
     if policy.shape is Shape.CLAW:
         notes += _tool_notes(contract.document, tool_classes)
     return notes
@@ -290,6 +295,18 @@ def _approval_notes(policy: Policy) -> list[Note]:
         )
         for where, group in asked
     ]
+
+
+def _budget_notes(policy: Policy, prices: PriceTable | None) -> Iterator[Note]:
+    if policy.budgets is None:
+        return
+
+    def has_price(model: str) -> bool:
+        return prices is None or prices.knows(model, policy.providers)
+
+    models = policy.models.patterns if policy.models is not None else ()
+    for refuses, where, message, remedy in budget_surprises(policy.budgets, has_price, models):
+        yield Note(Weight.PROBLEM if refuses else Weight.NOTE, where, message, remedy)
 
 
 def _features_like(word: str) -> str:

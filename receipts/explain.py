@@ -21,6 +21,7 @@ from ..tokens.canonical import JsonObject
 from ..tokens.errors import ClawproxyError
 from ..tokens.reasons import REASONS
 from ..tokens.trust import Trust
+from .budget_view import told_of_budgets
 from .redecide import DECIDED, Redecided, redecide_call, redecide_denied, redecide_effect
 from .report import Finding, Report, Verdict
 from .verify_job import CONTRACT_FILE, examine_job
@@ -218,6 +219,7 @@ class _Story:
                 **{name: ours[name] for name in _USED if name in ours},
             }
             place |= {"receipt": end.path, "receipt_seq": end.seq}
+        outcome |= told_of_budgets(detail, end.payload["metadata"]["clawproxy"] if end is not None else {})
         return Explanation(
             receipt_id,
             "unknown" if end is None else "allowed",

@@ -20,7 +20,7 @@ from ..policies.contract import (
     parse_contract,
     sign_contract,
 )
-from ..policies.packaged import packaged_catalogue, packaged_tool_classes
+from ..policies.packaged import packaged_catalogue, packaged_prices, packaged_tool_classes
 from ..tokens.canonical import JsonObject
 from ..tokens.envelope import timestamp
 from ..tokens.errors import ClawproxyError
@@ -84,7 +84,7 @@ def check(
             note(f"clawproxy: {line.one_line()}")
         raise typer.Exit(1) from None
     catalogue = packaged_catalogue()
-    notes = check_contract(contract, packaged_tool_classes(), catalogue.names, catalogue.is_provider)
+    notes = check_contract(contract, packaged_tool_classes(), catalogue.names, catalogue.is_provider, packaged_prices())
     problems = sum(n.weight is Weight.PROBLEM for n in notes)
     ok = not (strict and problems)
     if json_:

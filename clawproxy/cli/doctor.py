@@ -261,7 +261,15 @@ def _providers(settings: Settings, set_one: str) -> Iterator[Symptom]:
 
 def _egress(settings: Settings) -> Iterator[Symptom]:
     from ..addons.egress_credentials import egress_credential, private_destinations
+    from ..addons.price_settings import configured_prices
 
+    try:
+        prices = configured_prices(settings)
+    except ClawproxyError as err:
+        yield _failed("prices", err)
+    else:
+        if settings.prices.file or settings.prices.rows:
+            yield Symptom("ok", "prices", f"as of {prices.as_of}, and {len(settings.prices.rows)} rows of your own")
     for name, section in settings.egress.items():
         try:
             egress_credential(name, section)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections import Counter, deque
 from collections.abc import Callable
@@ -11,10 +12,12 @@ from typing import Annotated
 
 import typer
 
+from ..receipts.budget_view import BudgetView, budgets_in, in_words
 from ..receipts.create import create_job
 from ..receipts.job_facts import JobFacts
 from ..receipts.job_paths import JobPaths
-from ..tokens.canonical import JsonObject
+from ..receipts.wire_schema import parse_date_time_ms
+from ..tokens.canonical import JsonObject, parse_json_object
 from ..tokens.envelope import timestamp
 from ..tokens.errors import ClawproxyError
 from ..tokens.keys import Role
@@ -116,9 +119,12 @@ def show(job: JobArgument, state: StateOption = DEFAULT_STATE, json_: JsonFlag =
     facts, paths = _facts(folder, job), JobPaths(folder.jobs, job)
     counts: Counter[str] = Counter()
     refusals: Counter[str] = Counter()
+    view = BudgetView()
     with open_journal(paths.journal) as file:
         for record in read_records(file):
             counts[str(record.get("t"))] += 1
+            with contextlib.suppress(KeyError, TypeError, ValueError, AttributeError):  # to be found out by verify
+                view.take(record)
             if record.get("t") == "denial":
                 refusals[str(record["body"]["payload"].get("reason"))] += 1
     shown: JsonObject = {
@@ -133,11 +139,29 @@ def show(job: JobArgument, state: StateOption = DEFAULT_STATE, json_: JsonFlag =
         "records": dict(counts),
         "refusals": dict(refusals),
     }
+    budgets = _budgets(paths, facts, view)
+    if budgets:
+        shown["budgets"] = budgets
     if json_:
         print_json(shown)
         return
+    if budgets:
+        shown["budgets"] = in_words(budgets)
     texts = {key: ", ".join(f"{n} {k}" for k, n in v.items()) if isinstance(v, dict) else v for key, v in shown.items()}
     print_pairs((key, str(value) or "none") for key, value in texts.items())
+
+
+def _budgets(paths: JobPaths, facts: JobFacts, view: BudgetView) -> JsonObject:
+    """Where the job's budgets stand; empty where the contract has none, or is not readable."""
+    try:
+        budgets = budgets_in(parse_json_object(paths.contract.read_bytes()))
+    except (OSError, ClawproxyError):
+        return {}
+    now_ms = time.time_ns() // 1_000_000
+    if paths.seal.exists():
+        now_ms = parse_date_time_ms(view.last_timestamp) or now_ms
+    elapsed_s = max(0, now_ms - facts.opened_ms) // 1000
+    return {} if budgets is None else view.state(budgets, elapsed_s)
 
 
 @app.command("seal")
