@@ -178,4 +178,4 @@ async def running_bed(
     finally:
         for client in bed.clients:
             await client.close()
-        await gateway.stop(drain_s=1)
+        await bed.gateway.stop(drain_s=1)

@@ -9,13 +9,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from clawproxy.addons import budgeting
+from clawproxy.addons.gateway import Gateway
+from clawproxy.receipts import budget
+from clawproxy.receipts.budget_ledger import BudgetLedger
+from clawproxy.receipts.job import Job
 from clawproxy.receipts.report import Verdict
 from clawproxy.receipts.verify import verify_path
 
 from ..clawproxy.standin_process import Provider
 from .bed import CONTRACT, Bed, chat_body, running_bed
+from .test_websocket import create, opened, refused, turn
 
-PRICES = {
+PRICES: dict[str, Any] = {
     "prices": {"rows": [{"provider": "openai", "models": ["gpt-4o-mini"], "input": 1_000_000, "output": 2_000_000}]}
 }
 
@@ -35,6 +41,14 @@ async def sealed(bed: Bed, job_id: str = "job-1") -> Verdict:
 
 def states(bed: Bed, job_id: str = "job-1") -> list[dict[str, Any]]:
     return [record["metadata"]["clawproxy"]["budget"] for record in bed.records("receipt", job_id)]
+
+
+async def restart(bed: Bed) -> None:
+    """Another gateway on the same state."""
+    await bed.settled()
+    await bed.gateway.stop(drain_s=1)
+    bed.gateway = Gateway(bed.gateway.settings)
+    await bed.gateway.start()
 
 
 async def burst(bed: Bed, count: int = 64, job: str = "job-1", **more: Any) -> list[int]:
@@ -255,3 +269,150 @@ async def test_the_proof_bundle_claims_the_rates_that_the_receipts_have(tmp_path
         assert (claim["max_requests"], claim["observed_requests"]) == (10, 3)
         assert (claim["max_tokens_output"], claim["observed_tokens_output"]) == (100_000, wrote)
         assert "max_tokens_input" not in claim
+
+
+async def test_a_job_that_is_opened_again_stands_where_it_stood(tmp_path: Path, provider: Provider) -> None:
+    rules = contract(requests=5, per_contract={"requests": 7})
+    async with running_bed(tmp_path / "s", provider, contract=rules) as bed:
+        assert (await burst(bed, 3)).count(200) == 3
+        await restart(bed)
+        assert (await burst(bed, 8)).count(200) == 2
+        await restart(bed)
+        assert (await burst(bed, 8, "job-2")).count(200) == 2
+        told = states(bed, "job-2")[-1]["per_contract"]["requests"]
+        assert (told["used"] + told["reserved"], told["limit"]) == (7, 7)
+        assert bed.gateway.status()["budgets"]["job-2"]["per_contract.requests"]["used"] == 7
+        for job in ("job-1", "job-2"):
+            assert await sealed(bed, job) is Verdict.VERIFIED
+
+
+async def test_retries_with_one_key_are_charged_once(tmp_path: Path, provider: Provider) -> None:
+    async with running_bed(tmp_path / "s", provider, contract=contract(requests=3)) as bed:
+        headers = bed.headers(x_idempotency_key="again")
+        for status in (200, 403, 403):
+            assert (await bed.post("/openai/v1/chat/completions", chat_body(), headers)).status == status
+        assert [(await bed.chat()).status for _ in range(3)] == [200, 200, 403]
+
+
+async def test_fallback_models_and_embeddings_are_priced_by_the_dearest(tmp_path: Path, provider: Provider) -> None:
+    rows = [
+        {"provider": "openai", "models": ["text-embedding-3-small"], "input": 1_000_000, "output": 0},
+        *PRICES["prices"]["rows"],
+    ]
+    rules = {**contract(cost_microusd=1000), "allowed_models": ["text-embedding-3-small"]}
+    async with running_bed(tmp_path / "s", provider, contract=rules, sections={"prices": {"rows": rows}}) as bed:
+        body = json.dumps({"model": "text-embedding-3-small", "input": "x" * 100}).encode()
+        assert (await bed.post("/openai/v1/embeddings", body)).status == 200
+        [intent] = bed.records("intent")
+        assert intent["detail"]["budget"]["reserved"] == {
+            "cost_microusd": len(body), "input_tokens": len(body), "output_tokens": 0, "requests": 1,
+        }  # fmt: skip
+        large = json.dumps({"model": "text-embedding-3-small", "input": "x" * 1000}).encode()
+        assert (await bed.post("/openai/v1/embeddings", large)).refusal["rule"] == "budgets.cost_microusd"
+        assert await sealed(bed) is Verdict.VERIFIED
+
+
+async def test_each_message_of_a_socket_that_asks_for_a_response_is_a_request(
+    tmp_path: Path, provider: Provider
+) -> None:
+    rules = contract(requests=2, total_tokens=100_000)
+    async with running_bed(tmp_path / "s", provider, contract=rules) as bed, opened(bed) as socket:
+        first = await turn(socket, max_output_tokens=50)
+        await turn(socket, max_output_tokens=50, previous_response_id=first["id"])
+        await socket.send(create(max_output_tokens=50))
+        assert await refused(socket) == ("BUDGET_EXCEEDED", 1008)
+        await bed.settled()
+        intents = [record["detail"]["budget"]["reserved"] for record in bed.records("intent")]
+        assert [intent["requests"] for intent in intents] == [0, 1, 1], "the handshake is none"
+        # what was said before is read again, without being sent again
+        said = bed.records("intent")[2]["detail"]["request_bytes"]
+        before = bed.records("receipt")[1]
+        assert intents[2]["input_tokens"] == said + before["tokens_input"] + before["tokens_output"]
+        assert await sealed(bed) is Verdict.VERIFIED
+
+
+async def test_the_time_of_a_job_closes_its_sockets(tmp_path: Path, provider: Provider) -> None:
+    async with running_bed(tmp_path / "s", provider, contract=contract(wall_time_s=1)) as bed, opened(bed) as socket:
+        await socket.send(create("events:400 slow:50"))
+        began = time.monotonic()
+        await asyncio.wait_for(socket.wait_closed(), 5)
+        assert time.monotonic() - began < 2
+        await bed.settled()
+        assert bed.records("receipt")[-1]["metadata"]["clawproxy"]["outcome"] == "stopped"
+        assert await sealed(bed) is Verdict.VERIFIED
+
+
+async def test_a_request_for_content_held_by_the_provider_takes_what_that_may_be(
+    tmp_path: Path, provider: Provider
+) -> None:
+    rules = {**contract(input_tokens=50_000), "allowed_provider_features": ["state:previous_response_id"]}
+    body = {"model": "gpt-4o-mini", "input": "x", "max_output_tokens": 9}
+    async with running_bed(tmp_path / "s", provider, contract=rules, unread_input_tokens=40_000) as bed:
+        first = await bed.post("/openai/v1/responses", json.dumps(body).encode())
+        body["previous_response_id"] = json.loads(first.body)["id"]
+        assert (await bed.post("/openai/v1/responses", json.dumps(body).encode())).status == 200
+        reserved = bed.records("intent")[-1]["detail"]["budget"]["reserved"]["input_tokens"]
+        assert reserved == 40_000 + len(json.dumps(body))
+
+
+async def test_without_budgets_nothing_is_said_of_them(tmp_path: Path, provider: Provider) -> None:
+    async with running_bed(tmp_path / "s", provider) as bed:
+        answer = await bed.chat()
+        assert "x-clawproxy-budget" not in answer.headers
+        assert "budget" not in bed.records("intent")[0]["detail"]
+        assert "budget" not in bed.records("receipt")[0]["metadata"]["clawproxy"]
+        assert bed.gateway.status()["budgets"] == {}
+
+
+# -- the guards, taken out -----------------------------------------------------------------------------------------
+
+
+async def test_without_looking_at_what_is_left_every_call_leaves_and_the_bundle_fails(
+    tmp_path: Path, provider: Provider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(budgeting.Budgeting, "_full", lambda *_: None)
+    async with running_bed(tmp_path / "s", provider, contract=contract(requests=5)) as bed:
+        assert await burst(bed, 8) == 8 * [200]
+        await bed.settled()
+        result = await bed.gateway.seal("job-1")
+        report = verify_path(Path(result["directory"]), bed.trust())
+        assert (report.verdict, report.reason) == (Verdict.FAILED, "BUDGET_EXCEEDED")
+
+
+async def test_without_taking_what_it_may_use_calls_at_once_share_the_same_room(
+    tmp_path: Path, provider: Provider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Job, "hold", lambda *_: None)
+    async with running_bed(tmp_path / "s", provider, contract=contract(requests=5)) as bed:
+        assert (await burst(bed, 16)).count(200) > 5
+
+
+async def test_without_the_account_a_restart_makes_room_again(
+    tmp_path: Path, provider: Provider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def forget(*_: object) -> None:
+        return None
+
+    monkeypatch.setattr(BudgetLedger, "commit", forget)
+    async with running_bed(tmp_path / "s", provider, contract=contract(per_contract={"requests": 4})) as bed:
+        assert (await burst(bed, 8)).count(200) == 4
+        await restart(bed)
+        assert (await burst(bed, 8, "job-2")).count(200) == 4
+
+
+async def test_without_the_timer_a_stream_outlives_the_jobs_time(
+    tmp_path: Path, provider: Provider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(budgeting.Budgeting, "_arm", lambda *_: None)
+    async with running_bed(tmp_path / "s", provider, contract=contract(wall_time_s=1)) as bed:
+        answer = await bed.chat("events:40 slow:50", stream=True)
+        assert answer.complete
+
+
+async def test_without_charging_what_was_reserved_a_stream_that_is_left_is_nearly_free(
+    tmp_path: Path, provider: Provider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(budget, "max", min, raising=False)
+    async with running_bed(tmp_path / "s", provider, contract=contract(output_tokens=1000)) as bed:
+        await bed.chat("events:8 die-mid-stream", stream=True, max_tokens=900)
+        assert states(bed)[0]["charged"]["output_tokens"] < 100
