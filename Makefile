@@ -56,7 +56,7 @@ wheel: .tools/synced ## dist/clawproxy-*.whl
 all: lint type test e2e wheel demo ## everything that CI does, but the wheel's own test
 
 lock: $(UV) ## resolve again: requirements.lock from pyproject.toml, keeping pins that still fit
-	$(UV) pip compile --quiet --universal --python-version 3.13 --extra demo --extra bedrock --group dev --generate-hashes \
+	$(UV) pip compile --quiet --universal --python-version 3.13 --extra demo --extra bedrock --extra dlp --group dev --generate-hashes \
 		--no-header --no-annotate --output-file requirements.lock pyproject.toml
 
 clean: ## remove what make made

@@ -6,7 +6,7 @@ import uuid
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from ..receipts.calls import Outcome
+from ..receipts.calls import NO_DATA, DataSeen, Outcome
 from ..tokens.canonical import JsonObject
 
 if TYPE_CHECKING:
@@ -50,6 +50,8 @@ class Call:
     format: WireFormat | None = None  # read
     facts: CallFacts | None = None
     request_hash_b64u: str | None = None
+    data: DataSeen = NO_DATA  # decide
+    """What it carries (``data_gate``)."""
     nonce: str = ""  # reserve
     reservation: Reservation | None = None
     """What it may use of the contract's budgets, where that has any."""

@@ -175,8 +175,8 @@ class EgressSteps:
 
     # -- 6 decide --------------------------------------------------------------------------------------------------
 
-    def decide(self, call: Call) -> Refusal | None:
-        """Destination, method and path against the contract, nothing else."""
+    def decide(self, call: Call) -> Refusal | Awaitable[Refusal | None] | None:
+        """Destination, method and path against the contract, nothing else; then what may leave (``data_gate``)."""
         if call.egress is None:
             return self._models.decide(call)
         assert call.policy is not None
@@ -184,7 +184,7 @@ class EgressSteps:
         if not isinstance(decision, EgressAllow):
             return decision
         call.egress.entry = decision.entry
-        return None
+        return self._models.data.judge_export(call, call.egress)
 
     # -- 7 reserve -------------------------------------------------------------------------------------------------
 

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import uuid
 from collections.abc import Callable
+from dataclasses import replace
 
 import orjson
 from mitmproxy import http
@@ -48,8 +49,11 @@ class Ending:
         *,
         timeout_s: float,
         budgeting: Budgeting | None = None,
+        clean: Callable[[Call, str], str] = lambda _, text: text,
     ) -> None:
+        """``clean`` gives a text as it may stand in records and errors of a call."""
         self._budgeting = budgeting or Budgeting.unmetered(clock_ms)
+        self._clean = clean
         self._refusal_log = refusal_log
         self._receipt_key = receipt_key
         self._gateway_id = gateway_id
@@ -79,19 +83,32 @@ class Ending:
                 call.recorded = True
                 await self._deny(call, refusal)
 
-    @staticmethod
-    def goodbye(call: Call, refusal: Refusal) -> bytes:
+    def replace_answer(self, call: Call, refusal: Refusal) -> None:
+        """The refusal in place of an answer that is on record already."""
+        response = call.flow.response
+        assert response is not None
+        response.status_code, headers, body = _refusal_of(call, self._cleaned(call, refusal))
+        response.headers["content-type"] = headers.get("content-type", "application/json")
+        response.content = body
+
+    def _cleaned(self, call: Call, refusal: Refusal) -> Refusal:
+        rule, detail = self._clean(call, refusal.rule), self._clean(call, refusal.detail)
+        return (
+            refusal if (rule, detail) == (refusal.rule, refusal.detail) else replace(refusal, rule=rule, detail=detail)
+        )
+
+    def goodbye(self, call: Call, refusal: Refusal) -> bytes:
         """The refusal as the last event that the agent gets on a socket."""
-        status, _, body = _refusal_of(call, refusal)
+        status, _, body = _refusal_of(call, self._cleaned(call, refusal))
         return orjson.dumps({"type": "error", "event_id": call.receipt_id, "status": status, **orjson.loads(body)})
 
-    @staticmethod
-    def _answer(call: Call, refusal: Refusal) -> http.Response:
-        status, headers, body = _refusal_of(call, refusal)
+    def _answer(self, call: Call, refusal: Refusal) -> http.Response:
+        status, headers, body = _refusal_of(call, self._cleaned(call, refusal))
         return http.Response.make(status, body, headers)
 
     async def _deny(self, call: Call, refusal: Refusal) -> None:
         route = call.match.route.name if call.match else None
+        refusal = self._cleaned(call, refusal)
         denied = CallDenied(
             receipt_id=call.receipt_id,
             step=refusal.step,
@@ -104,7 +121,7 @@ class Ending:
             method=call.flow.request.method[:16],
             provider=call.match.provider.name if call.match else None,
             route=call.facts.route if call.facts else route,
-            model=call.facts.model if call.facts else None,
+            model=self._clean(call, call.facts.model) if call.facts and call.facts.model else None,
             request_hash_b64u=call.request_hash_b64u,
             token_hash_hex=call.grant.token_hash_hex if call.grant else None,
             policy_hash_b64u=call.policy_hash_b64u,
@@ -175,7 +192,7 @@ class Ending:
             response_bytes=len(body) if tap is None else tap.seen_bytes,
             first_byte_ms=None if tap is None else tap.first_byte_ms,
             ended_ms=self._clock_ms(),
-            detail=call.detail[:200],
+            detail=self._clean(call, call.detail[:200]),
         )
 
     def _end_of(self, call: Call, outcome: Outcome) -> CallEnd:
@@ -210,11 +227,11 @@ class Ending:
             tokens_cache_write=used.cache_write,
             tokens_reasoning=used.reasoning,
             usage=used.usage,
-            response_model=reader.model if reader else None,
-            tool_calls=reader.tool_calls if reader else (),
+            response_model=self._clean(call, reader.model) if reader and reader.model else None,
+            tool_calls=tuple(self._clean(call, name) for name in reader.tool_calls) if reader else (),
             first_byte_ms=first_byte_ms,
             ended_ms=self._clock_ms(),
-            detail=call.detail[:200],
+            detail=self._clean(call, call.detail[:200]),
             sent=not (call.unsent or outcome is Outcome.UPSTREAM_UNREACHABLE),
         )
 
@@ -295,4 +312,5 @@ def start_of(call: Call) -> CallStart:
         upstream_model=call.facts.upstream_model,
         facts=call.facts,
         budget=call.reservation,
+        data=call.data,
     )

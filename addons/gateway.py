@@ -33,6 +33,7 @@ from .approvers import load_approvers
 from .budgeting import Budgeting
 from .ca import ensure_ca
 from .connections import Connections
+from .data_gate import DataGate, configured_classes
 from .dial import Resolve, Resolver
 from .egress_credentials import egress_credentials, private_destinations
 from .egress_steps import EgressSteps
@@ -87,7 +88,15 @@ class Gateway:
         reviewers = signer_dids(settings.trust.contract_signers, Role.POLICY, state)
         self._verifier = TokenVerifier(issuers, frozenset(limits.audience), self.revocations)
         self._source = DirectorySource([state / entry for entry in settings.contracts.sources])
-        self._pinner = Pinner(self._source, reviewers)
+        classes = configured_classes(settings.data.classes)
+        self._pinner = Pinner(self._source, reviewers, data_classes=classes)
+        json_bounds = JsonBounds(limits.max_json_depth, limits.max_json_nodes)
+        self.data = DataGate(
+            classes,
+            budget_s=settings.data.scan_budget_ms / 1000,
+            max_body_bytes=limits.max_body_bytes,
+            json_bounds=json_bounds,
+        )
         others = {"an issuer's": issuers, "a reviewer's": reviewers, "the gateway's own": {self._receipt_key.did}}
         self.approvers = load_approvers(settings, others)
         self.approvals = ApprovalDesk(self.approvers, self._receipt_key, clock_ms)
@@ -108,11 +117,10 @@ class Gateway:
         )  # fmt: skip
         ending = Ending(
             self._refusal_log, self._receipt_key, limits.gateway_id, clock_ms,
-            timeout_s=limits.step_timeout_s, budgeting=self._budgeting,
+            timeout_s=limits.step_timeout_s, budgeting=self._budgeting, clean=self.data.clean,
         )  # fmt: skip
         private = private_destinations(settings.egress_private) | private_providers(settings, self.catalogue)
         credentials, signers = provider_credentials(settings, self.catalogue)
-        json_bounds = JsonBounds(limits.max_json_depth, limits.max_json_nodes)
         models = LiveSteps(
             catalogue=self.catalogue,
             connections=self._connections,
@@ -129,6 +137,7 @@ class Gateway:
             max_header_bytes=limits.max_header_bytes,
             max_headers=limits.max_headers,
             json_bounds=json_bounds,
+            data=self.data,
             calls_per_minute=limits.max_calls_per_minute_per_job,
             approvals=self.approvals,
             stops=stops,
@@ -165,6 +174,7 @@ class Gateway:
             step_timeout_s=limits.step_timeout_s,
             max_body_bytes=limits.max_body_bytes,
             json_bounds=json_bounds,
+            data=self.data,
         )
         self._addons = [*addons(self.gate), self.sockets]
         self._master: GatewayMaster | None = None
@@ -224,6 +234,7 @@ class Gateway:
         await self._ledger.close()
         await self._refusal_log.close()
         await asyncio.to_thread(self._journal.close)
+        self.data.close()
 
     # -- what the admin socket and `clawproxy run` ask for -----------------------------------------------------------
 
@@ -288,6 +299,7 @@ class Gateway:
                 while any(call.job_id == job_id for call in self.gate.open_calls):  # noqa: ASYNC110 - once per job
                     await asyncio.sleep(0.01)
         sealed = await self.jobs.seal(job_id, force=force)
+        self.data.marks.forget(job_id)
         return {"job_id": job_id, "directory": str(sealed.directory), "counts": sealed.counts}
 
     def status(self) -> JsonObject:

@@ -122,6 +122,13 @@ class PricesSection(_Section):
     rows: list[PriceSection] = Field(default=[], max_length=1024)
 
 
+class DataSection(_Section):
+    """How data is looked for: a file with classes of the operator's own, and how long one look may take."""
+
+    classes: Text | None = None
+    scan_budget_ms: int = Field(default=1000, ge=10, le=10_000)
+
+
 class Settings(_Section):
     """A whole configuration."""
 
@@ -132,6 +139,7 @@ class Settings(_Section):
     providers: dict[str, ProviderSection] = {}
     egress: dict[str, EgressSection] = {}
     prices: PricesSection = PricesSection()
+    data: DataSection = DataSection()
     egress_private: list[Text] = Field(default=[], max_length=64)
     upstream_ca: Text | None = None
 

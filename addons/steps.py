@@ -27,6 +27,7 @@ from .approvals import ApprovalDesk
 from .budgeting import Budgeting
 from .call import Call
 from .connections import Connections, Tunnel
+from .data_gate import DataGate
 from .dial import Resolver
 from .ending import Ending, intend, start_of
 from .handshake import answer_fault, answer_fields, check_upgrade
@@ -100,6 +101,7 @@ class LiveSteps:
         max_body_bytes: int,
         max_header_bytes: int,
         max_headers: int = MAX_HEADERS,
+        data: DataGate,
         json_bounds: JsonBounds | None = None,
         calls_per_minute: int = CALLS_PER_MINUTE,
         approvals: ApprovalDesk,
@@ -122,6 +124,7 @@ class LiveSteps:
         self._max_header_bytes = max_header_bytes
         self._max_headers = max_headers
         self._json_bounds = json_bounds or JsonBounds()
+        self.data = data
         self._rates = Buckets(calls_per_minute)
         self._approvals = approvals
         self._stops = stops or Stops()
@@ -251,6 +254,7 @@ class LiveSteps:
         if isinstance(policy, Refusal):
             return policy
         call.policy = policy
+        await self.data.prepare(policy)
         hash_b64u, envelope = policy.policy_hash_b64u, policy.envelope
         opened = await self._jobs.job_for(grant, hash_b64u, envelope, call.presenter, call.way_in)
         if isinstance(opened, Refusal):
@@ -305,8 +309,8 @@ class LiveSteps:
 
     # -- 6 decide --------------------------------------------------------------------------------------------------
 
-    def decide(self, call: Call) -> Refusal | None:
-        """Facts, grant and contract, nothing else."""
+    def decide(self, call: Call) -> Refusal | Awaitable[Refusal | None] | None:
+        """Facts, grant and contract, nothing else; then what the contract says of data in the body (``data_gate``)."""
         assert call.facts is not None
         assert call.grant is not None
         assert call.policy is not None
@@ -314,9 +318,12 @@ class LiveSteps:
         if isinstance(decision, Refusal):
             return decision
         facts, job_id = call.facts, call.grant.job_id
-        return self._stops.refuse_call(job_id, None, (facts.provider, facts.upstream)) or self._stops.refuse_declared(
+        stopped = self._stops.refuse_call(job_id, None, (facts.provider, facts.upstream)) or self._stops.refuse_declared(
             call.policy, job_id, facts.tools, facts.any_tools
         )
+        if stopped is not None or call.is_message:  # of a message, ``websocket`` has the bytes
+            return stopped
+        return self.data.judge(call)
 
     # -- 7 reserve -------------------------------------------------------------------------------------------------
 
@@ -407,6 +414,7 @@ class LiveSteps:
         if framing is not None:
             response.headers.pop("content-length", None)
             response.headers["transfer-encoding"] = "chunked"
+            framing = self.data.screened(call, framing)
             call.tap = StreamTap(
                 call.flow, call.reader, framing, call.credential.encode(), call.started_ms, self._clock_ms
             )
@@ -435,19 +443,27 @@ class LiveSteps:
         assert call.reader is not None
         response = call.flow.response
         assert response is not None
+        screened: bytes | Refusal | None = None
         if call.tap is not None:
             whole = call.reader.ended
         else:
             body = response.raw_content or b""
             if response.status_code != 101:
                 call.reader.read_json(body)
+                screened = await self.data.answer(call, body)
             whole = True
+        if isinstance(screened, Refusal):
+            call.outcome, call.detail = Outcome.STOPPED, f"{screened.reason}: {screened.detail}"
         await self._ending.attest(call, call.outcome or (Outcome.COMPLETE if whole else Outcome.INCOMPLETE))
+        if isinstance(screened, Refusal):
+            self._ending.replace_answer(call, screened)
+            call.release = True
+            return
         if call.outcome is not Outcome.COMPLETE:
             return
         if call.tap is None:
             body = response.raw_content or b""
-            clean = redact(body, call.credential.encode())
+            clean = redact(body if screened is None else screened, call.credential.encode())
             if clean is not body:
                 response.content = clean
             self._ending.dress(call)

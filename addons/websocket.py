@@ -29,6 +29,7 @@ from ..tokens.digests import b64u_encode
 from ..tokens.errors import ClawproxyError
 from ..tokens.reasons import Refusal
 from .call import Call
+from .data_gate import AnswerWatch, DataGate
 from .ending import Ending
 from .holds import Frame, SocketEnd, Watch
 from .http_stream import SOCKET
@@ -88,7 +89,13 @@ class Socket:
         clock_ms: Callable[[], int],
         max_body_bytes: int,
         json_bounds: JsonBounds,
+        *,
+        new_watch: Callable[[Call], AnswerWatch | None] = lambda _: None,
     ) -> None:
+        self._new_watch = new_watch
+        self._screen: AnswerWatch | None = None
+        self.reworded: bytes | None = None
+        """The message that is judged now, after something in it was redacted."""
         self.client_bytes = max_body_bytes
         self.json_bounds = json_bounds
         self.server_bytes = MAX_EVENT_BYTES
@@ -126,6 +133,8 @@ class Socket:
         assert isinstance(call.tap, FrameTap)
         assert call.reader is not None
         call.tap.feed(data)
+        if self._screen is not None and (refusal := self._screen.event(data)) is not None:
+            return self._strange(f"an event that the contract keeps from the agent ({refusal.reason})")
         self._session.heard(told)
         if call.reader.on_event("", data):
             return Frame(self.handshake.flow, False, clean)
@@ -155,10 +164,9 @@ class Socket:
 
     def read(self, call: Call, data: bytes) -> Refusal | None:
         """Step 5 for a message: strictly, with what the connection knows."""
-        said = self._said.copy()
-        said.update(data)
-        call.request_hash_b64u = b64u_encode(said.digest())
-        call.frame_bytes = self._said_bytes + len(data)
+        self.reworded = None
+        self._sum_up(call, data)
+        assert call.frame_bytes is not None
         if call.frame_bytes > _UNASKED_BODIES * self.client_bytes or self._said_count >= _MAX_UNASKED:
             return Refusal("REQUEST_TOO_LARGE", "messages without a response", "too much is said and nothing asked")
         try:
@@ -170,6 +178,18 @@ class Socket:
         call.facts, call.asks = told.facts, told.asks
         return None
 
+    def _sum_up(self, call: Call, data: bytes) -> None:
+        """Digest and size of the request that ends with this message."""
+        said = self._said.copy()
+        said.update(data)
+        call.request_hash_b64u = b64u_encode(said.digest())
+        call.frame_bytes = self._said_bytes + len(data)
+
+    def reword(self, call: Call, data: bytes) -> None:
+        """The message that is judged now leaves as ``data``."""
+        self.reworded = data
+        self._sum_up(call, data)
+
     def passes(self, call: Call, data: bytes) -> None:
         """The message leaves."""
         if not call.asks:
@@ -180,6 +200,7 @@ class Socket:
         self._said, self._said_bytes, self._said_count = hashlib.sha256(), 0, 0
         call.reader = self._session.new_reader()
         call.tap = FrameTap(call.started_ms, self._clock_ms)
+        self._screen = self._new_watch(call)
         self.call = call
 
 
@@ -196,8 +217,10 @@ class Sockets:
         step_timeout_s: float,
         max_body_bytes: int,
         json_bounds: JsonBounds | None = None,
+        data: DataGate,
     ) -> None:
         self._gate = gate
+        self._data = data
         self._steps = steps
         self._ending = ending
         self._clock_ms = clock_ms
@@ -224,7 +247,14 @@ class Sockets:
         agreed = flow.response is not None and flow.response.status_code == 101 and flow.error is None
         if not agreed or call is None or call.match is None or not call.match.route.websocket:
             return
-        socket = Socket(call, _session_of(call), self._clock_ms, self._max_body_bytes, self._json_bounds)
+        socket = Socket(
+            call,
+            _session_of(call),
+            self._clock_ms,
+            self._max_body_bytes,
+            self._json_bounds,
+            new_watch=self._data.watch,
+        )
         self._open[flow.id] = socket
         flow.metadata[SOCKET] = socket
 
@@ -258,6 +288,7 @@ class Sockets:
                 ("pin", steps.pin),
                 ("read", lambda call: socket.read(call, data)),
                 ("decide", lambda call: steps.decide(call) if call.facts is not None else None),
+                ("decide", lambda call: self._data.judge_message(call, data, lambda body: socket.reword(call, body))),
                 ("reserve", if_asked(steps.reserve)),
                 ("intend", if_asked(steps.intend)),
             ),
@@ -266,6 +297,7 @@ class Sockets:
         if refusal is not None:
             await self._refuse(socket, frame, call, refusal)
             return
+        data = socket.reworded or data
         socket.passes(call, data)
         if call.asks:
             self._gate.adopt(call)

@@ -14,6 +14,7 @@ from ..tokens.canonical import JsonObject
 from .approval_rules import ApprovalRules, read_approvals
 from .argument_rules import read_argument_rules
 from .budget_rules import read_budgets
+from .data_rules import read_data_rules
 from .egress import read_egress
 from .fields import PROVIDER_NAME, Fields
 from .policy import DEFAULT_MAX_TTL_S, Demand, ModelRules, OnDeniedCall, OnDeniedTool, Policy, Shape
@@ -37,6 +38,8 @@ KNOWN_FIELDS = (
     "data_boundaries",
     "data_classes_allowed",
     "data_classes_denied",
+    "tool_data_classes",
+    "tool_data_access",
     "egress_allowlist",
     "budgets",
     "elevated",
@@ -46,11 +49,8 @@ KNOWN_FIELDS = (
     "token_requirements",
     "evidence_requirements",
 )
-_WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}", re.ASCII)
 _FEATURE = re.compile(r"(?:state|url):[a-z][a-z0-9_]{0,63}(?:\.[a-z][a-z0-9_]{0,63})?", re.ASCII)
 _MAX_TTL_MINUTES = 1440
-_ASKS_NOTHING = "allow"
-"""The one value of a data boundary that forbids nothing."""
 
 
 def read_claw(document: JsonObject, policy_hash_b64u: str) -> Policy:
@@ -71,7 +71,8 @@ def read_claw(document: JsonObject, policy_hash_b64u: str) -> Policy:
       false (``approval_rules``).
     - ``egress_allowlist``: where calls of tools may go (``egress``).
     - ``budgets``: how much a job, or all jobs of the contract, may use (``budget_rules``).
-    - ``data_boundaries``, ``data_classes_*``, ``elevated: false`` become demands.
+    - ``data_boundaries``, ``data_classes_*``, ``tool_data_*``: what becomes of data (``data_rules``).
+    - ``elevated: false`` becomes a demand.
     """
     fields = Fields(document, KNOWN_FIELDS)
     fields.need("policy_name")
@@ -84,7 +85,6 @@ def read_claw(document: JsonObject, policy_hash_b64u: str) -> Policy:
     demands += _demand_approvals(approvals)
     on_approval = tuple(rule.action for rule in approvals.actions)
     _routing_and_evidence(fields)
-    _data_rules(fields, demands)
     _limits(fields, demands)
     return Policy(
         policy_hash_b64u=policy_hash_b64u,
@@ -100,6 +100,7 @@ def read_claw(document: JsonObject, policy_hash_b64u: str) -> Policy:
         max_ttl_s=_max_ttl_s(fields),
         demands=tuple(demands),
         egress=read_egress(fields),
+        data=read_data_rules(fields, classes),
         arguments=read_argument_rules(fields, classes),
         on_denied_tool=OnDeniedTool(fields.text("on_denied_tool", one_of=tuple(OnDeniedTool)) or OnDeniedTool.REFUSE),
         on_denied_call=OnDeniedCall(fields.text("on_denied_call", one_of=tuple(OnDeniedCall)) or OnDeniedCall.ERROR),
@@ -157,20 +158,6 @@ def _routing_and_evidence(fields: Fields) -> None:
     if evidence is not None:
         evidence.flag("require_gateway_receipts")
         evidence.flag("require_proof_bundle")
-
-
-def _data_rules(fields: Fields, demands: list[Demand]) -> None:
-    boundaries = fields.object("data_boundaries")
-    if boundaries is not None:
-        for name in boundaries.names("data boundary", max_items=64):
-            value = boundaries.text(name, like=_WORD)
-            if value != _ASKS_NOTHING:
-                demands.append(Demand(f"data_boundaries.{name}", "data boundaries are not enforced yet"))
-    why = "data classes are not detected yet"
-    if fields.texts("data_classes_allowed") is not None:  # an empty list allows no class at all
-        demands.append(Demand("data_classes_allowed", why))
-    if fields.texts("data_classes_denied"):
-        demands.append(Demand("data_classes_denied", why))
 
 
 def _limits(fields: Fields, demands: list[Demand]) -> None:

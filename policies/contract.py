@@ -22,6 +22,8 @@ from ..tokens.keys import Role, SigningKey
 from .addresses import address_fault, is_literal
 from .budget_rules import budget_surprises
 from .claw_contract import read_claw
+from .data_demands import class_demands
+from .detect.classes import DataClasses
 from .egress import EgressEntry
 from .facts import PROVIDER_FEATURES
 from .policy import TIERS, Policy, Shape
@@ -222,12 +224,13 @@ def check_contract(
     providers: Collection[str] | None = None,
     is_provider: Callable[[str, int], bool] = lambda host, port: False,
     prices: PriceTable | None = None,
+    data_classes: DataClasses | None = None,
 ) -> list[Note]:
     """What a well-formed contract does not do, or would not let through; the empty list for one without surprises.
 
     ``providers`` are the names that the catalogue knows; without them, provider names are not judged. ``is_provider``
     says of a host and port that they are a provider's (``Catalogue.is_provider``). Without ``prices``, models under a
-    budget in money are not judged.
+    budget in money are not judged. ``data_classes`` are those of the gateway, by default what ships.
     """
     policy, notes = contract.policy, []
     if contract.has_placeholder:
@@ -236,8 +239,9 @@ def check_contract(
         )
     notes += [
         Note(Weight.PROBLEM, demand.field, f"cannot be enforced: {demand.why}", "no call goes out under this contract")
-        for demand in policy.demands
+        for demand in policy.demands + class_demands(policy, data_classes)
     ]
+    notes += _data_notes(policy)
     notes += _model_notes(policy)
     if providers is not None:
         notes += [
@@ -307,6 +311,20 @@ def _budget_notes(policy: Policy, prices: PriceTable | None) -> Iterator[Note]:
     models = policy.models.patterns if policy.models is not None else ()
     for refuses, where, message, remedy in budget_surprises(policy.budgets, has_price, models):
         yield Note(Weight.PROBLEM if refuses else Weight.NOTE, where, message, remedy)
+
+
+def _data_notes(policy: Policy) -> Iterator[Note]:
+    rules = policy.data
+    if rules is None:
+        return
+    allowed = sorted(name for name in rules.allowed or () if name not in rules.labels)
+    if rules.allowed is not None and not rules.carries:
+        message = "no tool's results have a label, so the list lets everything through that is not denied"
+        yield Note(Weight.NOTE, "data_classes_allowed", message, "say in tool_data_classes what tools return")
+    elif allowed and rules.carries:
+        yield Note(Weight.NOTE, "data_classes_allowed", f"no tool returns {', '.join(allowed)}")
+    if rules.export_denied and not policy.egress:
+        yield Note(Weight.NOTE, "data_boundaries.export", "no host is in egress_allowlist, so nothing can be exported")
 
 
 def _features_like(word: str) -> str:

@@ -66,6 +66,10 @@ class Fields:
     def __contains__(self, name: str) -> bool:
         return name in self._document
 
+    def closed(self, known: Collection[str]) -> Fields:
+        """The same object, in which only ``known`` fields may stand."""
+        return Fields(self._document, known, where=self.where, reason=self._reason)
+
     def at(self, name: str) -> str:
         """The path of a field, for messages."""
         return f"{self.where}.{clip(name)}" if self.where else clip(name)

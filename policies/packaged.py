@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import importlib.resources
+from functools import cache
 
 from ..tokens.canonical import JsonObject, parse_json_object
 from ..tokens.errors import ClawproxyError
 from .catalogue_file import load_catalogue
+from .detect.classes import DataClasses, load_data_classes
 from .prices import PriceTable, load_prices
 from .routes import Catalogue
 from .tool_classes import ToolClasses, load_tool_classes
@@ -34,6 +36,12 @@ def packaged_tool_classes() -> ToolClasses:
 def packaged_prices() -> PriceTable:
     """configs/prices.toml."""
     return load_prices(packaged_file("prices.toml"), where="prices.toml")
+
+
+@cache
+def packaged_data_classes() -> DataClasses:
+    """configs/data_classes.toml."""
+    return load_data_classes(packaged_file("data_classes.toml"))
 
 
 def starter(name: str) -> JsonObject:

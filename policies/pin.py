@@ -16,6 +16,8 @@ from ..tokens.errors import ClawproxyError
 from ..tokens.grant import Grant
 from ..tokens.reasons import Refusal
 from .contract import open_contract
+from .data_demands import class_demands
+from .detect.classes import DataClasses
 from .policy import Policy
 from .source import ContractSource
 
@@ -38,11 +40,13 @@ class Pinner:
         *,
         max_cached: int = MAX_CACHED,
         fetch_timeout_s: float = FETCH_TIMEOUT_S,
+        data_classes: DataClasses | None = None,
     ) -> None:
         self._source = source
         self._signers = signers
         self._max_cached = max_cached
         self._fetch_timeout_s = fetch_timeout_s
+        self._data_classes = data_classes
         self._policies: OrderedDict[str, Policy] = OrderedDict()
 
     def cached(self, grant: Grant) -> Policy | Refusal | None:
@@ -88,7 +92,8 @@ class Pinner:
         if envelope is None:
             raise ClawproxyError("WPC_NOT_FOUND", "no source has this contract", got=policy_hash_b64u)
         contract = open_contract(envelope, self._signers, expected_hash=policy_hash_b64u)
-        policy = dataclasses.replace(contract.policy, envelope=envelope)
+        demands = contract.policy.demands + class_demands(contract.policy, self._data_classes)
+        policy = dataclasses.replace(contract.policy, envelope=envelope, demands=demands)
         self._policies[policy_hash_b64u] = policy
         while len(self._policies) > self._max_cached:
             self._policies.popitem(last=False)

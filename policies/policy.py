@@ -11,6 +11,7 @@ from ..tokens.canonical import JsonObject
 from .approval_rules import NO_APPROVALS, ApprovalRules
 from .argument_rules import NO_ARGUMENT_RULES, ArgumentRules
 from .budget_rules import Budgets
+from .data_rules import DataRules
 from .egress import EgressEntry
 from .names import fold, matches
 from .read_only_rules import ReadOnlyTools
@@ -93,7 +94,7 @@ class Policy:
     ``denied_tools`` names the model call itself. ``provider_features`` are the members with content held by the
     provider (``state:…``) or fetched by it (``url:…``) that a call may have. ``max_ttl_s`` bounds exp - iat of a token.
     ``demands`` must be empty for a call to go out. ``egress`` is where calls of tools may go; empty means nowhere.
-    ``arguments`` are rules on what tools are called with.
+    ``arguments`` are rules on what tools are called with, ``data`` those on data, None where there are none.
     ``approvals`` is what needs a person's yes.
     ``read_only`` are the tools that read-only mode leaves (``stops``).
     ``budgets`` is how much its jobs may use, None where it says nothing of that.
@@ -114,6 +115,7 @@ class Policy:
     demands: tuple[Demand, ...] = ()
     egress: tuple[EgressEntry, ...] = ()
     arguments: ArgumentRules = NO_ARGUMENT_RULES
+    data: DataRules | None = None
     on_denied_tool: OnDeniedTool = OnDeniedTool.REFUSE
     on_denied_call: OnDeniedCall = OnDeniedCall.ERROR
     approvals: ApprovalRules = NO_APPROVALS

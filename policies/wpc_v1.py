@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 
 from ..tokens.canonical import JsonObject
+from .data_rules import DataRules, read_path_rules
 from .fields import Fields
 from .policy import TIERS, Demand, ModelRules, Policy, Shape
 
@@ -36,8 +37,9 @@ def read_wpc_v1(document: JsonObject, policy_hash_b64u: str) -> Policy:
 
     - ``allowed_models``: exact, or ``*`` for any run of characters; ASCII case does not count.
     - ``minimum_model_identity_tier``: above ``closed_opaque`` each call is refused at decide.
-    - ``required_audit_packs``, ``redaction_rules``, ``egress_allowlist`` with entries, and ``receipt_privacy_mode:
-      encrypted`` become demands; ``hash_only`` is what the gateway does. ``metadata`` means nothing.
+    - ``redaction_rules``: carried out in the request (``data_rules``); one that meets nothing refuses the call.
+    - ``required_audit_packs``, ``egress_allowlist`` with entries, and ``receipt_privacy_mode: encrypted`` become
+      demands; ``hash_only`` is what the gateway does. ``metadata`` means nothing.
     """
     fields = Fields(document, KNOWN_FIELDS)
     fields.need("policy_version", "policy_id", "issuer_did")
@@ -47,13 +49,7 @@ def read_wpc_v1(document: JsonObject, policy_hash_b64u: str) -> Policy:
     demands: list[Demand] = []
     if fields.texts("required_audit_packs", max_items=64, max_chars=128, like=_B64U):
         demands.append(Demand("required_audit_packs", "audit packs are not looked at by this gateway"))
-    rules = fields.objects("redaction_rules", ("path", "action")) or ()
-    for rule in rules:
-        rule.need("path", "action")
-        rule.text("path", max_chars=512)
-        rule.text("action", one_of=("remove", "hash", "mask"))
-    if rules:
-        demands.append(Demand("redaction_rules", "requests are not redacted yet"))
+    paths = read_path_rules(fields)
     if fields.text("receipt_privacy_mode", one_of=("hash_only", "encrypted")) == "encrypted":
         demands.append(Demand("receipt_privacy_mode", "encrypted contents in receipts are not written yet"))
     if fields.texts("egress_allowlist"):
@@ -67,4 +63,5 @@ def read_wpc_v1(document: JsonObject, policy_hash_b64u: str) -> Policy:
         tools=None,
         minimum_tier=fields.text("minimum_model_identity_tier", one_of=TIERS) or TIERS[0],
         demands=tuple(demands),
+        data=DataRules(paths=paths) if paths else None,
     )

@@ -34,6 +34,20 @@ class Usage(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class DataSeen:
+    """What a call carries, as far as its contract asks: ``labels`` of its conversation; how often each class of data
+    was ``found``, and of these ``redacted``; how many values each action of a path rule changed. No content."""
+
+    labels: tuple[str, ...] = ()
+    found: tuple[tuple[str, int], ...] = ()
+    redacted: tuple[tuple[str, int], ...] = ()
+    paths: tuple[tuple[str, int], ...] = ()
+
+
+NO_DATA = DataSeen()
+
+
+@dataclass(frozen=True, slots=True)
 class CallStart:
     """What is about to leave. ``request_hash_b64u`` is over the body bytes sent upstream (protocol.md D.8).
 
@@ -64,6 +78,7 @@ class CallStart:
     facts: CallFacts | None = None
     budget: Reservation | None = None
     """Where the contract has budgets: what the call may use."""
+    data: DataSeen = NO_DATA
 
 
 @dataclass(frozen=True, slots=True)

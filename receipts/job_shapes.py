@@ -207,6 +207,12 @@ _SETTLEMENT = Obj(
     optional={"per_contract": _STATE},
 )
 BUDGET_WARNING = Obj(required={"budget": NAME, "limit": COUNT, "percent": COUNT, "used": COUNT})
+_COUNTED = ListOf(Obj(required={"count": COUNT, "of": NAME}), max=256)
+_DATA: Mapping[str, Shape] = {
+    "data": Obj(
+        required={"labels": ListOf(STRING, max=1_000), "found": _COUNTED, "paths": _COUNTED, "redacted": _COUNTED}
+    )
+}
 CALL_START = Obj(
     required={
         **dict.fromkeys(("model", "nonce", "presenter", "provider", "route", "way_in"), STRING),
@@ -218,7 +224,7 @@ CALL_START = Obj(
         "token_hash_hex": TOKEN_HASH,
         "tools": ListOf(STRING, max=1_000),
     },
-    optional={**_UPSTREAM, "budget": _RESERVATION, "facts": FACTS},
+    optional={**_UPSTREAM, **_DATA, "budget": _RESERVATION, "facts": FACTS},
 )
 EFFECT_START = Obj(
     required={
@@ -246,7 +252,7 @@ _CALL_END: Mapping[str, Shape] = {
     **dict.fromkeys(("tool_calls", "tools"), ListOf(STRING, max=1_000)),
 }
 _TOKENS = Number(0, 10_000_000, whole=True)
-_HARNESS: Mapping[str, Shape] = {"event_hash_b64u": DIGEST, "run_id": NAME}
+_HARNESS: Mapping[str, Shape] = {**_DATA, "event_hash_b64u": DIGEST, "run_id": NAME}
 _CALL_END_NOW = Obj(
     required={
         **_CALL_END,

@@ -17,7 +17,7 @@ from ..policies.model_match import model_match
 from ..tokens.canonical import MAX_SAFE_INT, JsonObject, jcs_bytes
 from ..tokens.digests import sha256_b64u
 from ..tokens.grant import Grant
-from .calls import CallDenied, CallEnd, CallStart
+from .calls import NO_DATA, CallDenied, CallEnd, CallStart, DataSeen
 from .recorded_facts import call_facts, denied_facts
 
 MAX_TOKENS = 10_000_000
@@ -25,6 +25,7 @@ MAX_LATENCY_MS = 3_600_000
 MAX_METADATA_BYTES = 16_384
 MAX_NONCE_CHARS = 256
 _MAX_NAMES = 128
+_MAX_COUNTS = 32
 _MAX_NAME_BYTES = 128
 _MAX_NAMES_BYTES = 3072
 _MAX_TEXT_BYTES = 512
@@ -90,6 +91,9 @@ def start_detail(start: CallStart) -> JsonObject:
         del detail["budget"]
     else:
         detail["budget"] = start.budget.to_json()
+    del detail["data"]
+    if start.data != NO_DATA:
+        detail["data"] = data_detail(start.data)
     detail |= {"nonce": _clip_nonce(start.nonce), "tools": clip_names(start.tools), "tools_total": len(start.tools)}
     if start.facts is None:
         del detail["facts"]
@@ -99,6 +103,14 @@ def start_detail(start: CallStart) -> JsonObject:
         )
         detail["facts"] = call_facts(start.facts, clipped=[name for name in whole if detail[name] != whole[name]])
     return detail
+
+
+def data_detail(seen: DataSeen) -> JsonObject:
+    """What ``DataSeen`` tells: labels, and (class or action, count) in lists, at most as many as names are kept."""
+    detail: JsonObject = {"labels": clip_names(seen.labels)}
+    for name, counts in (("found", seen.found), ("redacted", seen.redacted), ("paths", seen.paths)):
+        detail[name] = [{"count": _bounded(count), "of": clip_text(of, 64)} for of, count in counts[:_MAX_COUNTS]]
+    return dict(sorted(detail.items()))
 
 
 _START_FIELDS = tuple(sorted(field.name for field in dataclasses.fields(CallStart)))
@@ -191,6 +203,8 @@ def receipt_payload(
         "usage": str(end.usage),
         "way_in": clip_text(start.way_in),
     }
+    if start.data != NO_DATA:
+        ours["data"] = data_detail(start.data)
     rerouted: JsonObject = {}
     if start.upstream is not None:
         rerouted = {"upstream": clip_text(start.upstream), "upstream_model": clip_text(start.upstream_model or "")}

@@ -432,6 +432,8 @@ class JobSeen:
         for member in ("upstream", "upstream_model"):
             if payload["metadata"].get(member) != detail.get(member):
                 raise Fault("J37", "EVIDENCE_MISMATCH", join(path, f"metadata.{member}"), "not what the intent said")
+        if not same_json(ours.get("data"), detail.get("data")):
+            raise Fault("J37", "EVIDENCE_MISMATCH", join(path, "metadata.clawproxy.data"), "not what the intent said")
         identity = payload["metadata"]["model_identity"]
         where = join(path, "metadata.model_identity")
         if identity.get("model") != {"name": payload["model"], "provider": payload["provider"]}:

@@ -127,6 +127,9 @@ _ROWS = (
     Reason("POLICY_REMOTE_URL", "decide", 403, "the call makes the provider fetch a URL, which the contract does not allow", "send the content itself, as data, or have \"url:<member>\" added to allowed_provider_features and the contract signed"),
     Reason("EGRESS_NOT_ALLOWED", "decide", 403, "the contract's egress_allowlist does not list this host, method or path", "have the destination added to egress_allowlist and the contract signed"),
     Reason("POLICY_STATEMENT_DENIED", "decide", 403, "no statement of the contract allows this, or one denies it", "have the contract changed and signed"),
+    Reason("DATA_CLASS_DENIED", "decide", 403, "the call or its answer carries data of a class that the contract does not allow", "take the data out, or have the contract's data rules changed and signed"),
+    Reason("DATA_SCAN_FAILED", "decide", 403, "the data rules of the contract could not be carried out, so nothing went out", "send less, or raise data.scan_budget_ms; the detail says what stood in the way"),
+    Reason("DATA_EXPORT_DENIED", "decide", 403, "the call of a tool would carry marked data to a host that is no provider", "take the data out, or have data_boundaries.export changed and the contract signed"),
     # reserve
     Reason("IDEMPOTENCY_KEY_IN_USE", "reserve", 403, "this job has used the idempotency key before", "send a new X-Idempotency-Key for each call"),
     Reason("BUDGET_EXCEEDED", "reserve", 403, "the call may use more than is left of a budget of the contract", "ask for less (a smaller maximum of output tokens, a shorter request), wait for open calls to give back what they do not use, or have the budget raised and the contract signed"),

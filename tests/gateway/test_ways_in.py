@@ -264,7 +264,7 @@ async def test_the_idempotency_key_of_a_call_that_did_not_leave_may_be_used_agai
 async def test_a_contract_that_demands_more_than_can_be_enforced_is_refused_at_pin(
     tmp_path: Path, provider: Provider
 ) -> None:
-    contract = {**CONTRACT, "data_boundaries": {"pii": "redact_in_logs", "export": "deny"}}
+    contract = {**CONTRACT, "elevated": False}
     async with running_bed(tmp_path / "s", provider, contract=contract) as bed:
         answer = await bed.chat()
         assert (answer.refusal["step"], answer.refusal["reason"]) == ("pin", "WPC_UNENFORCEABLE")

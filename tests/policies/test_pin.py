@@ -148,10 +148,10 @@ async def test_a_signed_document_that_is_no_contract_is_refused() -> None:
 
 
 async def test_every_demand_that_cannot_be_enforced_is_named() -> None:
-    envelope = signed(REFUND_ASSISTANT)
+    envelope = signed(claw(elevated=False, data_boundaries={"moods": "deny"}, data_classes_allowed=["secretive"]))
     pinner = Pinner(FakeSource(envelope), TRUSTED)
     refusal = await _refused(pinner, _grant(envelope), "WPC_UNENFORCEABLE")
-    assert refusal.rule == "data_boundaries.export, data_boundaries.pii"
+    assert refusal.rule == 'elevated, data_boundaries.moods["moods"], data_classes_allowed["secretive"]'
     assert isinstance(pinner.cached(_grant(envelope)), Refusal)
 
 

@@ -62,7 +62,7 @@ def test_v1_tier_above_closed_opaque_refuses_every_call() -> None:
     ("fields", "demands"),
     [
         ({"required_audit_packs": ["abcdefgh"]}, ["required_audit_packs"]),
-        ({"redaction_rules": [{"path": "$.a", "action": "mask"}]}, ["redaction_rules"]),
+        ({"redaction_rules": [{"path": "$.a", "action": "mask"}]}, []),
         ({"receipt_privacy_mode": "encrypted"}, ["receipt_privacy_mode"]),
         ({"egress_allowlist": ["*.example.com"]}, ["egress_allowlist"]),
         (
@@ -84,6 +84,9 @@ def test_v1_demands(fields: dict[str, Any], demands: list[str]) -> None:
         ({"minimum_model_identity_tier": "best"}, "minimum_model_identity_tier"),
         ({"redaction_rules": [{"path": "$.a", "action": "blur"}]}, "redaction_rules[0].action"),
         ({"redaction_rules": [{"path": "$.a"}]}, "redaction_rules[0].action"),
+        ({"redaction_rules": [{"path": "$.a[0]", "action": "mask"}]}, "redaction_rules[0].path"),
+        ({"redaction_rules": [{"path": "$[*]", "action": "mask"}]}, "redaction_rules[0].path"),
+        ({"redaction_rules": [{"path": "a..b", "action": "mask"}]}, "redaction_rules[0].path"),
         ({"policy_hash": "A" * 43}, ""),
         ({"allowed_tools": []}, ""),
     ],

@@ -1,0 +1,225 @@
+"""Looks for data in a document: an engine finds who has a candidate, google-re2 says where, checks confirm.
+
+With the extra ``dlp`` hyperscan finds, in one pass over each rendering of the text (``views``); without it the keywords
+of each detector say whether google-re2 has to search for it at all. Neither goes back over the text, so nobody can
+choose a text that takes them long; ``deadline`` bounds the whole work nevertheless.
+
+A scanner may be used by several threads at once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import sys
+import threading
+from bisect import bisect_right, insort
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import re2
+
+from ...tokens.errors import ClawproxyError
+from .detectors import Detector, Looks
+from .leaves import Leaf, Leaves
+from .views import Rendering, View, views
+
+hyperscan: Any = None
+with contextlib.suppress(ImportError):
+    hyperscan = importlib.import_module("hyperscan")
+
+_RE2_MEMORY = 16 * 1024 * 1024
+_EVERY = 32
+_MAX_FINDINGS = 20_000
+_PRINTABLE = frozenset(range(32, 127)) | {0, 9, 10, 13}
+"""What text is made of; the zero is fill behind the end of base64."""
+_AROUND = 6
+
+
+class ScanError(ClawproxyError):
+    """A document could not be looked through: no time was left, or too much stands in it."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__("DATA_SCAN_FAILED", message)
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What a detector confirmed: ``pieces`` are (leaf, start, end), more than one where it goes over a border."""
+
+    detector: str
+    pieces: tuple[tuple[int, int, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """What was found, and in what."""
+
+    leaves: Leaves
+    findings: tuple[Finding, ...]
+
+
+class Finder(Protocol):
+    """Says which detectors may match a text, by their places in the list."""
+
+    def find(self, data: bytes) -> Iterable[int]: ...
+
+
+class HyperscanFinder:
+    """All detectors in one pass; each is reported once."""
+
+    def __init__(self, detectors: Sequence[Detector]) -> None:
+        assert hyperscan is not None
+        self._database = hyperscan.Database()
+        self._database.compile(
+            expressions=[detector.pattern.encode("ascii") for detector in detectors],
+            ids=list(range(len(detectors))),
+            flags=[hyperscan.HS_FLAG_SINGLEMATCH | hyperscan.HS_FLAG_DOTALL] * len(detectors),
+        )
+        self._first = hyperscan.Scratch(self._database)
+        self._lock = threading.Lock()
+        self._threads = threading.local()
+
+    def find(self, data: bytes) -> Iterable[int]:
+        scratch = getattr(self._threads, "scratch", None)
+        if scratch is None:
+            with self._lock:
+                scratch = self._first.clone()
+            self._threads.scratch = scratch
+        found: list[int] = []
+        self._database.scan(data, lambda n, *_: found.append(n), scratch=scratch)
+        return sorted(found)
+
+
+class KeywordFinder:
+    """Detectors with a keyword that the text holds, and, if it has enough digits, those without one."""
+
+    def __init__(self, detectors: Sequence[Detector]) -> None:
+        self._detectors = tuple(detectors)
+
+    def find(self, data: bytes) -> Iterable[int]:
+        low = data.lower()
+        digits = len(data) - len(data.translate(None, b"0123456789"))
+        for n, detector in enumerate(self._detectors):
+            if any(word in low for word in detector.keywords) if detector.keywords else digits >= 4:
+                yield n
+
+
+class Scanner:
+    """Looks for ``detectors``. Raises ``ClawproxyError`` (CONFIG_INVALID) for a pattern that cannot be used."""
+
+    def __init__(self, detectors: Iterable[Detector], *, fast: bool | None = None) -> None:
+        """``fast`` asks for hyperscan or for doing without; by default it is used where it is installed."""
+        self.detectors = tuple(detectors)
+        options = re2.Options()
+        options.max_mem = _RE2_MEMORY
+        options.log_errors = False
+        options.dot_nl = True
+        self._patterns = []
+        for detector in self.detectors:
+            try:
+                self._patterns.append(re2.compile(detector.pattern.encode("ascii"), options))
+            except (re2.error, UnicodeEncodeError) as err:
+                raise _unusable(detector, err) from None
+        self.is_fast = hyperscan is not None if fast is None else fast
+        self._finder: Finder = KeywordFinder(self.detectors)
+        if self.is_fast:
+            try:
+                self._finder = HyperscanFinder(self.detectors)
+            except hyperscan.error as err:
+                raise ClawproxyError("CONFIG_INVALID", f"hyperscan takes not all patterns: {str(err)[:100]}") from None
+
+    def scan(self, document: Any, wanted: Collection[str], late: Callable[[], bool] = lambda: False) -> Scan:
+        """Look for the detectors ``wanted`` in all strings of a JSON value. ``late`` says that the time is over; then,
+        and where there is too much to tell, this raises ``ScanError``."""
+        leaves = Leaves(document)
+        findings: list[Finding] = []
+        taken = _Taken()
+        for view in views(leaves):
+            if late():
+                raise ScanError("the time for looking through the text is over")
+            for n in self._finder.find(view.data):
+                detector = self.detectors[n]
+                if detector.name not in wanted or not _looks_in(detector, view.rendering):
+                    continue
+                for span in self._confirmed(n, view, late):
+                    pieces = view.locate(*span)
+                    if not pieces or not _is_whole(detector, view, pieces, leaves, span):
+                        continue
+                    if not taken.add(detector.name, pieces, alone=view.rendering is not Rendering.JOINED):
+                        continue
+                    findings.append(Finding(detector.name, tuple(pieces)))
+                    if len(findings) > _MAX_FINDINGS:
+                        raise ScanError(f"more than {_MAX_FINDINGS} findings")
+        return Scan(leaves, tuple(findings))
+
+    def _confirmed(self, n: int, view: View, late: Callable[[], bool]) -> Iterator[tuple[int, int]]:
+        detector, data = self.detectors[n], view.data
+        for count, match in enumerate(self._patterns[n].finditer(data)):
+            if count % _EVERY == 0 and late():
+                raise ScanError("the time for looking through the text is over")
+            start, end = match.span(_group(detector, match))
+            if start >= 0 and (span := detector.check(data, start, end)) is not None:
+                yield span
+
+
+def _group(detector: Detector, match: Any) -> int:
+    if detector.group:
+        return detector.group
+    # the first group that took part, if the pattern has any: alternatives with a group each
+    return next((n for n in range(1, match.re.groups + 1) if match.start(n) >= 0), 0)
+
+
+def _looks_in(detector: Detector, rendering: Rendering) -> bool:
+    return rendering is Rendering.WRITTEN or detector.looks is not Looks.WRITTEN
+
+
+def _is_whole(
+    detector: Detector, view: View, pieces: list[tuple[int, int, int]], leaves: Sequence[Leaf], span: tuple[int, int]
+) -> bool:
+    """Whether a finding in a view other than the text as written means something."""
+    if view.rendering is Rendering.JOINED:
+        if len(pieces) < 2:
+            return False
+        if detector.looks is Looks.EVERYWHERE and not detector.name.endswith("card"):
+            return True
+        # columns of numbers are no number in pieces
+        texts = [leaves[n] for n, _, _ in pieces]
+        return all(leaf.is_prose for leaf in texts) or any(any(c.isalpha() for c in leaf.text) for leaf in texts)
+    if view.rendering is Rendering.BASE64 and detector.looks is not Looks.EVERYWHERE:
+        around = view.data[max(0, span[0] - _AROUND) : span[1] + _AROUND]
+        return _PRINTABLE.issuperset(around)
+    return True
+
+
+class _Taken:
+    """What was found already, so that the same thing in another rendering of the text is not told twice."""
+
+    def __init__(self) -> None:
+        self._spans: dict[tuple[str, int], list[tuple[int, int]]] = {}
+
+    def add(self, detector: str, pieces: list[tuple[int, int, int]], *, alone: bool) -> bool:
+        """Keep ``pieces``; False where each lies in something that the same detector found before, or, unless it stands
+        ``alone``, where one of them was found without the other."""
+        if all(self._lies_in(detector, *piece) for piece in pieces):
+            return False
+        if not alone and any(self._meets(detector, *piece) for piece in pieces):
+            return False
+        for leaf, start, end in pieces:
+            insort(self._spans.setdefault((detector, leaf), []), (start, end))
+        return True
+
+    def _meets(self, detector: str, leaf: int, start: int, end: int) -> bool:
+        spans = self._spans.get((detector, leaf), [])
+        n = bisect_right(spans, (end, 0)) - 1
+        return n >= 0 and spans[n][1] > start
+
+    def _lies_in(self, detector: str, leaf: int, start: int, end: int) -> bool:
+        spans = self._spans.get((detector, leaf), [])
+        n = bisect_right(spans, (start, sys.maxsize)) - 1
+        return n >= 0 and spans[n][1] >= end
+
+
+def _unusable(detector: Detector, err: Exception) -> ClawproxyError:
+    return ClawproxyError("CONFIG_INVALID", f"not a usable pattern: {str(err)[:100]}", where=detector.name)

@@ -1,0 +1,357 @@
+"""Data boundaries end to end: what is denied, what is redacted on its way, labels, exports, failing looks."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import logging
+import ssl
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from clawproxy.addons import data_gate
+from clawproxy.addons.call import Call
+from clawproxy.policies.detect.engine import Scanner
+from clawproxy.receipts.report import Verdict
+from clawproxy.receipts.verify import verify_path
+from clawproxy.tokens.digests import b64u_encode
+
+from ..clawproxy.standin_process import Provider
+from .bed import CONTRACT, Bed, chat_body, running_bed
+from .test_egress import _basic
+from .test_the_checks_can_fail import Without
+from .test_websocket import create, opened, until
+from .tool_server import tool_server
+
+CARD = "4111 1111 1111 1111"
+MAIL = "ada.lovelace@analytical-engines.org"
+LABELS: dict[str, Any] = {"tool_data_classes": {"ticket.read": ["confidential"]}}
+SECRET_LINE = "The merger with Northwind closes on the fourteenth of March."
+
+
+def _contract(**fields: Any) -> dict[str, Any]:
+    return {**CONTRACT, **fields}
+
+
+def _boundaries(**words: str) -> dict[str, Any]:
+    return _contract(data_boundaries=words)
+
+
+def _digest(body: bytes) -> str:
+    return b64u_encode(hashlib.sha256(body).digest())
+
+
+def _code(answer: Any) -> str:
+    found: str = json.loads(answer.body)["error"]["code"]
+    return found
+
+
+HIDDEN = {
+    "plain": f"pay with {CARD} please",
+    "zero width": "pay with 4111\u200b1111\u200b1111\u200b1111 please",
+    "full width": "pay with ４１１１１１１１１１１１１１１１ please",
+    "arabic digits": "pay with ٤١١١١١١١١١١١١١١١ please",
+    "base64": base64.b64encode(f"pay with {CARD} please".encode()).decode(),
+    "percent": "q=pay%20with%204111%201111%201111%201111",
+    "escapes in a string": '{"n": "\\u0034111111111111111"}',
+}
+
+
+@pytest.mark.parametrize("text", HIDDEN.values(), ids=HIDDEN.keys())
+async def test_a_denied_class_is_refused_however_it_is_written(tmp_path: Path, provider: Provider, text: str) -> None:
+    async with running_bed(tmp_path / "s", provider, contract=_boundaries(payment_cards="deny")) as bed:
+        before = len(provider.seen())
+        answer = await bed.chat(text)
+        assert (answer.status, _code(answer)) == (403, "DATA_CLASS_DENIED")
+        assert len(provider.seen()) == before
+        [denial] = bed.records("denial")
+        assert denial["rule"] == 'data_boundaries.payment_cards "payment_cards"'
+        assert "4111" not in json.dumps(bed.lines())
+        assert (await bed.chat("4111 1111 1111 1112 is no card")).status == 200
+
+
+async def test_a_class_that_is_split_over_messages_is_refused(tmp_path: Path, provider: Provider) -> None:
+    async with running_bed(tmp_path / "s", provider, contract=_boundaries(payment_cards="deny")) as bed:
+        parts = [{"role": "user", "content": "pay with 4111 1111"}, {"role": "user", "content": " 1111 1111 please"}]
+        body = json.dumps({"model": "gpt-4o-mini", "messages": parts}).encode()
+        assert _code(await bed.post("/openai/v1/chat/completions", body)) == "DATA_CLASS_DENIED"
+
+
+async def test_base64_inside_base64_is_the_documented_limit(tmp_path: Path, provider: Provider) -> None:
+    async with running_bed(tmp_path / "s", provider, contract=_boundaries(payment_cards="deny")) as bed:
+        twice = base64.b64encode(base64.b64encode(CARD.encode() * 2)).decode()
+        assert (await bed.chat(twice)).status == 200
+
+
+@pytest.mark.parametrize(
+    ("word", "left"),
+    [("redact", "[redacted:email]"), ("mask", "[redacted:email]"), ("remove", ""), ("hash", "[redacted:email:")],
+)
+async def test_what_is_redacted_is_what_is_sent_and_hashed(
+    tmp_path: Path, provider: Provider, word: str, left: str
+) -> None:
+    async with running_bed(tmp_path / "s", provider, contract=_boundaries(email=word)) as bed:
+        answer = await bed.chat(f"write to {MAIL} today")
+        assert answer.status == 200
+        seen = provider.seen()[-1]
+        [receipt] = bed.records("receipt")
+        assert receipt["request_hash_b64u"] == seen["body_sha256_b64u"] != _digest(chat_body(f"write to {MAIL} today"))
+        assert receipt["metadata"]["clawproxy"]["request_bytes"] == seen["body_bytes"]
+        told = receipt["metadata"]["clawproxy"]["data"]
+        assert told["redacted"] == [{"count": 1, "of": "email"}]
+        assert MAIL not in json.dumps(bed.lines())
+        if word != "hash":
+            expected = json.dumps(json.loads(chat_body(f"write to {left} today")), separators=(",", ":")).encode()
+            assert seen["body_sha256_b64u"] == _digest(expected)
+        report = verify_path(bed.state / "jobs" / "job-1", bed.trust())
+        assert (report.verdict, report.reason) == (Verdict.INCOMPLETE, "SEAL_MISSING")
+
+
+async def test_an_untouched_body_leaves_as_it_came(tmp_path: Path, provider: Provider) -> None:
+    async with running_bed(tmp_path / "s", provider, contract=_boundaries(email="redact")) as bed:
+        body = b'{ "model": "gpt-4o-mini",\n "messages": [{"role":"user","content":"nothing here"}] }'
+        assert (await bed.post("/openai/v1/chat/completions", body)).status == 200
+        assert provider.seen()[-1]["body_sha256_b64u"] == _digest(body)
+
+
+async def test_what_names_the_call_is_never_redacted_but_refused(tmp_path: Path, provider: Provider) -> None:
+    contract = {**_boundaries(email="redact"), "allowed_models": ["*"]}
+    async with running_bed(tmp_path / "s", provider, contract=contract) as bed:
+        answer = await bed.chat("hello", model=MAIL)
+        assert _code(answer) == "DATA_CLASS_DENIED"
+        assert MAIL not in json.dumps(bed.lines())
+
+
+def _turn(*more: dict[str, Any]) -> bytes:
+    call = {"id": "c1", "type": "function", "function": {"name": "ticket_read", "arguments": "{}"}}
+    messages = [
+        {"role": "user", "content": "read the ticket"},
+        {"role": "assistant", "content": None, "tool_calls": [call]},
+        {"role": "tool", "tool_call_id": "c1", "content": SECRET_LINE},
+        *more,
+    ]
+    return json.dumps({"model": "gpt-4o-mini", "messages": messages}).encode()
+
+
+async def test_a_label_is_denied_and_follows_the_text_into_a_later_call(tmp_path: Path, provider: Provider) -> None:
+    contract = _contract(data_classes_denied=["confidential"], **LABELS)
+    async with running_bed(tmp_path / "s", provider, contract=contract) as bed:
+        assert (await bed.chat(SECRET_LINE)).status == 200, "nobody has seen it under a label yet"
+        assert _code(await bed.post("/openai/v1/chat/completions", _turn())) == "DATA_CLASS_DENIED"
+        again = await bed.chat(f"Note: {SECRET_LINE.upper()}\nThanks")
+        assert _code(again) == "DATA_CLASS_DENIED", "the same line, without the tool's result around it"
+        assert (await bed.chat("something else")).status == 200
+
+
+async def test_labels_of_an_allowed_conversation_are_on_its_receipt(tmp_path: Path, provider: Provider) -> None:
+    contract = _contract(data_classes_allowed=["internal", "confidential"], **LABELS)
+    async with running_bed(tmp_path / "s", provider, contract=contract) as bed:
+        assert (await bed.post("/openai/v1/chat/completions", _turn())).status == 200
+        [receipt] = bed.records("receipt")
+        assert receipt["metadata"]["clawproxy"]["data"]["labels"] == ["confidential"]
+
+
+async def test_a_label_outside_of_the_allowed_ones_is_denied(tmp_path: Path, provider: Provider) -> None:
+    contract = _contract(data_classes_allowed=["internal"], **LABELS)
+    async with running_bed(tmp_path / "s", provider, contract=contract) as bed:
+        assert _code(await bed.post("/openai/v1/chat/completions", _turn())) == "DATA_CLASS_DENIED"
+
+
+async def test_a_result_whose_tool_cannot_be_told_carries_all_labels(tmp_path: Path, provider: Provider) -> None:
+    contract = _contract(data_classes_denied=["confidential"], **LABELS)
+    async with running_bed(tmp_path / "s", provider, contract=contract) as bed:
+        body = json.loads(_turn())
+        body["messages"][2]["tool_call_id"] = "unknown"
+        answer = await bed.post("/openai/v1/chat/completions", json.dumps(body).encode())
+        assert _code(answer) == "DATA_CLASS_DENIED"
+
+
+async def test_a_contract_that_names_an_unknown_class_is_refused(tmp_path: Path, provider: Provider) -> None:
+    async with running_bed(tmp_path / "s", provider, contract=_boundaries(fingerprints="deny")) as bed:
+        assert _code(await bed.chat()) == "WPC_UNENFORCEABLE"
+
+
+class _Failing(Scanner):
+    def scan(self, *args: Any, **more: Any) -> Any:
+        raise ZeroDivisionError
+
+
+class _Slow(Scanner):
+    def scan(self, document: Any, wanted: Any, late: Any = lambda: False) -> Any:
+        while not late():
+            pass
+        return super().scan(document, wanted, late)
+
+
+@pytest.mark.parametrize("kind", [_Failing, _Slow])
+async def test_a_look_that_fails_or_takes_too_long_refuses(
+    tmp_path: Path, provider: Provider, kind: type[Scanner]
+) -> None:
+    sections = {"data": {"scan_budget_ms": 50}}
+    async with running_bed(tmp_path / "s", provider, contract=_boundaries(email="redact"), sections=sections) as bed:
+        bed.gateway.data._make_scanner = lambda classes: kind(classes.detectors())
+        before = len(provider.seen())
+        for text in ("hello", "hello " * 4000):
+            assert _code(await bed.chat(text)) == "DATA_SCAN_FAILED"
+        assert len(provider.seen()) == before
+
+
+async def test_without_the_look_a_denied_class_reaches_the_provider(
+    tmp_path: Path, provider: Provider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(data_gate.DataGate, "judge", lambda self, call: None)
+    async with running_bed(tmp_path / "s", provider, contract=_boundaries(payment_cards="deny")) as bed:
+        assert (await bed.chat(CARD)).status == 200
+
+
+# -- answers -----------------------------------------------------------------------------------------------------
+
+
+async def _answered(bed: Bed, *, stream: bool) -> Any:
+    return await bed.chat("model:10.20.30.40", stream=stream)
+
+
+@pytest.mark.parametrize(("word", "shown"), [("deny", None), ("redact", "[redacted:ip_addresses]")])
+async def test_a_class_in_a_whole_answer_is_denied_or_redacted(
+    tmp_path: Path, provider: Provider, word: str, shown: str | None
+) -> None:
+    contract = _boundaries(ip_addresses=word)
+    async with running_bed(tmp_path / "s", provider, contract=contract, wrap_steps=_blind_to_requests) as bed:
+        answer = await _answered(bed, stream=False)
+        assert b"10.20.30.40" not in answer.body
+        if shown is None:
+            assert (answer.status, _code(answer)) == (403, "DATA_CLASS_DENIED")
+            assert bed.records("receipt")[0]["metadata"]["clawproxy"]["outcome"] == "stopped"
+        else:
+            assert json.loads(answer.body)["model"] == shown
+        assert "10.20.30.40" not in json.dumps(bed.records("receipt"))
+
+
+@pytest.mark.parametrize("word", ["deny", "mask"])
+async def test_a_class_in_a_stream_cuts_it(tmp_path: Path, provider: Provider, word: str) -> None:
+    contract = _boundaries(ip_addresses=word)
+    async with running_bed(tmp_path / "s", provider, contract=contract, wrap_steps=_blind_to_requests) as bed:
+        answer = await _answered(bed, stream=True)
+        assert b"10.20.30.40" not in answer.body
+        assert not answer.complete or answer.status != 200
+        await bed.settled()
+        [receipt] = bed.records("receipt")
+        assert receipt["metadata"]["clawproxy"]["outcome"] == "stopped"
+        assert receipt["metadata"]["clawproxy"]["detail"].startswith("DATA_CLASS_DENIED")
+
+
+def _blind_to_requests(real: Any) -> Any:
+    """The steps, without the look at requests: so that a word to the stand-in can ask for data in its answer."""
+
+    def decide(call: Call) -> Any:
+        judge, real._models.data.judge = real._models.data.judge, lambda _: None
+        try:
+            return real.decide(call)
+        finally:
+            real._models.data.judge = judge
+
+    return Without(real, decide=decide)
+
+
+# -- sockets -----------------------------------------------------------------------------------------------------
+
+
+async def test_a_message_of_a_socket_is_denied_or_redacted(tmp_path: Path, provider: Provider) -> None:
+    contract = _boundaries(payment_cards="deny", email="mask")
+    async with running_bed(tmp_path / "s", provider, contract=contract) as bed, opened(bed) as socket:
+        await socket.send(create(f"write to {MAIL}"))
+        assert (await until(socket, "response.completed"))[-1]["type"] == "response.completed"
+        receipt = bed.records("receipt")[-1]
+        sent = json.dumps(json.loads(create("write to [redacted:email]")), separators=(",", ":")).encode()
+        assert receipt["request_hash_b64u"] == _digest(sent)
+        await socket.send(create(CARD))
+        last = (await until(socket, "response.completed"))[-1]
+        assert last["error"]["code"] == "DATA_CLASS_DENIED"
+
+
+# -- exports -----------------------------------------------------------------------------------------------------
+
+
+async def _export(bed: Bed, port: int, target: str, body: bytes, **fields: str) -> Any:
+    client = await bed.client("regular")
+    auth = _basic(bed.token())
+    await client.send(
+        f"CONNECT localhost:{port} HTTP/1.1\r\nhost: localhost:{port}\r\nproxy-authorization: {auth}\r\n\r\n".encode()
+    )
+    assert (await client.reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200")
+    await client.start_tls(ssl.create_default_context(cafile=bed.gateway.ca_file), "localhost")
+    named = {name.replace("_", "-"): value for name, value in fields.items()}
+    return await client.request("POST", target, {"host": f"localhost:{port}", **named}, body)
+
+
+EXPORTS: dict[str, tuple[str, bytes, dict[str, str]]] = {
+    "labelled text in the body": ("/v1/a", json.dumps({"note": SECRET_LINE}).encode(), {}),
+    "labelled text in an upload": ("/v1/a", b"--x\r\n\r\n" + SECRET_LINE.encode() + b"\r\n--x--", {}),
+    "a detected class in the body": ("/v1/a", MAIL.encode(), {}),
+    "a detected class in the path": (f"/v1/{MAIL}", b"x", {}),
+    "a detected class in the query": ("/v1/a?card=4111111111111111", b"x", {}),
+    "a detected class in a field": ("/v1/a", b"x", {"x_note": MAIL}),
+    "a compressed body": ("/v1/a", b"\x1f\x8b\x08\x00abc", {"content_encoding": "gzip"}),
+    "an archive": ("/v1/a", b"PK\x03\x04abc", {}),
+    "two-byte text": ("/v1/a", MAIL.encode("utf-16"), {}),
+}
+
+
+@pytest.mark.parametrize("name", EXPORTS)
+async def test_marked_data_is_not_exported(tmp_path: Path, provider: Provider, name: str) -> None:
+    async def resolve(host: str, port: int) -> Sequence[str]:
+        return ["127.0.0.1"]
+
+    async with tool_server(Path(provider.ca).parent) as tool:
+        listed = [{"host": "localhost", "port": tool.port, "methods": ["POST"], "paths": ["/v1/*"]}]
+        contract = _contract(data_boundaries={"export": "deny"}, egress_allowlist=listed, **LABELS)
+        sections = {"egress_private": [f"localhost:{tool.port}"]}
+        async with running_bed(tmp_path / "s", provider, contract=contract, sections=sections, resolve=resolve) as bed:
+            assert (await bed.post("/openai/v1/chat/completions", _turn())).status == 200
+            assert (await _export(bed, tool.port, "/v1/a", b"nothing to see")).status == 200
+            target, body, fields = EXPORTS[name]
+            answer = await _export(bed, tool.port, target, body, **fields)
+            assert (answer.status, _code(answer)) == (403, "DATA_EXPORT_DENIED")
+            assert len(tool.requests) == 1
+
+
+# -- logs --------------------------------------------------------------------------------------------------------
+
+
+async def test_logs_denials_and_receipts_are_free_of_what_is_redacted_there(
+    tmp_path: Path, provider: Provider, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    contract = {**_boundaries(pii="redact_in_logs"), "allowed_models": ["gpt-4o-mini"]}
+    async with running_bed(tmp_path / "s", provider, contract=contract) as bed:
+        assert (await bed.chat(f"my address is {MAIL}")).status == 200
+        denied = [
+            await bed.chat("x", model=MAIL),
+            await bed.chat("x", tools=[{"type": "function", "function": {"name": MAIL, "parameters": {}}}]),
+            await bed.post("/openai/v1/chat/completions", f'{{"{MAIL}": 1}}'.encode()),
+            await bed.post("/openai/v1/chat/completions", chat_body(), bed.headers(x_idempotency_key=MAIL)),
+            await bed.post("/openai/v1/chat/completions", f'{{"model": "gpt-4o-mini", "x": "{MAIL}'.encode()),
+        ]
+        assert [answer.status >= 400 for answer in denied] == [True] * 5
+        await bed.chat(f"model:{MAIL}")
+        logging.getLogger("clawproxy.test").error("a fault about %s", MAIL)
+        try:
+            raise ValueError(MAIL)
+        except ValueError:
+            logging.getLogger("elsewhere").exception("a trace")
+    written = b"".join(path.read_bytes() for path in (tmp_path / "s").rglob("*.jsonl"))
+    assert MAIL.encode() not in written
+    assert MAIL not in caplog.text
+    assert "[redacted:email]" in caplog.text
+    assert not [answer for answer in denied if MAIL.encode() in answer.body]
+
+
+async def test_without_the_redaction_of_logs_an_address_stands_there(
+    tmp_path: Path, provider: Provider, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with running_bed(tmp_path / "s", provider):
+        logging.getLogger("clawproxy.test").error("a fault about %s", MAIL)
+    assert MAIL in caplog.text
