@@ -465,7 +465,7 @@ def _recorded(call: Call) -> dict[str, str]:
     named = (
         {}
         if facts is None
-        else {"model": facts.model or "", **{f"tool{n}": tool for n, tool in enumerate(facts.tools)}}
+        else {"model": facts.model or "", "names": "\n".join((*facts.tools, *facts.fallback_models))}
     )
     fields: dict[str, str] = {
         name: call.headers[name] for name in ("x-idempotency-key", "x-run-id") if name in call.headers
@@ -521,12 +521,16 @@ class ScreenedFraming:
         self._watch = watch
         self._call = call
         self.may_redact = framing.may_redact
+        self.between, self.close = framing.between, framing.close
 
     def begin(self, buffer: bytearray, start: int) -> int:
         return self._framing.begin(buffer, start)
 
     def end(self, buffer: bytearray, start: int, searched: int) -> int:
         return self._framing.end(buffer, start, searched)
+
+    def write(self, name: str, data: bytes) -> bytes:
+        return self._framing.write(name, data)
 
     def read(self, event: bytes, *, first: bool) -> tuple[str, bytes] | None:
         told = self._framing.read(event, first=first)

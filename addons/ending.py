@@ -125,7 +125,7 @@ class Ending:
             request_hash_b64u=call.request_hash_b64u,
             token_hash_hex=call.grant.token_hash_hex if call.grant else None,
             policy_hash_b64u=call.policy_hash_b64u,
-            facts=call.facts,
+            facts=call.facts if self._is_recordable(call) else None,
         )
         for write in ([call.job.deny] if call.job and call.job.takes_denial() else []) + [self._refusal_log.deny]:
             try:
@@ -134,6 +134,12 @@ class Ending:
                     return
             except Exception as err:  # whatever it is, the agent is refused all the same
                 log.error("call %s: its denial could not be written: %s", call.receipt_id, err)
+
+    def _is_recordable(self, call: Call) -> bool:
+        """Whether nothing in the facts has to be kept out of records."""
+        facts = call.facts
+        names = "" if facts is None else "\n".join((facts.model or "", *facts.tools, *facts.fallback_models))
+        return self._clean(call, names) == names
 
     async def deny_connection(self, presenter: str, refusal: Refusal) -> None:
         """Record a refusal inside a tunnel that is no request: nobody gets an answer."""

@@ -318,9 +318,9 @@ class LiveSteps:
         if isinstance(decision, Refusal):
             return decision
         facts, job_id = call.facts, call.grant.job_id
-        stopped = self._stops.refuse_call(job_id, None, (facts.provider, facts.upstream)) or self._stops.refuse_declared(
-            call.policy, job_id, facts.tools, facts.any_tools
-        )
+        stopped = self._stops.refuse_call(
+            job_id, None, (facts.provider, facts.upstream)
+        ) or self._stops.refuse_declared(call.policy, job_id, facts.tools, facts.any_tools)
         if stopped is not None or call.is_message:  # of a message, ``websocket`` has the bytes
             return stopped
         return self.data.judge(call)

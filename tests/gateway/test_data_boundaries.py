@@ -107,7 +107,7 @@ async def test_what_is_redacted_is_what_is_sent_and_hashed(
             expected = json.dumps(json.loads(chat_body(f"write to {left} today")), separators=(",", ":")).encode()
             assert seen["body_sha256_b64u"] == _digest(expected)
         report = verify_path(bed.state / "jobs" / "job-1", bed.trust())
-        assert (report.verdict, report.reason) == (Verdict.INCOMPLETE, "SEAL_MISSING")
+        assert (report.verdict, report.reason) == (Verdict.INCOMPLETE, "NOT_SEALED")
 
 
 async def test_an_untouched_body_leaves_as_it_came(tmp_path: Path, provider: Provider) -> None:

@@ -14,7 +14,7 @@ from clawproxy.tokens.errors import ClawproxyError
 from clawproxy.tokens.grant import Grant
 from clawproxy.tokens.reasons import REASONS, Refusal
 
-from .makers import REFUND_ASSISTANT, REVIEWER, STRANGER, a_grant, claw, signed, wpc_v1, wpc_v2
+from .makers import REVIEWER, STRANGER, a_grant, claw, signed, wpc_v1, wpc_v2
 
 TRUSTED = frozenset({REVIEWER.did})
 
