@@ -144,11 +144,10 @@ _NAMES = ListOf(STRING, max=128)
 FACTS = Obj(
     required={"kind": _KIND},
     optional={
-        **dict.fromkeys(
-            ("any_tools", "clipped", "fallback_models", "provider_state", "provider_tools", "remote_urls"), _NAMES
-        ),
+        **dict.fromkeys(("any_tools", "clipped", "fallback_models", "provider_state", "provider_tools"), _NAMES),
+        **dict.fromkeys(("remote_urls", "surcharges"), _NAMES),
         **dict.fromkeys(("is_router", "no_model"), Flag()),
-        "max_output_tokens": COUNT,
+        **dict.fromkeys(("choices", "max_output_tokens"), COUNT),
         "tool_choice": STRING,
     },
 )

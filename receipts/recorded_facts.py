@@ -32,9 +32,8 @@ _SURELY_WHOLE_BYTES = 100
 _SURELY_WHOLE_TEXT_BYTES = 440
 """The same of another text (7/8 of 512)."""
 
-LISTS = ("any_tools", "fallback_models", "provider_state", "provider_tools", "remote_urls")
+LISTS = ("provider_state", "remote_urls", "surcharges", "fallback_models", "provider_tools", "any_tools")
 """Members of ``CallFacts`` that are recorded where they are not empty."""
-_TOOL_LISTS = ("any_tools", "provider_tools")
 BESIDE = ("model", "provider", "route", "stream", "tools", "upstream", "upstream_model")
 """Members that an intent records by themselves."""
 _TOO_OLD = "what else the call asked for"
@@ -74,12 +73,14 @@ class _Room:
             told["no_model"] = True
         if facts.max_output_tokens is not None and 0 <= facts.max_output_tokens < 2**53:
             told["max_output_tokens"] = facts.max_output_tokens
+        if facts.choices != 1 and 0 <= facts.choices < 2**53:
+            told["choices"] = facts.choices
         if facts.tool_choice is not None:
             for choice in self.names("tool_choice", (facts.tool_choice,), only_words=only_words):
                 told["tool_choice"] = choice
         for name in LISTS:
             if names := getattr(facts, name):
-                told[name] = self.names(name, names, only_words=only_words and name in _TOOL_LISTS)
+                told[name] = self.names(name, names, only_words=only_words and name.endswith("_tools"))
         if self.clipped:
             told["clipped"] = sorted(self.clipped)
         return dict(sorted(told.items()))
@@ -169,20 +170,27 @@ def _facts(
         tools=tools,
         tool_choice=choice if len(tools) == where.get("tools_total", len(tools)) else None,
         max_output_tokens=told.get("max_output_tokens"),
+        choices=told.get("choices", 1),
         kind=kind,
         is_router=bool(told.get("is_router")),
         upstream=where.get("upstream"),
         upstream_model=where.get("upstream_model"),
         any_tools=tuple(told.get("any_tools", ())),
+        provider_tools=tuple(told.get("provider_tools", ())),
+        surcharges=tuple(told.get("surcharges", ())),
         fallback_models=tuple(told.get("fallback_models", ())),
         provider_state=tuple(told.get("provider_state", ())),
-        provider_tools=tuple(told.get("provider_tools", ())),
         remote_urls=tuple(told.get("remote_urls", ())),
     )
 
 
+def is_surely_whole(name: str) -> bool:
+    """Whether ``name`` is so short that no writer clipped it."""
+    return _json_bytes(name) < _SURELY_WHOLE_BYTES
+
+
 def _surely_whole(names: Sequence[str]) -> tuple[str, ...]:
-    return tuple(name for name in names if _json_bytes(name) < _SURELY_WHOLE_BYTES)
+    return tuple(name for name in names if is_surely_whole(name))
 
 
 def grant_of(token: Mapping[str, Any]) -> Grant | None:

@@ -10,12 +10,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from ..policies.argument_rules import NO_ARGUMENT_RULES
+from ..policies.call_rules import ToolCall, decide_call
 from ..policies.decide import Allow, decide
 from ..policies.egress import EgressEntry, EgressFacts, decide_destination
 from ..policies.policy import Policy
 from ..tokens.digests import sha256_b64u
 from ..tokens.reasons import Refusal
-from .recorded_facts import Recorded, grant_of, read_call, read_denied
+from .recorded_facts import Recorded, grant_of, is_surely_whole, read_call, read_denied
 
 DECIDED = frozenset(
     {
@@ -81,6 +83,21 @@ def _decide(recorded: Recorded, token: Mapping[str, Any], policy: Policy) -> Red
     if _COMPARED_WHOLE & set(recorded.missing):
         return Redecided(missing=recorded.missing)
     return Redecided((), again, recorded.missing)
+
+
+def redecide_called(name: str, detail: Mapping[str, Any], token: Mapping[str, Any], policy: Policy) -> Redecided:
+    """A call of the tool ``name`` that an answer made and the agent got, from the ``detail`` of the intent. Its
+    arguments are on record as a digest, and rules on them are not judged."""
+    grant = grant_of(token)
+    if grant is None or not is_surely_whole(name):
+        return Redecided(missing=("the name of a tool that was called",))
+    facts = read_call(detail).facts
+    call = ToolCall(name, None, is_meta=name in facts.any_tools)
+    verdict = decide_call(call, facts, grant, replace(policy, arguments=NO_ARGUMENT_RULES))
+    if isinstance(verdict, Refusal):
+        return Redecided(refusal=verdict)
+    missing = ("the arguments, which are on record as a digest",) if policy.arguments.of(name) else ()
+    return Redecided((verdict.rule,), None, missing)
 
 
 def redecide_effect(detail: Mapping[str, Any], policy: Policy) -> Redecided:

@@ -9,6 +9,8 @@ J62 a call of a tool goes where ``egress_allowlist`` says: scheme, host, port, m
 J63 no token on record lives longer than the contract allows (CONTRACT_EXCEEDED)
 J64 facts that are on record only in part are judged as far as they are there, and are a gap (NOT_RECOMPUTED); those
     that no record holds, in evidence of before and of the paths of tools' calls, are counted (``recomputed``)
+J65 a call of a tool in an answer that the agent got is one that the contract allows, by its name (CONTRACT_EXCEEDED);
+    where it has rules on its arguments, of which a digest is on record, it is counted (``arguments_not``)
 
 Limits: a record says what the gateway saw. That the request held nothing else is its word, as is a path.
 """
@@ -24,13 +26,14 @@ from ..policies.policy import Policy
 from ..tokens.canonical import JsonObject
 from ..tokens.errors import ClawproxyError
 from ..tokens.reasons import Refusal
-from .redecide import redecide_call, redecide_effect, token_life_refusal
+from .redecide import redecide_call, redecide_called, redecide_effect, token_life_refusal
 from .report import Findings
 from .verify_journal import Entry
 from .wire_envelope import join
 
 EXCEEDED = "CONTRACT_EXCEEDED"
 NOT_RECOMPUTED = "NOT_RECOMPUTED"
+_DELIVERED = ("allowed", "approved")
 _JUDGED_ELSEWHERE = "approvals"
 """By verify_approvals, whatever the gateway of this version does."""
 
@@ -45,6 +48,8 @@ class ContractCheck:
         self.counted: Counter[str] = Counter()
         """How many calls were decided again in ``whole``, in ``part``, or not at all (``not``)."""
         self._found = Findings()
+        self._open: dict[str, tuple[Mapping[str, Any], JsonObject]] = {}
+        """Receipt id -> detail and token of model calls without a receipt so far."""
         self._policy: Policy | None = None
         try:
             self._policy = parse_contract(document).policy
@@ -59,6 +64,8 @@ class ContractCheck:
         payload = entry.payload
         if entry.kind == "intent":
             self._take_intent(entry, payload["event"]["event_type"], payload["detail"], tokens)
+        elif entry.kind == "receipt":
+            self._take_receipt(entry, payload["metadata"]["clawproxy"], self._open.pop(payload["receipt_id"], None))
         elif entry.kind == "event" and self._policy is not None:
             token = payload["detail"].get("token")
             refusal = token_life_refusal(token, self._policy) if isinstance(token, dict) else None
@@ -73,7 +80,9 @@ class ContractCheck:
             return
         path = join(entry.path, "body.payload.detail")
         if event_type == "llm_call":
-            rule, again = "J61", redecide_call(detail, tokens.get(detail["token_hash_hex"], {}), self._policy)
+            token = tokens.get(detail["token_hash_hex"], {})
+            self._open[detail["receipt_id"]] = (detail, token)
+            rule, again = "J61", redecide_call(detail, token, self._policy)
         else:
             rule, again = "J62", redecide_effect(detail, self._policy)
         self.counted["part" if again.missing else "whole"] += 1
@@ -82,6 +91,25 @@ class ContractCheck:
         elif again.missing and "facts" in detail:
             what = ", ".join(again.missing)
             self._found.gap("J64", NOT_RECOMPUTED, path, f"cannot be recomputed: not whole on record are {what}")
+
+    def _take_receipt(
+        self, entry: Entry, ours: Mapping[str, Any], start: tuple[Mapping[str, Any], JsonObject] | None
+    ) -> None:
+        if self._policy is None or start is None:
+            return
+        called = ours.get("called", ())
+        for n, item in enumerate(called):
+            if item["outcome"] not in _DELIVERED:
+                continue
+            path = join(entry.path, f"body.payload.metadata.clawproxy.called[{n}]")
+            again = redecide_called(item["name"], *start, self._policy)
+            if again.refusal is not None:
+                self._exceeded("J65", path, again.refusal)
+            if again.missing:
+                self.counted["arguments_not"] += 1
+        if len(called) < ours.get("called_total", 0):
+            what = f"{len(called)} of {ours['called_total']} calls of tools are on record"
+            self._found.gap("J64", NOT_RECOMPUTED, join(entry.path, "body.payload"), f"cannot be recomputed: {what}")
 
     def _exceeded(self, rule: str, path: str, refusal: Refusal) -> None:
         detail = f"{refusal.reason}: {refusal.rule}" + (f"; {refusal.detail}" if refusal.detail else "")
@@ -103,4 +131,6 @@ def recomputed_line(counted: Mapping[str, int]) -> str:
         parts.append(f"{counted['part']} as far as their facts are on record")
     if counted.get("not"):
         parts.append(f"{counted['not']} not")
+    if counted.get("arguments_not"):
+        parts.append(f"{counted['arguments_not']} calls of tools without their arguments")
     return ", ".join(parts)
