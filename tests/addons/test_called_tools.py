@@ -8,9 +8,13 @@ from typing import Any
 
 import orjson
 import pytest
+from clawproxy.addons.wire.called import CalledTool
 from clawproxy.addons.wire.format import FORMATS
+from clawproxy.addons.wire.inner_calls import inner_names
 from clawproxy.addons.wire.reader import ResponseReader
 from clawproxy.tokens.errors import ClawproxyError
+from hypothesis import given
+from hypothesis import strategies as st
 
 from .called import MESSAGES, STREAMS, Called, CalledStream
 from .called.whole import ARGS, FUNCTION, TEXT, WHOLE
@@ -210,3 +214,70 @@ def test_no_call_is_missed_where_letters_are_escaped(name: str) -> None:
         if reader.open_calls or reader.markers.search(data):
             reader.on_event("", data)
     assert [call.name for call in reader.take_calls()] == [call.name for call in stream.calls]
+
+
+KINDS = st.sampled_from(
+    [
+        *("content_block_start", "content_block_delta", "content_block_stop", "message_start", "input_json_delta"),
+        *("tool_use", "function_call", "custom_tool_call", "mcp_call", "shell_call", "program", "reasoning"),
+        *("response.output_item.added", "response.output_item.done", "response.completed", "response.done"),
+        *("response.function_call_arguments.delta", "response.function_call_arguments.done", "thinking"),
+        *("conversation.item.done", "contentBlockStart", "contentBlockDelta", "contentBlockStop", "messageStop"),
+    ]
+)
+KEYS = st.sampled_from(
+    [
+        *("type", "index", "content_block", "delta", "item", "output_index", "item_id", "id", "call_id", "name"),
+        *("arguments", "input", "partial_json", "choices", "tool_calls", "function_call", "function", "custom"),
+        *("finish_reason", "message", "response", "output", "content", "contentBlockIndex", "start", "toolUse"),
+        *("candidates", "parts", "functionCall", "executableCode", "groundingMetadata", "webSearchQueries", "args"),
+        *("signature", "thoughtSignature", "reasoning_details", "extra_content", "google", "operation", "diff"),
+    ]
+)
+LEAVES = st.none() | st.booleans() | st.integers(-1, 2) | st.sampled_from(["", "a", "b", "{}", '{"a":1}']) | KINDS
+TREES = st.recursive(
+    LEAVES, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=6), max_leaves=16
+)
+EVENTS = st.tuples(KINDS, st.dictionaries(KEYS, TREES, max_size=7), KINDS | st.none()).map(
+    lambda made: (made[0], orjson.dumps(made[1] | ({"type": made[2]} if made[2] else {})))
+)
+
+
+@given(name=st.sampled_from(sorted(FORMATS)), events=st.lists(EVENTS, max_size=8))
+def test_no_sequence_of_events_makes_a_reader_raise_or_lose_count(name: str, events: list[tuple[str, bytes]]) -> None:
+    reader = FORMATS[name].new_reader()
+    calls: list[CalledTool] = []
+    for event, data in events:
+        reader.on_event(event, data)
+        assert reader.open_calls == sum(not call.ended for call in reader._calls.values())
+        calls += reader.take_calls()
+    assert len({call.key for call in calls}) == len(calls) == len(reader._calls)
+    for call in calls:
+        assert call.digest_b64u()
+        inner_names(call)
+
+
+@given(
+    name=st.sampled_from(sorted(set(FORMATS) - {"openai_embeddings", "models_list", "fal_router"})),
+    kept=st.lists(EVENTS, max_size=4),
+    block=st.lists(EVENTS, min_size=1, max_size=5),
+    later=st.lists(EVENTS, max_size=3),
+)
+def test_whatever_a_rewriter_writes_in_place_of_a_block_calls_nothing(
+    name: str, kept: list[tuple[str, bytes]], block: list[tuple[str, bytes]], later: list[tuple[str, bytes]]
+) -> None:
+    form = FORMATS[name]
+    rewriter = form.new_rewriter()
+    assert rewriter is not None
+    rewriter.keep(kept)
+    written = rewriter.replace(block, "refused")
+    if written is not None:
+        reader = form.new_reader()
+        for event in (*kept, *written):
+            reader.on_event(*event)
+        before = form.new_reader()
+        for event in kept:
+            before.on_event(*event)
+        assert [call.name for call in reader.take_calls()] == [call.name for call in before.take_calls()]
+    for event in later:
+        rewriter.mend(event)
