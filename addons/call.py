@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from ..tokens.reasons import Refusal
     from ..tokens.verify import Grant
     from .egress_request import Egress
+    from .gate import Steps
     from .http_stream import Watch
     from .stream_tap import StreamTap
     from .websocket import FrameTap
@@ -37,6 +38,8 @@ class Call:
     started_ms: int
     receipt_id: str = field(default_factory=lambda: f"rcpt_{uuid.uuid4()}")
     step: str = "admit"
+    steps: Steps | None = None
+    """Those that it began with, whatever is reloaded meanwhile (``switch``)."""
 
     headers: dict[str, str] = field(default_factory=dict, repr=False)  # admit
     """The header fields by lower-case name; those that decide anything occur once (``steps.LiveSteps.admit``)."""

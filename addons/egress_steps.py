@@ -11,6 +11,7 @@ Limits: an answer that ends with its connection cannot be told from one that was
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
+from copy import copy
 
 from mitmproxy import http
 
@@ -20,6 +21,7 @@ from ..receipts.calls import Outcome
 from ..receipts.effects import EffectStart
 from ..tokens.digests import sha256_b64u
 from ..tokens.reasons import Refusal
+from ..tokens.verify import TokenVerifier
 from .call import Call
 from .connections import Connections, Tunnel
 from .dial import Resolver
@@ -27,6 +29,7 @@ from .egress_request import Egress, EgressCredential, rebuild_egress
 from .ending import Ending, intend
 from .framing import is_eof_framed
 from .identity import KEY_HEADERS, collect_token, proxy_password
+from .live_settings import Live
 from .plain_tap import PlainTap
 from .redaction import redact
 from .steps import MAX_HEADERS, LiveSteps, read_head
@@ -63,6 +66,16 @@ class EgressSteps:
         self._max_body_bytes = max_body_bytes
         self._max_header_bytes = max_header_bytes
         self._max_headers = max_headers
+
+    def renewed(
+        self, live: Live, verifier: TokenVerifier, new_resolver: Callable[[], Resolver], *, same_rate: bool
+    ) -> EgressSteps:
+        """The same steps of both kinds under another configuration."""
+        steps = copy(self)
+        steps._models = self._models.renewed(live, verifier, new_resolver(), same_rate=same_rate)
+        steps._catalogue, steps._credentials, steps._resolver = live.catalogue, live.egress, new_resolver()
+        steps._max_headers = live.settings.gateway.max_headers
+        return steps
 
     # -- 1 admit ---------------------------------------------------------------------------------------------------
 

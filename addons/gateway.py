@@ -11,7 +11,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ..policies.pin import Pinner
-from ..policies.source import DirectorySource
 from ..policies.stops import Stops
 from ..receipts.budget_ledger import BudgetLedger
 from ..receipts.create import create_job
@@ -35,19 +34,20 @@ from .ca import ensure_ca
 from .connections import Connections
 from .data_gate import DataGate, configured_classes
 from .dial import Resolve, Resolver
-from .egress_credentials import egress_credentials, private_destinations
 from .egress_steps import EgressSteps
 from .ending import Ending
 from .gate import Gate, Steps
 from .identity import Lease, Leases
 from .json_body import JsonBounds
+from .live_settings import read_live
 from .master import EngineOptions, GatewayMaster
 from .operations import Operations
 from .price_settings import configured_prices
-from .provider_settings import configured_catalogue, private_providers, provider_credentials
-from .settings import Settings, check_ca_file, check_listeners, parse_address, signer_dids
+from .reloading import Reloading
+from .settings import Settings, check_ca_file, check_listeners, parse_address
 from .steps import LiveSteps
 from .stopping import Stopping
+from .switch import Switch
 from .websocket import Sockets
 
 log = logging.getLogger("clawproxy.gateway")
@@ -66,7 +66,8 @@ def clock_ms() -> int:
 
 class Gateway:
     """One gateway on one state directory. ``wrap_steps`` and ``addons`` are where tests put faults in between, and
-    ``resolve`` where they answer for the DNS."""
+    ``resolve`` where they answer for the DNS. ``reread`` reads the configuration again, for a reload; without it a
+    reload reads what ``settings`` refer to: keys, secrets and contracts."""
 
     def __init__(
         self,
@@ -75,6 +76,7 @@ class Gateway:
         wrap_steps: Callable[[Steps], Steps] = lambda steps: steps,
         addons: Callable[[Gate], Sequence[object]] = lambda gate: [gate],
         resolve: Resolve | None = None,
+        reread: Callable[[], Settings] | None = None,
     ) -> None:
         self.settings = settings
         self.addresses: dict[str, str] = {}
@@ -82,14 +84,12 @@ class Gateway:
         limits = settings.gateway
 
         self._receipt_key = load_key(state / "keys" / "receipt.pem", Role.RECEIPT)
-        self.catalogue = configured_catalogue(settings)
+        live = read_live(settings)
+        self.catalogue, issuers, reviewers = live.catalogue, live.issuers, live.reviewers
         self.revocations, stops = Revocations(), Stops()
-        issuers = signer_dids(settings.trust.token_issuers, Role.TOKEN, state)
-        reviewers = signer_dids(settings.trust.contract_signers, Role.POLICY, state)
         self._verifier = TokenVerifier(issuers, frozenset(limits.audience), self.revocations)
-        self._source = DirectorySource([state / entry for entry in settings.contracts.sources])
         classes = configured_classes(settings.data.classes)
-        self._pinner = Pinner(self._source, reviewers, data_classes=classes)
+        self._pinner = Pinner(live.source, reviewers, data_classes=classes)
         json_bounds = JsonBounds(limits.max_json_depth, limits.max_json_nodes)
         self.data = DataGate(
             classes,
@@ -119,8 +119,6 @@ class Gateway:
             self._refusal_log, self._receipt_key, limits.gateway_id, clock_ms,
             timeout_s=limits.step_timeout_s, budgeting=self._budgeting, clean=self.data.clean,
         )  # fmt: skip
-        private = private_destinations(settings.egress_private) | private_providers(settings, self.catalogue)
-        credentials, signers = provider_credentials(settings, self.catalogue)
         models = LiveSteps(
             catalogue=self.catalogue,
             connections=self._connections,
@@ -129,9 +127,9 @@ class Gateway:
             pinner=self._pinner,
             jobs=self.jobs,
             ending=ending,
-            credentials=credentials,
-            signers=signers,
-            resolver=Resolver(private, resolve=resolve),
+            credentials=live.credentials,
+            signers=live.signers,
+            resolver=Resolver(live.private, resolve=resolve),
             clock_ms=clock_ms,
             max_body_bytes=limits.max_body_bytes,
             max_header_bytes=limits.max_header_bytes,
@@ -143,19 +141,20 @@ class Gateway:
             stops=stops,
             budgeting=self._budgeting,
         )
-        steps: Steps = EgressSteps(
+        both = EgressSteps(
             models,
             catalogue=self.catalogue,
             connections=self._connections,
-            resolver=Resolver(private, resolve=resolve),
-            credentials=egress_credentials(settings.egress),
+            resolver=Resolver(live.private, resolve=resolve),
+            credentials=live.egress,
             ending=ending,
             clock_ms=clock_ms,
             max_body_bytes=limits.max_body_bytes,
             max_header_bytes=limits.max_header_bytes,
             max_headers=limits.max_headers,
         )
-        steps = wrap_steps(steps)
+        switch = Switch(both)
+        steps = wrap_steps(switch)
         self.gate = Gate(
             steps,
             ending,
@@ -181,6 +180,11 @@ class Gateway:
         self.stopping = Stopping(
             OrderBook(state / "orders", self._receipt_key), stops, self.revocations, self.jobs, self._leases,
             lambda: self.gate.open_calls, lambda: self.sockets.open_sockets, clock_ms,
+        )  # fmt: skip
+        self.reloading = Reloading(
+            live, reread or (lambda: settings), switch, both, pinner=self._pinner, revocations=self.revocations,
+            jobs=self.jobs, connections=self._connections, refusal_log=self._refusal_log,
+            own_did=self._receipt_key.did, resolve=resolve,
         )  # fmt: skip
         self._admin = AdminSocket(
             state / "admin.sock",

@@ -21,7 +21,13 @@ class Operations:
         self._gateway = gateway
 
     def by_name(self) -> Mapping[str, Operation]:
-        return {"status": self._status, "jobs": self._status, "lease": self._lease, "seal": self._seal}
+        return {
+            "status": self._status,
+            "jobs": self._status,
+            "lease": self._lease,
+            "seal": self._seal,
+            "reload": self._reload,
+        }
 
     async def _status(self, request: JsonObject) -> JsonObject:
         only(request, {"op"})
@@ -43,6 +49,10 @@ class Operations:
     async def _seal(self, request: JsonObject) -> JsonObject:
         only(request, {"op", "job_id", "force"})
         return await self._gateway.seal(str(request.get("job_id")), force=request.get("force") is True)
+
+    async def _reload(self, request: JsonObject) -> JsonObject:
+        only(request, {"op"})
+        return await self._gateway.reloading.reload()
 
 
 def only(request: JsonObject, known: set[str]) -> None:

@@ -9,6 +9,7 @@ Limits: header signatures only. The region is the one of the host's name, or of 
 
 from __future__ import annotations
 
+import hmac
 import re
 from typing import Any
 
@@ -39,6 +40,14 @@ class Signer:
         self.session = session
         self._request: Any = AWSRequest
         self._auth: Any = SigV4Auth(Credentials(access, secret, session), "bedrock", region)
+
+    def is_same(self, other: Signer) -> bool:
+        """Whether ``other`` signs with the same keys for the same region."""
+        mine, theirs = self._auth.credentials, other._auth.credentials
+        return self.region == other.region and all(
+            hmac.compare_digest(str(getattr(mine, name)), str(getattr(theirs, name)))
+            for name in ("access_key", "secret_key", "token")
+        )
 
     def sign(self, method: str, url: str, headers: dict[str, str], body_sha256_hex: str) -> dict[str, str]:
         """The fields to send beside ``headers``, whose names are in lower case; ``url`` as it leaves.

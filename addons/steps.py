@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
+from copy import copy
 
 from mitmproxy import http
 
@@ -34,6 +35,7 @@ from .handshake import answer_fault, answer_fields, check_upgrade
 from .http_stream import UPGRADE
 from .identity import EXPLICIT_HEADERS, KEY_HEADERS, Leases, collect_token, proxy_password
 from .json_body import JsonBounds, parse_body, refusal_of_body
+from .live_settings import Live
 from .rates import Buckets
 from .rerouting import as_addressed, reroute, rewrite
 from .sigv4 import Signer
@@ -128,6 +130,16 @@ class LiveSteps:
         self._rates = Buckets(calls_per_minute)
         self._approvals = approvals
         self._stops = stops or Stops()
+
+    def renewed(self, live: Live, verifier: TokenVerifier, resolver: Resolver, *, same_rate: bool) -> LiveSteps:
+        """The same steps under another configuration; full buckets stay full where the rate is the same."""
+        steps, limits = copy(self), live.settings.gateway
+        steps._catalogue, steps._verifier, steps._resolver = live.catalogue, verifier, resolver
+        steps._credentials, steps._signers = live.credentials, live.signers
+        steps._max_headers = limits.max_headers
+        if not same_rate:
+            steps._rates = Buckets(limits.max_calls_per_minute_per_job)
+        return steps
 
     # -- 1 admit ---------------------------------------------------------------------------------------------------
 

@@ -49,6 +49,11 @@ class Pinner:
         self._data_classes = data_classes
         self._policies: OrderedDict[str, Policy] = OrderedDict()
 
+    def renew(self, source: ContractSource, signers: frozenset[str]) -> None:
+        """Go on with another source and other reviewers; what was kept is fetched and checked again."""
+        self._source, self._signers = source, signers
+        self._policies = OrderedDict()
+
     def cached(self, grant: Grant) -> Policy | Refusal | None:
         """What ``pin`` would say, without waiting; None where the contract has to be fetched first."""
         if grant.policy_hash_b64u is None:
@@ -83,20 +88,21 @@ class Pinner:
         policy = self._policies.get(policy_hash_b64u)
         if policy is not None:
             return policy
+        source, signers, policies = self._source, self._signers, self._policies
         try:
             async with asyncio.timeout(self._fetch_timeout_s):
-                envelope = await self._source.fetch(policy_hash_b64u)
+                envelope = await source.fetch(policy_hash_b64u)
         except Exception as err:  # a source may fail in any way; whatever it is, nothing goes out
             log.warning("a contract source failed: %s", err if isinstance(err, ClawproxyError) else type(err).__name__)
             raise ClawproxyError("WPC_REGISTRY_FETCH_FAILED", "a contract source could not be read") from err
         if envelope is None:
             raise ClawproxyError("WPC_NOT_FOUND", "no source has this contract", got=policy_hash_b64u)
-        contract = open_contract(envelope, self._signers, expected_hash=policy_hash_b64u)
+        contract = open_contract(envelope, signers, expected_hash=policy_hash_b64u)
         demands = contract.policy.demands + class_demands(contract.policy, self._data_classes)
         policy = dataclasses.replace(contract.policy, envelope=envelope, demands=demands)
-        self._policies[policy_hash_b64u] = policy
-        while len(self._policies) > self._max_cached:
-            self._policies.popitem(last=False)
+        policies[policy_hash_b64u] = policy  # one that was fetched before ``renew`` is not kept after it
+        while len(policies) > self._max_cached:
+            policies.popitem(last=False)
         return policy
 
 

@@ -80,7 +80,7 @@ class Job:
         self._reserved: set[str] = set()
         self._holds: dict[str, Amounts] = {}
         """By nonce, what calls without an intent yet may use of the budgets."""
-        self._limits = limits
+        self.limits = limits
         self._denials = PerSecond(limits.denials_per_second)
         self._closed = _SEALED if scribe.progress.sealed else None
 
@@ -128,7 +128,7 @@ class Job:
     @property
     def is_full(self) -> bool:
         """Whether the journal is as large as it may be, but for what is open and the end."""
-        limits, open_calls = self._limits, self.open_calls
+        limits, open_calls = self.limits, self.open_calls
         return (
             self._progress.next_seq + open_calls >= limits.records
             or self.log.good_bytes + open_calls * MAX_CALL_BYTES >= limits.journal_bytes
@@ -203,8 +203,8 @@ class Job:
             return Refusal("INVALID_REQUEST", "idempotency key", detail, at="reserve")
         if nonce in self._reserved or nonce in self._progress.nonces:
             return Refusal("IDEMPOTENCY_KEY_IN_USE", "idempotency key")
-        if self.open_calls >= self._limits.open_calls:
-            return Refusal("TOO_MANY_CALLS", "open calls of the job", f"{self._limits.open_calls} are open")
+        if self.open_calls >= self.limits.open_calls:
+            return Refusal("TOO_MANY_CALLS", "open calls of the job", f"{self.limits.open_calls} are open")
         self._reserved.add(nonce)
         return None
 
@@ -266,7 +266,7 @@ class Job:
     def takes_denial(self) -> bool:
         """Whether a denial made now has a place here; else the gateway's own journal counts it, so that an agent cannot
         fill the disk, or the job, with refusals."""
-        if self.is_full or self._progress.denials >= self._limits.denials:
+        if self.is_full or self._progress.denials >= self.limits.denials:
             return False
         return self._denials.take(self._clock_ms())
 

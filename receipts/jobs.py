@@ -139,6 +139,13 @@ class JobBook:
         """The jobs that are open now."""
         return [entry.job for entry in self._entries.values()]
 
+    def renew(self, limits: Callable[[JobLimits], JobLimits], reserved_dids: Iterable[str]) -> None:
+        """Go on with other limits, for open jobs too, and more keys that no agent may be."""
+        self._limits = limits(self._limits)
+        self._reserved_dids |= frozenset(reserved_dids)
+        for entry in self._entries.values():
+            entry.job.limits = self._limits
+
     # -- ends ----------------------------------------------------------------------------------------------------------
 
     async def seal(self, job_id: str, *, force: bool = False) -> SealResult:

@@ -88,6 +88,17 @@ class RefusalLog:
         payload = dict(sorted({**place, **fields}.items()))
         return build_envelope(ENVELOPE_TYPES["denial"], payload, self._key, fields["timestamp"])
 
+    async def note(self, kind: str, envelope_type: str, fields: JsonObject) -> bool:
+        """Write what happened to the gateway itself; whether it is durable. Does not fail."""
+        if self._log is None or self._log.fault is not None or self._log.closed or self._room_bytes <= 0:
+            return False
+        record = self._sign(kind, {**fields, "timestamp": timestamp(self._clock_ms())}, envelope_type)
+        try:
+            await self._append(record)
+        except JournalError:
+            return False
+        return True
+
     async def close(self) -> None:
         """Count what is uncounted, and close the file."""
         if self._timer is not None:

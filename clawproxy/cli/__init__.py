@@ -33,6 +33,7 @@ COMMANDS = {
     "stop": "stop calls, or tools alone, at once: --all, --job, --contract, --provider, --tool",
     "resume": "lift a stop",
     "approve": "approvals: list, grant, deny, send",
+    "reload": "have the running gateway read its configuration again",
     "keys": "signing keys: new, list, trust",
     "doctor": "what is set up, what is missing, and what to do about it",
 }

@@ -121,6 +121,12 @@ def _summary(payload: JsonObject) -> str:
     return "not recorded one by one: " + ", ".join(f"{row.get('count')} {row.get('reason')}" for row in counts)
 
 
+def _reload(payload: JsonObject) -> str:
+    changed = [row for row in payload.get("changes", ()) if isinstance(row, dict)]
+    wider = "allows more than before: " if payload.get("widens") else ""
+    return wider + ", ".join(f"{row.get('key')} {row.get('what')}" for row in changed)
+
+
 def _other(_payload: JsonObject) -> str:
     return ""
 
@@ -133,4 +139,5 @@ _TEXTS = {
     "denial": _denial,
     "recovery": _recovery,
     "summary": _summary,
+    "reload": _reload,
 }

@@ -170,18 +170,18 @@ class Serving:
     def __init__(self, state: Path) -> None:
         self.err = ""
         command = [sys.executable, "-m", "clawproxy", "serve", "--state", str(state)]
-        self._process = subprocess.Popen(
+        self.process = subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=dict(os.environ)
         )
 
     def __enter__(self) -> Serving:
-        assert self._process.stdout is not None
-        self._process.stdout.readline()
+        assert self.process.stdout is not None
+        self.process.stdout.readline()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._process.send_signal(signal.SIGTERM)
-        self.err = self._process.communicate(timeout=30)[1]
+        self.process.send_signal(signal.SIGTERM)
+        self.err = self.process.communicate(timeout=30)[1]
 
 
 def test_serve_warns_once_when_no_provider_has_a_credential(state: Path) -> None:

@@ -131,7 +131,7 @@ async def _stream_to(
     assert port
     client = await RawClient.open(host, port)
     body = chat_body(text, stream=True)
-    head = f"POST /openai/v1/chat/completions HTTP/1.1\r\nhost: gateway\r\nx-cst: {token}\r\n"
+    head = f"POST /openai/v1/chat/completions HTTP/1.1\r\nhost: gateway\r\nx-cst: {token}\r\nconnection: close\r\n"
     await client.send(f"{head}content-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n".encode() + body)
     got = await client.reader.readuntil(b"data: ")
     started.set()

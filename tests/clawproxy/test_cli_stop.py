@@ -1,0 +1,127 @@
+"""stop, resume, token revoke and reload, as an operator types them, with and without a running gateway."""
+
+from __future__ import annotations
+
+import json
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from .command_line import one_line, run_cli
+from .test_cli_serve_doctor import Serving
+
+HASH = "A" * 43
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> Path:
+    root = tmp_path / "state"
+    assert run_cli("keys", "new", "receipt", "token", "policy", state=root).code == 0
+    (root / "clawproxy.toml").write_text('[listen]\nreverse = "127.0.0.1:0"\nregular = ""\n')
+    return root
+
+
+def standing(state: Path) -> list[tuple[str, str, str]]:
+    told = json.loads(run_cli("stop", "--list", "--json", state=state).out)
+    return [(order["scope"], order["name"], order["mode"]) for order in told["stops"]]
+
+
+def test_a_stop_is_given_listed_and_lifted_without_a_gateway(state: Path) -> None:
+    done = run_cli("stop", "--job", "job-1", "--reason", "odd", state=state)
+    assert done.code == 0
+    assert done.out == "stop --job job-1 stands as order 1\n"
+    assert "no gateway runs here" in done.err
+    assert run_cli("stop", "--job", "job-1", "--no-tools", state=state).code == 0
+    assert run_cli("stop", "--all", "--read-only-tools", state=state).code == 0
+    assert standing(state) == [("job", "job-1", "stop"), ("job", "job-1", "no_tools"), ("all", "", "read_only_tools")]
+    assert ": odd" in run_cli("stop", "--list", state=state).out
+    assert run_cli("resume", "--job", "job-1", "--no-tools", state=state).code == 0
+    assert run_cli("resume", "--job", "job-1", state=state).code == 0
+    assert standing(state) == [("all", "", "read_only_tools")]
+    assert "nothing was lifted" in run_cli("resume", "--job", "job-1", state=state).out
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["--all", "--job", "x"],
+        ["--job", "a", "--provider", "openai"],
+        ["--provider", "opanai"],
+        ["--contract", "nowhere.json"],
+        ["--job", "../x"],
+        ["--all", "--no-tools", "--read-only-tools"],
+        ["--tool", "Bash", "--no-tools"],
+        ["--list", "--all"],
+        ["--all", "--reason", "two\nlines"],
+    ],
+)
+def test_what_can_stop_nothing_is_an_error_and_nothing_stands(state: Path, arguments: list[str]) -> None:
+    done = run_cli("stop", *arguments, state=state)
+    assert done.code == 2
+    assert standing(state) == []
+
+
+def test_tokens_are_revoked_by_file_stdin_hash_and_the_rest_and_never_shown(state: Path, tmp_path: Path) -> None:
+    run_cli("contract", "new", "sdk", "--model", "m", "-o", tmp_path / "c.json")
+    assert run_cli("contract", "sign", tmp_path / "c.json", state=state).code == 0
+    assert run_cli("job", "open", "--contract", tmp_path / "c.json", "--job", "j", state=state).code == 0
+    minted = json.loads(run_cli("token", "mint", "--job", "j", "--json", state=state).out)
+    (tmp_path / "cst").write_text(minted["token"] + "\n")
+    done = run_cli("token", "revoke", tmp_path / "cst", state=state)
+    assert done.code == 0
+    assert minted["token_hash"] in done.out
+    assert minted["token"] not in done.out + done.err
+    again = run_cli("token", "revoke", "-", state=state, stdin=minted["token"])
+    assert "(order 1)" in again.out
+    for selector in (["--jti", "i"], ["--job", "j"], ["--contract", tmp_path / "c.json"], ["--hash", "a" * 64]):
+        assert run_cli("token", "revoke", *selector, state=state).code == 0
+    told = json.loads(run_cli("stop", "--list", "--json", state=state).out)
+    assert [r["kind"] for r in told["revocations"]] == ["token", "jti", "job", "contract", "token"]
+    (tmp_path / "handle").write_text("cph_something")
+    assert "revoke the job" in one_line(run_cli("token", "revoke", tmp_path / "handle", state=state))
+    (tmp_path / "junk").write_text("sk-a-providers-key")
+    done = run_cli("token", "revoke", tmp_path / "junk", state=state)
+    assert done.code == 2
+    assert "sk-a-providers-key" not in done.err
+
+
+def test_a_running_gateway_confirms_and_reloads_by_command_and_by_signal(state: Path) -> None:
+    with Serving(state) as serving:
+        told = json.loads(run_cli("stop", "--all", "--json", state=state).out)
+        assert told["ok"] is True
+        assert told["gateways"] == 1
+        config = state / "clawproxy.toml"
+        config.write_text(config.read_text() + "[gateway]\nmax_headers = 256\n")
+        done = run_cli("reload", state=state)
+        assert done.out == "gateway.max_headers: 128 → 256  (allows more than before)\n"
+        config.write_text(config.read_text().replace("256", "200"))
+        serving.process.send_signal(signal.SIGHUP)
+        for _ in range(100):
+            if len(_reloads(state)) == 2:
+                break
+            time.sleep(0.05)
+        assert [r["changes"][0]["what"] for r in _reloads(state)] == ["128 → 256", "256 → 200"]
+        assert "gateway.max_headers" in run_cli("job", "tail", "--gateway", "-n", "1", state=state).out
+        config.write_text("[gateway]\nnonsense = 1\n")
+        assert "unknown key" in one_line(run_cli("reload", state=state))
+    assert standing(state) == [("all", "", "stop")]
+
+
+def _reloads(state: Path) -> list[dict[str, list[dict[str, str]]]]:
+    lines = [line for path in (state / "gateway").glob("*.jsonl") for line in path.read_bytes().splitlines()]
+    return [record["body"]["payload"] for record in map(json.loads, lines) if record["t"] == "reload"]
+
+
+def test_a_reload_without_a_gateway_says_so(state: Path) -> None:
+    assert "no gateway answers" in one_line(run_cli("reload", state=state))
+
+
+def test_damaged_orders_are_told_with_what_to_do(state: Path) -> None:
+    run_cli("stop", "--all", state=state)
+    path = state / "orders" / "orders.json"
+    path.write_bytes(path.read_bytes()[:-1])
+    for arguments in (["stop", "--list"], ["stop", "--all"], ["serve"]):
+        assert "give every stop and revocation again" in one_line(run_cli(*arguments, state=state))
