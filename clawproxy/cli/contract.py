@@ -26,6 +26,7 @@ from ..tokens.envelope import timestamp
 from ..tokens.errors import ClawproxyError
 from ..tokens.keys import Role, load_key
 from .contract_files import Starter, find_signed, read_document, signed_with_hash, starter_document, store_signed
+from .contract_trial import try_contract
 from .screen import JsonFlag, counted, new_app, note, print_json, print_pairs
 from .state import DEFAULT_STATE, StateDir, StateOption, read_json_file
 
@@ -155,6 +156,31 @@ def show(
         print_json({"policy_hash_b64u": read.policy_hash_b64u, "signer_did": signer, "contract": read.document})
     else:
         print_pairs(_summary(read, f"{signer or 'nobody'}" + (f", in {signed_in}" if signed_in else "")))
+
+
+@app.command("test")
+def try_(
+    contract: Annotated[Path, typer.Argument(help="A contract document, a draft or signed.")],
+    fixtures: Annotated[
+        Path, typer.Argument(help="A job directory, a .zip of one, or a file of fixtures (docs/contract.md).")
+    ],
+    json_: JsonFlag = False,
+) -> None:
+    """Put recorded or written decisions to a contract, and say which change; ends with 1 if one does.
+
+    Nothing is signed and nothing sent. A decision whose facts are not all on record is said to be so.
+    """
+    trials = try_contract(contract, fixtures)
+    changed = [trial for trial in trials if trial.changed]
+    if json_:
+        print_json({"changed": len(changed), "decisions": [trial.to_json() for trial in trials]})
+    else:
+        for trial in trials:
+            print(trial.line())
+        unknown = sum(trial.now is None for trial in trials)
+        lacks = f", {unknown} cannot be recomputed" if unknown else ""
+        print(f"{counted(len(trials), 'decision')}, {len(changed)} changed{lacks}")
+    raise typer.Exit(1 if changed else 0)
 
 
 def _meant(reference: str, folder: StateDir) -> JsonObject:
