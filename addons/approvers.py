@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ..tokens.errors import ClawproxyError
 from ..tokens.keys import Role
+from ..tokens.trust import TrustedKey
 from .settings import Settings, signer_dids
 
 
@@ -22,9 +23,14 @@ class Approvers:
         """Who may approve for ``group``; None is any approver. A group that nobody configured has nobody."""
         return self.everyone if group is None else self.groups.get(group, frozenset())
 
-    def groups_of(self, did: str) -> tuple[str, ...]:
-        """The groups that a key stands in, sorted."""
-        return tuple(sorted(name for name, dids in self.groups.items() if did in dids))
+    def trusted_keys(self) -> list[TrustedKey]:
+        """As a trust file names them, each with its groups."""
+        return [
+            TrustedKey(
+                did, Role.APPROVAL, groups=tuple(sorted(name for name, dids in self.groups.items() if did in dids))
+            )
+            for did in sorted(self.everyone)
+        ]
 
 
 def load_approvers(settings: Settings, others: Mapping[str, Iterable[str]]) -> Approvers:

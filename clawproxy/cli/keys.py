@@ -105,8 +105,7 @@ def _approvers(config: Path | None, state: Path) -> dict[str, TrustedKey]:
     from ..addons.approvers import load_approvers
     from ..addons.settings import load_settings
 
-    approvers = load_approvers(load_settings(config, state), {})
-    return {did: TrustedKey(did, Role.APPROVAL, groups=approvers.groups_of(did)) for did in sorted(approvers.everyone)}
+    return {key.did: key for key in load_approvers(load_settings(config, state), {}).trusted_keys()}
 
 
 def _write_trust(out: Path, content: bytes, *, over: bool) -> None:

@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import certifi
 import typer
 
-from ..policies.contract import sign_contract
+from ..policies.approval_rules import NO_APPROVALS
+from ..policies.contract import parse_contract, sign_contract
 from ..receipts.report import Report
 from ..receipts.verify import verify_path
 from ..tokens.canonical import JsonObject
@@ -136,7 +137,8 @@ class _Desk:
         return await call_admin(self.socket, "seal", job_id=job_id)
 
 
-async def _open_desk(settings: Settings, folder: StateDir) -> _Desk:
+async def _open_desk(settings: Settings, folder: StateDir, *, approvable: bool) -> _Desk:
+    """The gateway that runs, or one of our own. With ``approvable`` only one that an approver can reach will do."""
     from ..addons.admin import call_admin
     from ..addons.gateway import Gateway
 
@@ -147,6 +149,13 @@ async def _open_desk(settings: Settings, folder: StateDir) -> _Desk:
             raise
     else:
         return _Desk(status["addresses"], Path(status["ca"]), None, folder.admin_socket, _served(settings))
+    if approvable:
+        raise ClawproxyError(
+            "GATEWAY_NOT_RUNNING",
+            "the contract wants approvals, and an approver cannot reach a gateway that lives in this command",
+            where=str(folder.admin_socket),
+            remedy="start one first: clawproxy serve",
+        )
     own = _private_settings(settings)
     gateway = Gateway(own)
     await gateway.start()
@@ -186,9 +195,12 @@ async def _run(
     if shutil.which(command[0]) is None:
         note(f"clawproxy: no such command: {command[0]}")
         return _NOT_FOUND
-    desk = await _open_desk(settings, folder)
+    approvals = parse_contract(find_signed(policy_hash, folder)["payload"]).policy.approvals
+    desk = await _open_desk(settings, folder, approvable=approvals != NO_APPROVALS)
     try:
         job, handle = await desk.lease(policy_hash, job_id, ttl_s)
+        if approvals.job is not None:
+            note(f"its calls are refused until it is approved: clawproxy approve grant --job {job} --key FILE")
         note(f"job {job} is open; not contained: only what the agent sends through the gateway is seen")
         code = await _run_agent(command, _environment(command, desk, job, handle, settings, folder))
         sealed = await desk.seal(job)
@@ -196,7 +208,7 @@ async def _run(
         if desk.gateway is not None:
             await desk.gateway.stop()
     directory = Path(str(sealed["directory"]))
-    _say_verdict(verify_path(directory, build_trust(_local_keys(folder))), directory)
+    _say_verdict(verify_path(directory, build_trust(_local_keys(folder, settings))), directory)
     return code
 
 
@@ -250,8 +262,11 @@ def _forward(process: asyncio.subprocess.Process, number: int | None) -> None:
         process.send_signal(number)
 
 
-def _local_keys(folder: StateDir) -> list[TrustedKey]:
-    return [TrustedKey(folder.load_key(role).did, role) for role in GATEWAY_ROLES]
+def _local_keys(folder: StateDir, settings: Settings) -> list[TrustedKey]:
+    from ..addons.approvers import load_approvers
+
+    keys = [TrustedKey(folder.load_key(role).did, role) for role in GATEWAY_ROLES]
+    return keys + load_approvers(settings, {}).trusted_keys()
 
 
 def _say_verdict(report: Report, directory: Path) -> None:

@@ -217,3 +217,13 @@ def test_without_configuration_the_local_approval_key_is_in_no_group(tmp_path: P
     assert run_cli("keys", "new", "approval", state=tmp_path).code == 0
     (row,) = json.loads(run_cli("keys", "trust", state=tmp_path).out)["keys"]
     assert (row["role"], "groups" in row) == ("approval", False)
+
+
+def test_run_says_that_an_approver_could_not_reach_its_own_gateway(tmp_path: Path) -> None:
+    state, contract = tmp_path / "state", tmp_path / "contract.json"
+    assert run_cli("keys", "new", "receipt", "policy", "token", state=state).code == 0
+    contract.write_text(json.dumps({"policy_name": "asks", "allowed_models": ["m"], "approvals": {"required": True}}))
+    assert run_cli("contract", "sign", contract, state=state).code == 0
+    done = run_cli("run", "--contract", contract, "--", "true", state=state)
+    assert (done.code, "clawproxy serve" in done.err) == (2, True)
+    assert list((state / "jobs").glob("[!.]*")) == []
