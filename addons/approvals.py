@@ -134,6 +134,10 @@ class ApprovalDesk:
         """Jobs that were refused for want of an approval, by id."""
         self._closed = False
 
+    def renew(self, approvers: Approvers) -> None:
+        """Go on with other approvers, for open questions and approved jobs too."""
+        self._approvers = approvers
+
     # -- calls of tools ------------------------------------------------------------------------------------------------
 
     async def ask(self, call: Call, asked: AskedApproval) -> Decision:

@@ -28,7 +28,6 @@ from ..tokens.verify import TokenVerifier
 from .admin import AdminSocket
 from .approval_operations import ApprovalOperations
 from .approvals import ApprovalDesk
-from .approvers import load_approvers
 from .budgeting import Budgeting
 from .ca import ensure_ca
 from .connections import Connections
@@ -84,7 +83,7 @@ class Gateway:
         limits = settings.gateway
 
         self._receipt_key = load_key(state / "keys" / "receipt.pem", Role.RECEIPT)
-        live = read_live(settings)
+        live = read_live(settings, self._receipt_key.did)
         self.catalogue, issuers, reviewers = live.catalogue, live.issuers, live.reviewers
         self.revocations, stops = Revocations(), Stops()
         self._verifier = TokenVerifier(issuers, frozenset(limits.audience), self.revocations)
@@ -97,13 +96,11 @@ class Gateway:
             max_body_bytes=limits.max_body_bytes,
             json_bounds=json_bounds,
         )
-        others = {"an issuer's": issuers, "a reviewer's": reviewers, "the gateway's own": {self._receipt_key.did}}
-        self.approvers = load_approvers(settings, others)
-        self.approvals = ApprovalDesk(self.approvers, self._receipt_key, clock_ms)
+        self.approvals = ApprovalDesk(live.approvers, self._receipt_key, clock_ms)
         self._leases = Leases()
         self._connections = Connections(max_per_job=limits.max_connections_per_job)
 
-        reserved = issuers | reviewers | self.approvers.everyone
+        reserved = issuers | reviewers | live.approvers.everyone
         self._journal = Journal()
         self.jobs = JobBook(
             state / "jobs", self._journal, self._receipt_key, limits.gateway_id, state / "keys" / "jobs", clock_ms,
@@ -183,7 +180,7 @@ class Gateway:
         )  # fmt: skip
         self.reloading = Reloading(
             live, reread or (lambda: settings), switch, both, pinner=self._pinner, revocations=self.revocations,
-            jobs=self.jobs, connections=self._connections, refusal_log=self._refusal_log,
+            jobs=self.jobs, approvals=self.approvals, connections=self._connections, refusal_log=self._refusal_log,
             own_did=self._receipt_key.did, resolve=resolve,
         )  # fmt: skip
         self._admin = AdminSocket(

@@ -16,6 +16,7 @@ from ..policies.source import DirectorySource
 from ..tokens.canonical import JsonObject
 from ..tokens.errors import ClawproxyError
 from ..tokens.keys import Role
+from .approvers import Approvers, load_approvers
 from .dial import Destination
 from .egress_credentials import egress_credentials, private_destinations
 from .egress_request import EgressCredential
@@ -33,6 +34,7 @@ _LIVE = frozenset(
         "gateway.max_headers",
         "gateway.max_open_calls_per_job",
         "providers",
+        "trust.approvers",
         "trust.contract_signers",
         "trust.token_issuers",
     }
@@ -48,6 +50,7 @@ class Live:
     catalogue: Catalogue
     issuers: frozenset[str]
     reviewers: frozenset[str]
+    approvers: Approvers
     source: DirectorySource
     credentials: Mapping[str, str] = field(repr=False)
     signers: Mapping[str, Signer] = field(repr=False)
@@ -67,16 +70,21 @@ class Change:
         return {"key": self.key, "what": self.what, "widens": self.widens}
 
 
-def read_live(settings: Settings) -> Live:
-    """Read what ``settings`` refer to. Blocks; raises ``ClawproxyError`` (CONFIG_INVALID, SECRET_UNREADABLE, …)."""
+def read_live(settings: Settings, own_did: str) -> Live:
+    """Read what ``settings`` refer to; ``own_did`` is the gateway's own key. Blocks; raises ``ClawproxyError``
+    (CONFIG_INVALID, SECRET_UNREADABLE, KEY_IN_TWO_ROLES, …)."""
     state = settings.state_dir
     catalogue = configured_catalogue(settings)
     credentials, signers = provider_credentials(settings, catalogue)
+    issuers = signer_dids(settings.trust.token_issuers, Role.TOKEN, state)
+    reviewers = signer_dids(settings.trust.contract_signers, Role.POLICY, state)
+    others = {"an issuer's": issuers, "a reviewer's": reviewers, "the gateway's own": {own_did}}
     return Live(
         settings=settings,
         catalogue=catalogue,
-        issuers=signer_dids(settings.trust.token_issuers, Role.TOKEN, state),
-        reviewers=signer_dids(settings.trust.contract_signers, Role.POLICY, state),
+        issuers=issuers,
+        reviewers=reviewers,
+        approvers=load_approvers(settings, others),
         source=DirectorySource([state / entry for entry in settings.contracts.sources]),
         credentials=credentials,
         signers=signers,
@@ -115,6 +123,7 @@ def changes(before: Live, after: Live) -> list[Change]:
     found = [
         *_sets("trust.token_issuers", before.issuers, after.issuers),
         *_sets("trust.contract_signers", before.reviewers, after.reviewers),
+        *_sets("trust.approvers", _in_groups(before.approvers), _in_groups(after.approvers)),
         *_sets("contracts.sources", old.contracts.sources, new.contracts.sources),
         *_sets("egress_private", old.egress_private, new.egress_private),
     ]
@@ -127,6 +136,11 @@ def changes(before: Live, after: Live) -> list[Change]:
     found += _providers(before, after)
     found += _egress(before, after)
     return found
+
+
+def _in_groups(approvers: Approvers) -> list[str]:
+    loose = approvers.everyone.difference(*approvers.groups.values())
+    return [*loose, *(f"{did} in {group}" for group, dids in approvers.groups.items() for did in dids)]
 
 
 def _sets(key: str, was: Iterable[str], now: Iterable[str]) -> Iterator[Change]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import replace
 
 from ..policies.pin import Pinner
@@ -19,7 +19,7 @@ from ..tokens.canonical import JsonObject
 from ..tokens.errors import ClawproxyError
 from ..tokens.revocation import Revocations
 from ..tokens.verify import TokenVerifier
-from .approvers import load_approvers
+from .approvals import ApprovalDesk
 from .connections import Connections
 from .dial import Resolve, Resolver
 from .egress_steps import EgressSteps
@@ -43,6 +43,7 @@ class Reloading:
         pinner: Pinner,
         revocations: Revocations,
         jobs: JobBook,
+        approvals: ApprovalDesk,
         connections: Connections,
         refusal_log: RefusalLog,
         own_did: str,
@@ -55,6 +56,7 @@ class Reloading:
         self._pinner = pinner
         self._revocations = revocations
         self._jobs = jobs
+        self._approvals = approvals
         self._connections = connections
         self._refusal_log = refusal_log
         self._own_did = own_did
@@ -82,14 +84,7 @@ class Reloading:
     def _read(self) -> Live:
         settings = self._reread()
         refuse_fixed(self.live.settings, settings)
-        after = read_live(settings)
-        others: dict[str, Iterable[str]] = {
-            "an issuer's": after.issuers,
-            "a reviewer's": after.reviewers,
-            "the gateway's own": {self._own_did},
-        }
-        load_approvers(settings, others)  # that no approver has become an issuer
-        return after
+        return read_live(settings, self._own_did)
 
     def _take(self, after: Live) -> None:
         limits = after.settings.gateway
@@ -103,7 +98,7 @@ class Reloading:
         )
         self._switch.current = self._steps
         self._connections.max_per_job = limits.max_connections_per_job
-        self._jobs.renew(
-            lambda known: replace(known, open_calls=limits.max_open_calls_per_job), after.issuers | after.reviewers
-        )
+        self._approvals.renew(after.approvers)
+        reserved = after.issuers | after.reviewers | after.approvers.everyone
+        self._jobs.renew(lambda known: replace(known, open_calls=limits.max_open_calls_per_job), reserved)
         self.live = after

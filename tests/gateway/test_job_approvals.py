@@ -165,3 +165,30 @@ def test_a_gateway_whose_approver_has_another_role_does_not_start(tmp_path: Path
     )
     with pytest.raises(ClawproxyError, match="KEY_IN_TWO_ROLES"):
         Gateway(settings)
+
+
+async def test_a_reload_takes_other_approvers_over_and_what_the_old_ones_gave_ends(
+    tmp_path: Path, provider: Provider
+) -> None:
+    async with bed_with_approvers(tmp_path, provider) as (bed, key):
+        assert (await bed.chat()).status == 403
+        assert (await approve(bed, "grant", "--job", "job-1", "--key", key)).code == 0
+        assert (await bed.chat()).status == 200
+        anna, ben = (load_key(tmp_path / f"{name}.pem", Role.APPROVAL).did for name in ("anna", "ben"))
+        before = bed.gateway.settings.model_dump()
+        configured = {**before, "trust": {**before["trust"], "approvers": {"Ops": [ben]}}}
+        bed.gateway.reloading._reread = lambda: parse_settings(configured, where="test")
+        told = await bed.gateway.reloading.reload()
+        assert {(change["what"], change["widens"]) for change in told["changes"]} == {
+            (f"added {ben} in Ops", True),
+            (f"removed {anna} in Ops", False),
+            (f"removed {ben} in Finance", False),
+        }
+        assert (await bed.chat()).json["error"]["code"] == "APPROVAL_REQUIRED"
+        assert "[APPROVER_NOT_TRUSTED]" in (await approve(bed, "grant", "--job", "job-1", "--key", key)).err
+        assert (await approve(bed, "grant", "--job", "job-1", "--key", tmp_path / "ben.pem")).code == 0
+        assert (await bed.chat()).status == 200
+        configured["trust"]["approvers"] = {"Ops": [bed.keys[Role.TOKEN].did]}
+        with pytest.raises(ClawproxyError, match="KEY_IN_TWO_ROLES"):
+            await bed.gateway.reloading.reload()
+        assert (await bed.chat()).status == 200

@@ -203,19 +203,19 @@ def test_what_widens_is_told_from_what_does_not(
     tmp_path: Path, provider: Provider, change: Any, key: str, widens: bool
 ) -> None:
     it = Configured(tmp_path / "s", provider)
-    before = read_live(it.settings())
+    before = read_live(it.settings(), "did:key:zGateway")
     change(it.document)
-    found = {c.key: c.widens for c in changes(before, read_live(it.settings()))}
+    found = {c.key: c.widens for c in changes(before, read_live(it.settings(), "did:key:zGateway"))}
     assert found[key] is widens
 
 
 def test_a_tools_credential_that_comes_or_may_go_elsewhere_widens(tmp_path: Path, provider: Provider) -> None:
     it = Configured(tmp_path / "s", provider)
-    bare = read_live(it.settings())
+    bare = read_live(it.settings(), "did:key:zGateway")
     it.document["egress"] = {"crm": {"credential": f"file:{it.key_file}", "hosts": ["a.example"]}}
-    one = read_live(it.settings())
+    one = read_live(it.settings(), "did:key:zGateway")
     it.document["egress"]["crm"]["hosts"] = ["a.example", "b.example"]
-    two = read_live(it.settings())
+    two = read_live(it.settings(), "did:key:zGateway")
     assert [(c.key, c.widens) for c in changes(bare, one)] == [("egress.crm", True)]
     assert [(c.key, c.what, c.widens) for c in changes(one, two)] == [("egress.crm.hosts", "added b.example", True)]
     assert [(c.key, c.widens) for c in changes(two, one)] == [("egress.crm.hosts", False)]
