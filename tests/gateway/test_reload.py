@@ -82,7 +82,6 @@ async def test_a_reload_that_fails_keeps_all_of_the_old_state_and_says_why(tmp_p
         ("gateway", "max_json_depth", 63),
         ("gateway", "state_dir", "elsewhere"),
         ("listen", "regular", "127.0.0.1:0"),
-        ("trust", "approvers", {"ops": []}),
     ],
 )
 async def test_a_key_that_cannot_change_live_is_refused_by_its_name(
