@@ -9,8 +9,8 @@ The worst case of a call:
 * input: a token is at least one byte of text, so the bytes of the request; ``TOOLS_TOKENS`` more where it declares
   tools, which providers put into words of their own; what stands at the provider of a socket's conversation; and
   ``unread_input_tokens`` where it points at content that the provider holds or fetches.
-* output, for each choice: the maximum that the request states; else the most that the model writes, where the price
-  table knows it; else ``default_max_output_tokens``.
+* output, for each choice: the maximum that the request states, if that is more than 0; else the most that the model
+  writes, where the price table knows it; else ``default_max_output_tokens``.
 * money: the dearest price of input, and that of output, of the model or any of its fallbacks.
 
 Lists and counts are requests without tokens; a socket's handshake is none at all, and calls of tools are not counted.
@@ -175,8 +175,8 @@ class Budgeting:
         wrote = 0
         if facts.kind is CallKind.GENERATE:
             most = price.max_output_tokens if price is not None else None
-            stated = facts.max_output_tokens
-            wrote = (most or self._default_max_output_tokens) if stated is None else stated
+            # some servers take 0 for no maximum
+            wrote = facts.max_output_tokens or most or self._default_max_output_tokens
         amounts = Amounts(1, read, wrote * facts.choices).bounded()
         if in_money and price is not None:
             cost = price.most(amounts.input_tokens, amounts.output_tokens)

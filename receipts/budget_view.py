@@ -49,6 +49,11 @@ class BudgetView:
         told |= {f"per_contract.{name}": figures for name, figures in (self.per_contract or {}).items()}
         return {name: {**figures, "left": left_of(figures)} for name, figures in told.items()}
 
+    def state_then(self, budgets: Budgets) -> JsonObject:
+        """What was counted, by the records so far; of calls that were about to leave there is none yet."""
+        state = self.state(budgets, 0)
+        return {name: figures for name, figures in state.items() if not name.endswith("wall_time_s")}
+
 
 def left_of(figures: JsonObject) -> int:
     """What nobody has used or taken of one budget."""

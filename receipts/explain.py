@@ -21,7 +21,7 @@ from ..tokens.canonical import JsonObject
 from ..tokens.errors import ClawproxyError
 from ..tokens.reasons import REASONS
 from ..tokens.trust import Trust
-from .budget_view import told_of_budgets
+from .budget_view import BudgetView, in_words, told_of_budgets
 from .redecide import DECIDED, Redecided, redecide_call, redecide_denied, redecide_effect
 from .report import Finding, Report, Verdict
 from .verify_job import CONTRACT_FILE, examine_job
@@ -145,9 +145,12 @@ class _Story:
         token: JsonObject = {}
         tokens: dict[str, JsonObject] = {}
         told = _Approvals(receipt_id)
+        budgets = BudgetView()
         for entry in self.entries:
             payload = entry.payload
             told.take(entry)
+            if denial is None:
+                budgets.take({"t": entry.kind, "body": {"payload": payload}})
             if entry.kind == "event" and "token" in payload["detail"]:
                 found = payload["detail"]["token"]
                 tokens[str(found.get("token_hash_hex"))] = found
@@ -160,7 +163,7 @@ class _Story:
             elif entry.kind == "effect" and payload["side_effect"]["receipt_id"] == receipt_id:
                 end = entry
         if denial is not None:
-            return self._refused(receipt_id, denial, token)
+            return self._refused(receipt_id, denial, token, budgets)
         if start is None and self.report.verdict is Verdict.FAILED:
             raise ClawproxyError(
                 self.report.reason,
@@ -232,8 +235,11 @@ class _Story:
             outcome,
         )
 
-    def _refused(self, receipt_id: str, denial: Entry, token: JsonObject) -> Explanation:
+    def _refused(self, receipt_id: str, denial: Entry, token: JsonObject, budgets: BudgetView) -> Explanation:
         payload = denial.payload
+        outcome = {"timestamp": payload["timestamp"]}
+        if payload["reason"].startswith("BUDGET_") and self.contract.policy.budgets is not None:
+            outcome["budgets_then"] = in_words(budgets.state_then(self.contract.policy.budgets))
         names = ("provider", "route", "model", "method", "presenter", "way_in", "request_hash_b64u")
         row = REASONS.get(payload["reason"])
         decision = {
@@ -252,7 +258,7 @@ class _Story:
             {name: payload[name] for name in names},
             {name: token[name] for name in _TOKEN_CLAIMS if name in token},
             decision,
-            {"timestamp": payload["timestamp"]},
+            outcome,
         )
 
     def _decide_refused(self, payload: JsonObject, token: JsonObject) -> dict[str, Any]:

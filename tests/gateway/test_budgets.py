@@ -14,11 +14,14 @@ from clawproxy.addons import budgeting
 from clawproxy.addons.gateway import Gateway
 from clawproxy.receipts import budget
 from clawproxy.receipts.budget_ledger import BudgetLedger
+from clawproxy.receipts.explain import explain
 from clawproxy.receipts.job import Job
+from clawproxy.receipts.reader import load_directory
 from clawproxy.receipts.report import Verdict
 from clawproxy.receipts.verify import verify_path
 from websockets.exceptions import ConnectionClosed
 
+from ..clawproxy.command_line import run_cli
 from ..clawproxy.standin_process import Provider
 from .bed import CONTRACT, Bed, chat_body, running_bed
 from .test_websocket import create, opened, refused, turn
@@ -420,3 +423,27 @@ async def test_without_charging_what_was_reserved_a_stream_that_is_left_is_nearl
     async with running_bed(tmp_path / "s", provider, contract=contract(output_tokens=1000)) as bed:
         await bed.chat("events:8 die-mid-stream", stream=True, max_tokens=900)
         assert states(bed)[0]["charged"]["output_tokens"] < 100
+
+
+async def test_a_maximum_of_0_is_none(tmp_path: Path, provider: Provider) -> None:
+    """Gemini and Ollama write as much as they like then."""
+    async with running_bed(tmp_path / "s", provider, contract=contract(output_tokens=1000)) as bed:
+        assert (await bed.chat(max_tokens=0)).refusal["reason"] == "BUDGET_EXCEEDED"
+
+
+async def test_what_people_are_shown_of_budgets(tmp_path: Path, provider: Provider) -> None:
+    async with running_bed(tmp_path / "s", provider, contract=contract(requests=2, wall_time_s=600)) as bed:
+        for _ in range(2):
+            await bed.chat()
+        denied_id = (await bed.chat()).headers["x-clawproxy-receipt-id"]
+        await sealed(bed)
+        told = json.loads(run_cli("job", "show", "job-1", "--json", state=bed.state).out)
+        assert told["budgets"]["requests"] == {"left": 0, "limit": 2, "reserved": 0, "used": 2}
+        assert "requests 2 of 2; wall_time_s " in run_cli("job", "show", "job-1", state=bed.state).out
+        files = load_directory(bed.state / "jobs" / "job-1").files
+        outcome = explain(files, bed.records("receipt")[0]["receipt_id"], bed.trust()).outcome
+        assert outcome["budget_charged"].endswith("1 requests (reported)")
+        assert outcome["budgets_after"].startswith("requests 1 of 2")
+        denied = explain(files, denied_id, bed.trust())
+        assert denied.decision["rule"] == "budgets.requests"
+        assert denied.outcome["budgets_then"] == "requests 2 of 2"

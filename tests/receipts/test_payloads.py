@@ -4,6 +4,7 @@ from typing import Any
 
 import orjson
 import pytest
+from clawproxy.policies.budget_rules import METERED, Amounts
 from clawproxy.receipts.calls import Usage
 from clawproxy.receipts.job_shapes import CALL_END
 from clawproxy.receipts.payloads import (
@@ -66,6 +67,18 @@ def test_a_receipt_has_the_members_of_the_wire_and_keys_in_jcs_order() -> None:
     assert orjson.dumps(payload) == jcs_bytes(payload)  # any writer that keeps the order writes JCS
 
 
+_STATE: JsonObject = {
+    **{name: {"limit": 2**53 - 1, "reserved": 2**53 - 1, "used": 2**53 - 1} for name in METERED},
+    **{name: {"limit": 2**53 - 1, "used": 2**53 - 1} for name in ("concurrent_calls", "wall_time_s")},
+}
+LARGEST_BUDGET: JsonObject = {
+    "basis": "reported",
+    "charged": Amounts(*[2**53 - 1] * 4).to_json(),
+    "per_contract": _STATE,
+    "state": _STATE,
+}
+
+
 @given(
     _names, _names, _any_text, _any_text, _any_text, _any_text, st.integers(-(10**20), 10**20), st.integers(-5, 10**10)
 )
@@ -81,6 +94,7 @@ def test_metadata_stays_within_the_wire_format_whatever_the_agent_sends(
             "usage": Usage.ESTIMATED,
         },
         agent_did="\x1f" * MAX_TEXT_CHARS,
+        budget=LARGEST_BUDGET,
     )  # fmt: skip
     assert len(jcs_bytes(payload["metadata"])) <= MAX_METADATA_BYTES
     assert 0 <= payload["tokens_input"] <= 10_000_000
