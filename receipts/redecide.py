@@ -12,7 +12,9 @@ from typing import Any
 
 from ..policies.argument_rules import NO_ARGUMENT_RULES
 from ..policies.call_rules import ToolCall, decide_call
+from ..policies.data_rules import Action, DataRules, label_refusal
 from ..policies.decide import Allow, decide
+from ..policies.detect.classes import PII
 from ..policies.egress import EgressEntry, EgressFacts, decide_destination
 from ..policies.policy import Policy
 from ..tokens.digests import sha256_b64u
@@ -34,6 +36,7 @@ DECIDED = frozenset(
     }
 )
 """The refusals of ``policies.decide``."""
+_REDACTS = (Action.REMOVE, Action.MASK, Action.HASH)
 _NO_TOKEN = "the token"
 _COMPARED_WHOLE = frozenset({"model", "upstream_model"})
 """Of these a part may be refused where the whole is allowed; of a list the rest only refuses more."""
@@ -59,8 +62,31 @@ class Redecided:
 
 
 def redecide_call(detail: Mapping[str, Any], token: Mapping[str, Any], policy: Policy) -> Redecided:
-    """A model call, from the ``detail`` of its intent and the facts of its token."""
-    return _decide(read_call(detail), token, policy)
+    """A model call, from the ``detail`` of its intent and the facts of its token: what it asked for, and what data it
+    carried."""
+    again = _decide(read_call(detail), token, policy)
+    if again.refusal is None and policy.data is not None and (seen := detail.get("data")) is not None:
+        return replace(again, refusal=data_refusal(policy.data, seen))
+    return again
+
+
+def data_refusal(rules: DataRules, seen: Mapping[str, Any]) -> Refusal | None:
+    """Why a call that carried these labels, and in which these classes were found, may not leave: a label or class that
+    is denied, or one that is to be redacted and was not."""
+    refusal = label_refusal(rules, seen["labels"])
+    if refusal is not None:
+        return refusal
+    redacted = {row["of"] for row in seen["redacted"] if row["count"]}
+    for row in seen["found"]:
+        name = row["of"]
+        spoken = [(field, action) for field, of, action in rules.actions if of == name]
+        spoken = spoken or [(field, action) for field, of, action in rules.actions if of == PII]
+        for field, action in spoken:
+            if action is Action.DENY:
+                return Refusal("DATA_CLASS_DENIED", f'{field} "{name}"', "the record says that it was found")
+            if action in _REDACTS and name not in redacted:
+                return Refusal("DATA_CLASS_DENIED", f'{field} "{name}"', "the record does not say that it was redacted")
+    return None
 
 
 def redecide_denied(payload: Mapping[str, Any], token: Mapping[str, Any], policy: Policy) -> Redecided:

@@ -3,7 +3,8 @@
 J60 the contract is one that this version reads (CONTRACT_NOT_READ, a gap); calls under a contract that demands what
     this version cannot judge are a gap (NOT_RECOMPUTED)
 J61 a model call is one that the contract and the scope of its token allow: provider, model and its fallbacks, declared
-    tools, tool choice, state held by the provider, URLs that it fetches (CONTRACT_EXCEEDED)
+    tools, tool choice, state held by the provider, URLs that it fetches; and it carries no label and no class of data
+    that is denied, nor one that is to be redacted and was not (CONTRACT_EXCEEDED)
 J62 a call of a tool goes where ``egress_allowlist`` says: scheme, host, port, method, with the credential of that entry
     (CONTRACT_EXCEEDED)
 J63 no token on record lives longer than the contract allows (CONTRACT_EXCEEDED)

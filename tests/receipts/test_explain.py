@@ -76,6 +76,30 @@ def test_a_denial_names_step_reason_rule_and_remedy() -> None:
     assert found.call["model"] == "o1"
 
 
+_TOOL_DENIED = {"reason": "POLICY_TOOL_DENIED", "model": "gpt-5-mini", "rule": 'denied_tools["shell_exec"]'}
+
+
+@pytest.mark.parametrize(
+    ("over", "agrees"),
+    [
+        ({"facts": {"kind": "generate", "stream": False, "tools": ["shell_exec"]}}, True),
+        ({"facts": {"kind": "generate", "stream": False, "tools": ["read_ticket"]}}, False),
+        ({"facts": {"kind": "generate", "stream": False, "tools": ["read_ticket"], "clipped": ["tools"]}}, None),
+        ({"facts": {"kind": "generate", "stream": False, "tools": ["other"]}}, False),
+    ],
+)
+def test_a_denial_of_a_tool_is_worked_out_again_from_the_tools_on_record(
+    over: dict[str, Any], agrees: bool | None
+) -> None:
+    forge = Forge()
+    forge.open()
+    forge.deny(0, **_TOOL_DENIED, **over)
+    forge.end()
+    decision = explained(forge).decision
+    assert decision["agrees"] is agrees
+    assert agrees is not None or decision["note"].startswith("cannot be recomputed")
+
+
 def test_a_denial_that_the_contract_does_not_bear_out_is_told() -> None:
     forge = Forge()
     forge.open()

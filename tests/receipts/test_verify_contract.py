@@ -165,6 +165,37 @@ def test_a_list_of_models_and_a_socket_that_opens_need_no_model() -> None:
         assert (report.verdict, report.facts["recomputed"]) == (Verdict.VERIFIED, {"whole": 1})
 
 
+_DATA = {"data_boundaries": {"payment_cards": "deny", "email": "mask"}, "data_classes_allowed": ["internal"]}
+
+
+def data(*labels: str, **classes: tuple[int, int]) -> dict[str, Any]:
+    """What an intent says of data: labels, and of each class how often it was found and redacted."""
+    found = [{"count": found, "of": name} for name, (found, _) in classes.items()]
+    redacted = [{"count": count, "of": name} for name, (_, count) in classes.items() if count]
+    return {"labels": list(labels), "found": found, "paths": [], "redacted": redacted}
+
+
+@pytest.mark.parametrize(
+    ("seen", "why"),
+    [
+        (data("confidential"), "DATA_CLASS_DENIED: data_classes_allowed"),
+        (data(payment_cards=(1, 0)), 'DATA_CLASS_DENIED: data_boundaries.payment_cards "payment_cards"'),
+        (data(payment_cards=(1, 1)), 'DATA_CLASS_DENIED: data_boundaries.payment_cards "payment_cards"'),
+        (data(email=(1, 0)), 'DATA_CLASS_DENIED: data_boundaries.email "email"'),
+        (data("internal", email=(2, 2)), ""),
+        (data("internal"), ""),
+    ],
+)
+def test_a_signed_record_of_data_outside_the_contract_fails(seen: dict[str, Any], why: str) -> None:
+    forge = job(_DATA, data=seen)
+    for record in forge.records:
+        if record["kind"] == "receipt":
+            record["payload"]["metadata"]["clawproxy"]["data"] = seen
+    report = verified(forge)
+    assert report.reason == ("CONTRACT_EXCEEDED" if why else "OK"), report.findings
+    assert not why or report.findings[0].detail.startswith(why)
+
+
 def test_every_call_outside_the_contract_is_named() -> None:
     forge = Forge()
     forge.open()
