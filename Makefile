@@ -9,7 +9,7 @@ BIN    := .venv/bin
 export UV_SYSTEM_CERTS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help sync lint type test e2e abuse fuzz bombs bench demo docs wheel all lock clean
+.PHONY: help sync lint type test e2e abuse fuzz bombs splits bench demo docs wheel all lock clean
 
 help: ## this list
 	@grep -E '^[a-z0-9]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9]+):.*## /  make \1\t/' | expand -t 16
@@ -40,6 +40,9 @@ bombs: .tools/synced ## 250 bombs against a gateway of its own: what each is tol
 
 bench: .tools/synced ## the gateway beside stock mitmdump, as CPU per request (docs/performance.md)
 	$(BIN)/python -m bench
+
+splits: .tools/synced ## the tool gate on every stream of the corpus, cut at every byte
+	SPLIT_STEP=1 $(BIN)/pytest tests/addons/test_tool_gate.py
 
 demo: .tools/synced ## the whole story in a minute, without a network; leaves a bundle in .demo/
 	$(BIN)/clawproxy demo

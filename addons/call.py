@@ -10,12 +10,15 @@ from ..receipts.calls import NO_DATA, DataSeen, Outcome
 from ..tokens.canonical import JsonObject
 
 if TYPE_CHECKING:
+    import asyncio
+
     from mitmproxy import http
 
     from ..policies.facts import CallFacts
     from ..policies.policy import Policy
     from ..policies.routes import RouteMatch
     from ..receipts.budget import Reservation
+    from ..receipts.calls import JudgedCall
     from ..receipts.job import Job
     from ..receipts.scribe import Intended
     from ..tokens.reasons import Refusal
@@ -24,8 +27,10 @@ if TYPE_CHECKING:
     from .gate import Steps
     from .http_stream import Watch
     from .stream_tap import StreamTap
+    from .tool_gate import ToolGate
     from .websocket import FrameTap
-    from .wire.format import ResponseReader, WireFormat
+    from .wire.events import Framing
+    from .wire.format import ResponseReader, WireFormat, WireRequest
 
 
 @dataclass(slots=True)
@@ -51,7 +56,11 @@ class Call:
     policy: Policy | None = None  # pin
     job: Job | None = None
     format: WireFormat | None = None  # read
+    wire_request: WireRequest | None = field(default=None, repr=False)
+    """The body as it was read; gone once it has left."""
     facts: CallFacts | None = None
+    stripped: tuple[str, ...] = ()
+    """Tools that were taken out of the request."""
     request_hash_b64u: str | None = None
     data: DataSeen = NO_DATA  # decide
     """What it carries (``data_gate``)."""
@@ -70,6 +79,21 @@ class Call:
     reader: ResponseReader | None = None  # observe
     tap: StreamTap | FrameTap | None = None
     watch: Watch | None = None
+    gate: ToolGate | None = None
+    called: list[JudgedCall] = field(default_factory=list)
+    """What became of the calls of tools in the answer."""
+    framing: Framing | None = None
+    """Of an answer that is a stream."""
+    settling: asyncio.Task[None] | None = None
+    """Such calls wait for their verdict."""
+    released: bytes = b""
+    """What may leave of a held part."""
+    judged: bool = False
+    """The calls in a whole answer were judged."""
+    instead: http.Response | None = None
+    """What is delivered in place of a whole answer."""
+    delivered_hash_b64u: str | None = None
+    """Of what is delivered, where that is not the whole answer that came."""
 
     asks: bool = False
     """A message of a socket: it asks for a response."""

@@ -18,13 +18,14 @@ import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from ..policies.data_rules import Action, DataPlan, build_plan, label_refusal
+from ..policies.call_rules import ToolCall
+from ..policies.data_rules import Action, DataPlan, build_plan, call_refusal, label_refusal
 from ..policies.detect.classes import DataClasses, load_data_classes
 from ..policies.detect.engine import Finding, Scan, ScanError, Scanner
 from ..policies.detect.redact import redact_document, redact_paths
@@ -333,6 +334,17 @@ class DataGate:
 
     # -- calls of tools --------------------------------------------------------------------------------------------
 
+    @staticmethod
+    def judge_call(call: Call, tool: ToolCall) -> Refusal | None:
+        """May an answer call the tool, seeing what its conversation carries; and the tools that it names inside."""
+        assert call.policy is not None
+        carried = (*call.data.labels, *(name for name, _ in call.data.found))
+        for name in (tool.name, *tool.inner):
+            refusal = call_refusal(call.policy.data, carried, name)
+            if refusal is not None:
+                return replace(refusal, at="observe")
+        return None
+
     def judge_export(self, call: Call, egress: Egress) -> Refusal | Awaitable[Refusal | None] | None:
         """May a call of a tool carry what it carries to a host that is no provider."""
         plan = self.plan_of(call.policy)
@@ -521,7 +533,7 @@ class ScreenedFraming:
         self._watch = watch
         self._call = call
         self.may_redact = framing.may_redact
-        self.between, self.close = framing.between, framing.close
+        self.between, self.close, self.comment = framing.between, framing.close, framing.comment
 
     def begin(self, buffer: bytearray, start: int) -> int:
         return self._framing.begin(buffer, start)

@@ -268,6 +268,9 @@ class EgressSteps:
         egress.tap = PlainTap(call.credential.encode(), call.started_ms, self._clock_ms)
         response.stream = egress.tap  # type: ignore[assignment]  # the seam reads it (http_stream.py)
 
+    def judge_calls(self, call: Call) -> Awaitable[None] | None:
+        return self._models.judge_calls(call)
+
     # -- 11 attest -------------------------------------------------------------------------------------------------
 
     async def attest(self, call: Call) -> None:

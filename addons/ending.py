@@ -25,6 +25,7 @@ from .call import Call
 from .egress_request import Egress
 from .http_stream import LAST_WORDS
 from .refusal import build_refusal
+from .stream_tap import StreamTap
 from .usage import SAMPLE_BYTES, count_tokens
 
 log = logging.getLogger("clawproxy.ending")
@@ -65,7 +66,7 @@ class Ending:
     async def refuse(self, call: Call, refusal: Refusal) -> None:
         """Record the refusal, and answer the agent with it."""
         await self.record_refusal(call, refusal)
-        call.flow.response = self._answer(call, refusal)
+        call.flow.response = self.answer(call, refusal)
         call.release = True
 
     async def record_refusal(self, call: Call, refusal: Refusal) -> None:
@@ -83,14 +84,6 @@ class Ending:
                 call.recorded = True
                 await self._deny(call, refusal)
 
-    def replace_answer(self, call: Call, refusal: Refusal) -> None:
-        """The refusal in place of an answer that is on record already."""
-        response = call.flow.response
-        assert response is not None
-        response.status_code, headers, body = _refusal_of(call, self._cleaned(call, refusal))
-        response.headers["content-type"] = headers.get("content-type", "application/json")
-        response.content = body
-
     def _cleaned(self, call: Call, refusal: Refusal) -> Refusal:
         rule, detail = self._clean(call, refusal.rule), self._clean(call, refusal.detail)
         return (
@@ -102,7 +95,8 @@ class Ending:
         status, _, body = _refusal_of(call, self._cleaned(call, refusal))
         return orjson.dumps({"type": "error", "event_id": call.receipt_id, "status": status, **orjson.loads(body)})
 
-    def _answer(self, call: Call, refusal: Refusal) -> http.Response:
+    def answer(self, call: Call, refusal: Refusal) -> http.Response:
+        """The refusal as the agent gets it."""
         status, headers, body = _refusal_of(call, self._cleaned(call, refusal))
         return http.Response.make(status, body, headers)
 
@@ -163,10 +157,10 @@ class Ending:
         if reason is not None and call.match is not None:
             provider = call.match.provider
             refusal = Refusal(reason, f"{provider.name} at {provider.host}:{provider.port}", call.detail)
-            call.flow.metadata[LAST_WORDS] = self._answer(call, refusal)
+            call.flow.metadata[LAST_WORDS] = self.answer(call, refusal)
         elif reason is not None and call.egress is not None:
             refusal = Refusal(reason, f"{call.egress.facts.host}:{call.egress.facts.port}", call.detail)
-            call.flow.metadata[LAST_WORDS] = self._answer(call, refusal)
+            call.flow.metadata[LAST_WORDS] = self.answer(call, refusal)
 
     # -- receipts --------------------------------------------------------------------------------------------------
 
@@ -203,6 +197,8 @@ class Ending:
 
     def _end_of(self, call: Call, outcome: Outcome) -> CallEnd:
         reader, tap, response = call.reader, call.tap, call.flow.response
+        if call.gate is not None and reader is not None:
+            call.gate.abandon(reader)
         if tap is not None:
             digest, size, first_byte_ms = tap.digest_b64u, tap.seen_bytes, tap.first_byte_ms
             sample = bytes(tap.sample)
@@ -239,6 +235,8 @@ class Ending:
             ended_ms=self._clock_ms(),
             detail=self._clean(call, call.detail[:200]),
             sent=not (call.unsent or outcome is Outcome.UPSTREAM_UNREACHABLE),
+            called=tuple(call.called),
+            delivered_hash_b64u=_delivered(call),
         )
 
     # -- what travels with the answer ------------------------------------------------------------------------------
@@ -264,6 +262,13 @@ class Ending:
     def _legacy(self, call: Call) -> JsonObject:
         assert call.envelope is not None
         return build_legacy_receipt(call.envelope, self._receipt_key)
+
+
+def _delivered(call: Call) -> str | None:
+    """The digest of what the agent gets, where the answer reached its end and that is not what came."""
+    if call.outcome not in (Outcome.COMPLETE, Outcome.CALL_REFUSED) and call.instead is None:
+        return None
+    return call.tap.delivered_b64u if isinstance(call.tap, StreamTap) else call.delivered_hash_b64u
 
 
 def _refusal_of(call: Call, refusal: Refusal) -> tuple[int, dict[str, str], bytes]:
@@ -314,6 +319,7 @@ def start_of(call: Call) -> CallStart:
         started_ms=call.started_ms,
         harness_run_id=call.headers.get("x-run-id"),
         harness_event_hash_b64u=call.headers.get("x-event-hash"),
+        stripped=call.stripped,
         upstream=call.facts.upstream,
         upstream_model=call.facts.upstream_model,
         facts=call.facts,

@@ -39,6 +39,9 @@ from .tunnel_start import ClosedLayer, first_bytes_fault, hello_fault, may_becom
 log = logging.getLogger("clawproxy.gate")
 
 _ORPHAN_GRACE_S = 2.0
+_PING_S = 5.0
+"""A client whose answer waits for a person hears a comment this often."""
+_PATIENCE_S = 3700.0
 _RECORDED = "clawproxy.recorded"
 _ADDRESS = re.compile(r" ?\('[^']{0,64}', [0-9]{1,5}[^)]{0,32}\)")
 _OF_THE_SERVER = ("answer is too large", "the upstream answered")
@@ -62,6 +65,10 @@ class Steps(Protocol):
     def intend(self, call: Call) -> Verdict | Awaitable[Verdict]: ...
     def forward(self, call: Call) -> Verdict: ...
     def observe(self, call: Call) -> None: ...
+    def judge_calls(self, call: Call) -> Awaitable[None] | None:
+        """The part of ``observe`` that may wait: calls of tools in the answer."""
+        ...
+
     def attest(self, call: Call) -> Awaitable[None]: ...
 
     def tunnel(self, call: Call) -> Verdict | Awaitable[Verdict]:
@@ -277,9 +284,14 @@ class Gate:
         await watch.over.wait()
 
     async def seam_hold(self, hold: Hold) -> None:
-        """The end of an answer, held back: step 11, then it leaves. Without a verdict it is cut."""
+        """Calls of tools, held back until they are judged; or the end of an answer: step 11, then it leaves. Without a
+        verdict it is cut."""
         call = self._open.get(hold.flow.id)
-        if call is None:
+        if call is None or (not call.recorded and not await self._judge_calls(call, hold)):
+            return
+        if hold.kind == "part":
+            hold.verdict = call.released
+            call.released = b""
             return
         if not call.recorded:
             call.step = "attest"
@@ -289,6 +301,32 @@ class Gate:
             # what came behind the terminal event was looked at piece by piece, so here once more as a whole
             held = redact(hold.held, call.credential.encode())
             hold.verdict = held + self._ending.trailer(call, held)
+
+    async def _judge_calls(self, call: Call, hold: Hold) -> bool:
+        """Judge the calls of tools that are held: of a stream the part, of a whole answer all. False while a person is
+        asked, or when nobody waits any more; the seam asks again then, or cuts."""
+        if hold.kind == "end" and (call.judged or call.tap is not None or call.gate is None):
+            return True
+        if call.settling is None:
+            call.step = "observe"
+            waiting = self._steps.judge_calls(call)
+            if waiting is None:
+                return True
+            call.settling = asyncio.get_running_loop().create_task(_patiently(waiting))
+        gone = asyncio.get_running_loop().create_task(hold.gone.wait())
+        try:
+            await asyncio.wait({call.settling, gone}, timeout=_PING_S, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            gone.cancel()
+        if call.settling.done():
+            settled, call.settling = call.settling, None
+            await settled
+            return True
+        if hold.gone.is_set():
+            call.settling.cancel()
+        else:
+            hold.ping = call.framing.comment if call.framing is not None else b""
+        return False
 
     def response(self, flow: http.HTTPFlow) -> None:
         """The last hook of a call that was answered."""
@@ -353,6 +391,8 @@ class Gate:
         if call.job is None or call.held_bytes >= LARGE_BYTES or _answer_bytes(call.flow) >= LARGE_BYTES:
             self._sweeper.ask()
         self._hold_room(call, 0)
+        if call.settling is not None:
+            call.settling.cancel()
         self._open.pop(call.flow.id, None)
         if call.watch is not None and SOCKET not in call.flow.metadata:  # a socket is watched until its own end
             call.watch.over.set()
@@ -377,6 +417,11 @@ class Gate:
                 await asyncio.sleep(_ORPHAN_GRACE_S)
             if call.flow.id in self._open:
                 await self._abandon(call, "client disconnected")
+
+
+async def _patiently(waiting: Awaitable[None]) -> None:
+    async with asyncio.timeout(_PATIENCE_S):
+        await waiting
 
 
 def presenter_of(client: connection.Client) -> str:

@@ -45,8 +45,9 @@ from .price_settings import configured_prices
 from .reloading import Reloading
 from .settings import Settings, check_ca_file, check_listeners, parse_address
 from .steps import LiveSteps
-from .stopping import Stopping
+from .stopping import Stopping, stopped_call
 from .switch import Switch
+from .tool_gate import CallJudges
 from .websocket import Sockets
 
 log = logging.getLogger("clawproxy.gateway")
@@ -116,6 +117,7 @@ class Gateway:
             self._refusal_log, self._receipt_key, limits.gateway_id, clock_ms,
             timeout_s=limits.step_timeout_s, budgeting=self._budgeting, clean=self.data.clean,
         )  # fmt: skip
+        judges = CallJudges(self.approvals, (stopped_call(stops), self.data.judge_call))
         models = LiveSteps(
             catalogue=self.catalogue,
             connections=self._connections,
@@ -136,6 +138,7 @@ class Gateway:
             calls_per_minute=limits.max_calls_per_minute_per_job,
             approvals=self.approvals,
             stops=stops,
+            judges=judges,
             budgeting=self._budgeting,
         )
         both = EgressSteps(
@@ -171,6 +174,7 @@ class Gateway:
             max_body_bytes=limits.max_body_bytes,
             json_bounds=json_bounds,
             data=self.data,
+            judges=judges,
         )
         self._addons = [*addons(self.gate), self.sockets]
         self._master: GatewayMaster | None = None

@@ -20,7 +20,7 @@ from collections.abc import Callable
 
 _M_TRIM_THRESHOLD = -1
 _M_MMAP_THRESHOLD = -3
-_BLOCK_BYTES = 256 * 1024
+_BLOCK_BYTES = 512 * 1024
 _KEPT_BYTES = 1024 * 1024
 LARGE_BYTES = 1024 * 1024
 """Bodies from this size on are worth a collection."""

@@ -24,7 +24,8 @@ class Hold:
     held: bytes
     verdict: bytes | None = None
     ping: bytes | None = None
-    """Set it and return without a verdict: it is sent (a keep-alive comment), and ``seam_hold`` is asked again."""
+    """Set it and return without a verdict: it is sent (a keep-alive comment, or nothing) where the answer is a stream,
+    and ``seam_hold`` is asked again, with new time."""
     gone: asyncio.Event = field(default_factory=asyncio.Event)
     pressed: bool = False
     """Too much has queued up behind this part."""
@@ -48,7 +49,7 @@ class Tap(Protocol):
     """
 
     def feed(self, data: bytes) -> bytes | Hold:
-        """What may leave now, or what must wait."""
+        """What may leave now, or what must wait. Asked with no bytes when a part was released."""
         ...
 
     def close(self) -> tuple[bytes, bytes]:
@@ -93,8 +94,12 @@ class Frame:
     data: bytes
     fault: str = ""
     """What is wrong with what came, where it is no message that could be judged; there is no verdict then."""
-    verdict: bytes | None = None
-    """The message as it leaves."""
+    verdict: bytes | tuple[bytes, ...] | None = None
+    """The message as it leaves, or several."""
+    again: bool = False
+    """Set it and return without a verdict: ``seam_frame`` is asked again, with new time."""
+    block: tuple[bytes, ...] = ()
+    """Messages that were held back before this one, and wait with it."""
     goodbye: bytes = b""
     """What the agent is told before the socket is closed."""
     code: int = 1008
@@ -118,8 +123,8 @@ class FrameJudge(Protocol):
     client_bytes: int
     server_bytes: int
 
-    def take(self, data: bytes, *, from_client: bool) -> bytes | Frame:
-        """The message as it may leave now, or what must wait for ``seam_frame``."""
+    def take(self, data: bytes, *, from_client: bool) -> bytes | tuple[bytes, ...] | Frame:
+        """The message as it may leave now, several (or none), or what must wait for ``seam_frame``."""
         ...
 
 

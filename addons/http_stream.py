@@ -431,9 +431,10 @@ class SeamStream(engine.HttpStream):
         hold = self.hold
         if hold is None:
             return
-        if hold.verdict is None and hold.ping is not None and self.tap is not None:
+        if hold.verdict is None and hold.ping is not None:
             ping, hold.ping = hold.ping, None
-            if self._stored is None:
+            self._left_s = max(self._left_s, _limits.end_deadline_s)  # who asks for patience is alive
+            if self.tap is not None and self._stored is None:
                 yield from self._emit(ping)
             yield self._question()
         elif not isinstance(hold.verdict, bytes):
@@ -451,6 +452,7 @@ class SeamStream(engine.HttpStream):
         yield from self._emit(verdict)
         backlog, self._backlog, self._backlog_bytes = self._backlog, deque(), 0
         ended, self._ended = self._ended, False
+        yield from self._taken(self._feed(b""))  # what the tap had behind the part
         for data in backlog:
             yield from self._arrived(data)
         if released.pressed:

@@ -31,17 +31,7 @@ def build_refusal(
     job_id: str | None,
 ) -> tuple[int, dict[str, str], bytes]:
     """Status, header fields and JSON body. Without a ``wire`` format the body has what both SDK families look for."""
-    text = RefusalText(
-        status=refusal.status,
-        message=_sentence(refusal, receipt_id, policy_hash),
-        reason=refusal.reason,
-        step=refusal.step,
-        rule=clip(refusal.rule, _RULE_CHARS),
-        remedy=refusal.remedy,
-        receipt_id=receipt_id,
-        policy_hash_b64u=policy_hash,
-        job=job_id,
-    )
+    text = text_of(refusal, receipt_id=receipt_id, policy_hash=policy_hash, job_id=job_id)
     body = wire.refusal_body(text) if wire else {"type": "error", **openai_error(text), "request_id": receipt_id}
     headers = {
         "content-type": "application/json",
@@ -58,6 +48,21 @@ def build_refusal(
     if is_final(refusal):
         headers["x-should-retry"] = "false"
     return refusal.status, headers, orjson.dumps(body)
+
+
+def text_of(refusal: Refusal, *, receipt_id: str, policy_hash: str | None, job_id: str | None) -> RefusalText:
+    """What a refusal says, without the provider's shape around it."""
+    return RefusalText(
+        status=refusal.status,
+        message=_sentence(refusal, receipt_id, policy_hash),
+        reason=refusal.reason,
+        step=refusal.step,
+        rule=clip(refusal.rule, _RULE_CHARS),
+        remedy=refusal.remedy,
+        receipt_id=receipt_id,
+        policy_hash_b64u=policy_hash,
+        job=job_id,
+    )
 
 
 def is_final(refusal: Refusal) -> bool:

@@ -201,10 +201,11 @@ class Relay:
         else:
             yield from self._pass(side, out)
 
-    def _pass(self, side: _Side, data: bytes) -> CommandGenerator[None]:
+    def _pass(self, side: _Side, out: bytes | tuple[bytes, ...]) -> CommandGenerator[None]:
         other = self._server if side is self._client else self._client
-        if other.peer.state is ConnectionState.OPEN:
-            yield self._raw(other, other.peer.send(ws.TextMessage(data=data.decode())))
+        for data in (out,) if isinstance(out, bytes) else out:
+            if other.peer.state is ConnectionState.OPEN:
+                yield self._raw(other, other.peer.send(ws.TextMessage(data=data.decode())))
 
     def _ask(self, frame: Frame) -> CommandGenerator[None]:
         self._asked = SeamFrameHook(frame)
@@ -220,6 +221,10 @@ class Relay:
         return self._nap
 
     def _answered(self, frame: Frame) -> CommandGenerator[None]:
+        if frame.verdict is None and frame.again:
+            frame.again = False
+            yield from self._ask(frame)
+            return
         if frame.verdict is None or frame.fault:
             yield from self._refuse(frame.goodbye, frame.code, frame.fault or "refused")
             return

@@ -10,11 +10,14 @@ import re
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from copy import copy
+from dataclasses import replace
 
 from mitmproxy import http
 
 from ..policies.decide import decide
+from ..policies.facts import CallKind
 from ..policies.pin import Pinner
+from ..policies.policy import OnDeniedTool
 from ..policies.routes import Catalogue
 from ..policies.stops import Stops
 from ..receipts.calls import Outcome
@@ -40,6 +43,8 @@ from .rates import Buckets
 from .rerouting import as_addressed, reroute, rewrite
 from .sigv4 import Signer
 from .stream_tap import StreamTap, redact
+from .strip import is_about_tools, strip_tools, write
+from .tool_gate import WAITS, CallJudges, ToolGate
 from .upstream import clean_answer, rebuild_request
 from .wire.betas import check_beta_header
 from .wire.format import FORMATS, WireRequest
@@ -108,6 +113,7 @@ class LiveSteps:
         calls_per_minute: int = CALLS_PER_MINUTE,
         approvals: ApprovalDesk,
         stops: Stops | None = None,
+        judges: CallJudges | None = None,
         budgeting: Budgeting | None = None,
     ) -> None:
         self._budgeting = budgeting or Budgeting.unmetered(clock_ms)
@@ -130,6 +136,7 @@ class LiveSteps:
         self._rates = Buckets(calls_per_minute)
         self._approvals = approvals
         self._stops = stops or Stops()
+        self._judges = judges or CallJudges(approvals)
 
     def renewed(self, live: Live, verifier: TokenVerifier, resolver: Resolver, *, same_rate: bool) -> LiveSteps:
         """The same steps under another configuration; full buckets stay full where the rate is the same."""
@@ -308,9 +315,10 @@ class LiveSteps:
             route = match.route
             if "anthropic-beta" in match.provider.forwarded_headers:
                 check_beta_header(headers.get("anthropic-beta"))
-            facts = call.format.read_request(
-                WireRequest(document, match.provider.name, route.name, route.kind, match.model, route.stream)
+            call.wire_request = WireRequest(
+                document, match.provider.name, route.name, route.kind, match.model, route.stream
             )
+            facts = call.format.read_request(call.wire_request)
             call.facts = as_addressed(facts) if elsewhere is not None else facts
             if elsewhere is not None:
                 call.flow.request.raw_content = body
@@ -318,6 +326,18 @@ class LiveSteps:
             return refusal_of_body(err)
         call.request_hash_b64u = sha256_b64u(body)
         return None
+
+    def _read_again(self, call: Call, document: JsonObject) -> None:
+        """Another body in place of the one that was read: it is judged, hashed and sent. Raises ``ClawproxyError``."""
+        assert call.wire_request is not None
+        assert call.format is not None
+        body = write(document)
+        call.wire_request = replace(call.wire_request, body=parse_body(body, self._max_body_bytes, self._json_bounds))
+        facts = call.format.read_request(call.wire_request)
+        is_elsewhere = call.facts is not None and call.facts.upstream is not None
+        call.facts = as_addressed(facts) if is_elsewhere else facts
+        call.flow.request.raw_content = body
+        call.request_hash_b64u = sha256_b64u(body)
 
     # -- 6 decide --------------------------------------------------------------------------------------------------
 
@@ -328,6 +348,10 @@ class LiveSteps:
         assert call.policy is not None
         decision = decide(call.facts, call.grant, call.policy)
         if isinstance(decision, Refusal):
+            if not self._strip(call, decision):
+                return decision
+            decision = decide(call.facts, call.grant, call.policy)
+        if isinstance(decision, Refusal):
             return decision
         facts, job_id = call.facts, call.grant.job_id
         stopped = self._stops.refuse_call(
@@ -336,6 +360,21 @@ class LiveSteps:
         if stopped is not None or call.is_message:  # of a message, ``websocket`` has the bytes
             return stopped
         return self.data.judge(call)
+
+    def _strip(self, call: Call, refusal: Refusal) -> bool:
+        """Take tools out that the contract does not allow, if it says so; whether any was."""
+        assert call.facts is not None
+        assert call.grant is not None
+        assert call.policy is not None
+        stripping = call.policy.on_denied_tool is OnDeniedTool.STRIP and is_about_tools(refusal)
+        if not stripping or call.wire_request is None or call.format is None:
+            return False
+        stripped = strip_tools(call.wire_request, call.format, call.facts, call.grant, call.policy)
+        if stripped is None:
+            return False
+        document, call.stripped = stripped
+        self._read_again(call, document)
+        return True
 
     # -- 7 reserve -------------------------------------------------------------------------------------------------
 
@@ -391,6 +430,7 @@ class LiveSteps:
     def forward(self, call: Call) -> Refusal | None:
         """The request as the provider gets it: our credential, none of the client's, to the provider's own host."""
         assert call.match is not None
+        call.wire_request = None
         rebuild_request(call, call.match, call.credential, self._signers.get(call.match.provider.name))
         return None
 
@@ -421,14 +461,16 @@ class LiveSteps:
         clean_answer(response, call.credential, marks)
         response.headers.pop("location", None)
         call.reader = call.format.new_reader()
+        call.gate = ToolGate(call, call.format.new_rewriter(), self._judges)
         kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
-        framing = call.format.framing(kind, stream=call.facts.stream) if response.status_code == 200 else None
-        if framing is not None:
+        call.framing = call.format.framing(kind, stream=call.facts.stream) if response.status_code == 200 else None
+        if call.framing is not None:
             response.headers.pop("content-length", None)
             response.headers["transfer-encoding"] = "chunked"
-            framing = self.data.screened(call, framing)
+            framing = self.data.screened(call, call.framing)
+            secret = call.credential.encode()
             call.tap = StreamTap(
-                call.flow, call.reader, framing, call.credential.encode(), call.started_ms, self._clock_ms
+                call.flow, call.reader, framing, secret, call.started_ms, self._clock_ms, gate=call.gate
             )
             response.stream = call.tap  # type: ignore[assignment]  # the seam reads it (http_stream.py)
 
@@ -444,6 +486,54 @@ class LiveSteps:
         clean_answer(response, call.credential, {**marks, **answer_fields(response, call.headers)})
         call.reader = call.format.new_reader()
 
+    def judge_calls(self, call: Call) -> Awaitable[None] | None:
+        """The calls of tools that are held: those of a part of a stream, which waits, or all of a whole answer."""
+        assert call.gate is not None
+        assert call.reader is not None
+        assert call.match is not None
+        if call.tap is not None:
+            return self._settle_part(call, call.gate)
+        call.judged = True
+        response = call.flow.response
+        assert response is not None
+        if response.status_code == 101:
+            return None
+        call.reader.read_json(response.raw_content or b"")
+        if response.status_code < 400 and call.reader.unread and call.match.route.kind is CallKind.GENERATE:
+            call.outcome, call.detail = Outcome.UPSTREAM_FAILED, "the provider's answer cannot be read"
+            refusal = Refusal("UPSTREAM_FAILED", "calls of tools in the answer", "the answer is no JSON object")
+            call.instead = self._ending.answer(call, refusal)
+            return None
+        if not call.reader.untaken:
+            return None
+        verdict = call.gate.judge(call.reader)
+        if verdict is WAITS:
+            return self._settle_whole(call, call.gate)
+        if verdict is not None:
+            self._refuse_whole(call, call.gate, verdict)
+        return None
+
+    async def _settle_part(self, call: Call, gate: ToolGate) -> None:
+        refusal = await gate.settle()
+        assert isinstance(call.tap, StreamTap)
+        call.released = call.tap.settle(refusal)
+
+    async def _settle_whole(self, call: Call, gate: ToolGate) -> None:
+        refusal = await gate.settle()
+        if refusal is not None:
+            self._refuse_whole(call, gate, refusal)
+
+    def _refuse_whole(self, call: Call, gate: ToolGate, refusal: Refusal) -> None:
+        response = call.flow.response
+        assert response is not None
+        assert call.reader is not None
+        body = gate.replaced_whole(response.raw_content or b"", refusal, call.reader)
+        if body is None:
+            gate.refuse(refusal)
+            call.instead = self._ending.answer(call, refusal)
+        else:
+            call.instead = _with_body(response, redact(body, call.credential.encode()))
+
     # -- 11 attest -------------------------------------------------------------------------------------------------
 
     async def attest(self, call: Call) -> None:
@@ -455,29 +545,28 @@ class LiveSteps:
         assert call.reader is not None
         response = call.flow.response
         assert response is not None
-        screened: bytes | Refusal | None = None
+        whole = True
         if call.tap is not None:
             whole = call.reader.ended
-        else:
-            body = response.raw_content or b""
-            if response.status_code != 101:
-                call.reader.read_json(body)
-                screened = await self.data.answer(call, body)
-            whole = True
-        if isinstance(screened, Refusal):
-            call.outcome, call.detail = Outcome.STOPPED, f"{screened.reason}: {screened.detail}"
+        elif call.outcome is None and response.status_code != 101:
+            shown = call.instead or response
+            body = shown.raw_content or b""
+            screened = await self.data.answer(call, body)
+            if isinstance(screened, Refusal):
+                call.outcome, call.detail = Outcome.STOPPED, f"{screened.reason}: {screened.detail}"
+                call.instead = self._ending.answer(call, screened)
+            else:
+                clean = redact(body if screened is None else screened, call.credential.encode())
+                if clean is not body:
+                    call.instead = _with_body(shown, clean)
+        if call.instead is not None:
+            call.delivered_hash_b64u = sha256_b64u(call.instead.raw_content or b"")
         await self._ending.attest(call, call.outcome or (Outcome.COMPLETE if whole else Outcome.INCOMPLETE))
-        if isinstance(screened, Refusal):
-            self._ending.replace_answer(call, screened)
-            call.release = True
+        if call.outcome not in (Outcome.COMPLETE, Outcome.CALL_REFUSED) and call.instead is None:
             return
-        if call.outcome is not Outcome.COMPLETE:
-            return
-        if call.tap is None:
-            body = response.raw_content or b""
-            clean = redact(body if screened is None else screened, call.credential.encode())
-            if clean is not body:
-                response.content = clean
+        if call.instead is not None:
+            call.flow.response = call.instead
+        if call.tap is None and call.outcome is Outcome.COMPLETE:
             self._ending.dress(call)
         call.release = True
 
@@ -506,6 +595,12 @@ def read_head(request: http.Request, max_header_bytes: int, max_headers: int = M
     if "trailers" in seen.get("te", "").lower() or request.http_version != "HTTP/1.1":
         return Refusal("PROTOCOL_REFUSED", "HTTP/1.1 requests", "trailers and other versions are not served")
     return seen
+
+
+def _with_body(response: http.Response, body: bytes) -> http.Response:
+    changed = response.copy()
+    changed.content = body
+    return changed
 
 
 def _host_of(host_header: str | None, port: int) -> str | None:

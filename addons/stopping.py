@@ -17,6 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..policies.call_rules import ToolCall
 from ..policies.orders import Orders, Revocation, Revoked, Scope, StopOrder, parse_orders
 from ..policies.stops import Stops
 from ..receipts.job import Job
@@ -38,6 +39,20 @@ if TYPE_CHECKING:
 log = logging.getLogger("clawproxy.orders")
 
 _NOTE_WITHIN_S = 2.0
+
+
+def stopped_call(stops: Stops) -> Callable[[Call, ToolCall], Refusal | None]:
+    """What the operator's orders say of a call of a tool in an answer, with what it names inside."""
+
+    def judge(call: Call, tool: ToolCall) -> Refusal | None:
+        assert call.policy is not None
+        job_id = call.job_id or ""
+        refusal = stops.refuse_tool(call.policy, job_id, tool.name, exact=tool.is_meta)
+        for inner in tool.inner:
+            refusal = refusal or stops.refuse_tool(call.policy, job_id, inner)
+        return replace(refusal, at="observe") if refusal is not None else None
+
+    return judge
 
 
 class Stopping:

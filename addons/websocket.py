@@ -34,7 +34,8 @@ from .ending import Ending
 from .holds import Frame, SocketEnd, Watch
 from .http_stream import SOCKET
 from .json_body import JsonBounds, parse_body, refusal_of_body
-from .stream_tap import MAX_EVENT_BYTES, redact
+from .stream_tap import MAX_BLOCK_BYTES, MAX_EVENT_BYTES, redact
+from .tool_gate import CallJudges, ToolGate, Waits
 from .usage import SAMPLE_BYTES
 from .wire.openai_realtime import RealtimeSession
 from .wire.reader import load_object
@@ -48,6 +49,7 @@ log = logging.getLogger("clawproxy.websocket")
 
 _ORPHAN_GRACE_S = 2.0
 _MAX_UNASKED = 100_000
+_AGAIN_S = 5.0
 _UNASKED_BODIES = 4
 """Of messages that ask for no response, between two that do: so many, and so many times the largest body in bytes."""
 _OUTCOMES = {"client": Outcome.CLIENT_GONE, "server": Outcome.UPSTREAM_FAILED, "gateway": Outcome.STOPPED}
@@ -89,6 +91,7 @@ class Socket:
         clock_ms: Callable[[], int],
         max_body_bytes: int,
         json_bounds: JsonBounds,
+        judges: CallJudges,
         *,
         new_watch: Callable[[Call], AnswerWatch | None] = lambda _: None,
     ) -> None:
@@ -104,6 +107,11 @@ class Socket:
         self.call: Call | None = None
         self.judged: Call | None = None
         self.ended: SocketEnd | None = None
+        self.over = asyncio.Event()
+        self.settling: asyncio.Task[Refusal | None] | None = None
+        self._judges = judges
+        self._block: list[bytes] = []
+        self._block_bytes = 0
         self._session = session
         self._clock_ms = clock_ms
         self._said = hashlib.sha256()
@@ -113,8 +121,9 @@ class Socket:
 
     # -- the provider ----------------------------------------------------------------------------------------------
 
-    def take(self, data: bytes, *, from_client: bool) -> bytes | Frame:
-        """See ``holds.FrameJudge``: what the client says always waits; of the provider's events only the last."""
+    def take(self, data: bytes, *, from_client: bool) -> bytes | tuple[bytes, ...] | Frame:
+        """See ``holds.FrameJudge``: what the client says always waits; of the provider's events the last one, and those
+        that call tools, from the first of a call to the one after which none is open."""
         if self.ended is not None:
             raise ClawproxyError("GATEWAY_FAULT", "a message on a socket that has ended")
         if from_client:
@@ -136,7 +145,19 @@ class Socket:
         if self._screen is not None and (refusal := self._screen.event(data)) is not None:
             return self._strange(f"an event that the contract keeps from the agent ({refusal.reason})")
         self._session.heard(told)
-        if call.reader.on_event("", data):
+        terminal = call.reader.on_event("", data)
+        if call.reader.unread:
+            return self._strange("an event that cannot be judged")
+        if self._block or call.reader.untaken:
+            self._block.append(clean)
+            self._block_bytes += len(clean)
+            if self._block_bytes > MAX_BLOCK_BYTES:
+                return self._strange("a call of a tool that is too large")
+            if call.reader.open_calls and not terminal:
+                return ()
+            block, self._block, self._block_bytes = tuple(self._block), [], 0
+            return Frame(self.handshake.flow, False, clean if terminal else b"", block=block)
+        if terminal:
             return Frame(self.handshake.flow, False, clean)
         return clean
 
@@ -201,6 +222,7 @@ class Socket:
         call.reader = self._session.new_reader()
         call.tap = FrameTap(call.started_ms, self._clock_ms)
         self._screen = self._new_watch(call)
+        call.gate = ToolGate(call, None, self._judges)
         self.call = call
 
 
@@ -217,9 +239,11 @@ class Sockets:
         step_timeout_s: float,
         max_body_bytes: int,
         json_bounds: JsonBounds | None = None,
+        judges: CallJudges,
         data: DataGate,
     ) -> None:
         self._gate = gate
+        self._judges = judges
         self._data = data
         self._steps = steps
         self._ending = ending
@@ -253,6 +277,7 @@ class Sockets:
             self._clock_ms,
             self._max_body_bytes,
             self._json_bounds,
+            self._judges,
             new_watch=self._data.watch,
         )
         self._open[flow.id] = socket
@@ -269,7 +294,7 @@ class Sockets:
             await self._refuse_fault(socket, frame)
         elif frame.from_client:
             await self._judge(socket, frame)
-        else:
+        elif not frame.block or await self._judge_calls(socket, frame):
             async with asyncio.timeout(self._step_timeout_s):
                 await self._attest(socket, frame)
 
@@ -331,14 +356,51 @@ class Sockets:
         refusal = Refusal("UPSTREAM_FAILED", "WebSocket messages", f"the provider sent {frame.fault}")
         frame.goodbye, frame.code = self._ending.goodbye(open_call or first, refusal), 1011
 
+    async def _judge_calls(self, socket: Socket, frame: Frame) -> bool:
+        """Calls of tools are held: False where they are not allowed, while a person is asked, or when nobody waits.
+
+        Nothing takes their place here: the provider keeps the conversation of a socket.
+        """
+        call = socket.call
+        if call is None or call.gate is None or call.reader is None:
+            return False
+        if socket.settling is None:
+            verdict = call.gate.judge(call.reader)
+            if not isinstance(verdict, Waits):
+                return verdict is None or await self._refuse_calls(socket, frame, call, call.gate, verdict)
+            socket.settling = asyncio.get_running_loop().create_task(call.gate.settle())
+        over = asyncio.get_running_loop().create_task(socket.over.wait())
+        try:
+            await asyncio.wait({socket.settling, over}, timeout=_AGAIN_S, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            over.cancel()
+        if not socket.settling.done():
+            if socket.over.is_set():
+                socket.settling.cancel()
+            frame.again = not socket.over.is_set()
+            return False
+        settled, socket.settling = socket.settling, None
+        refusal = await settled
+        return refusal is None or await self._refuse_calls(socket, frame, call, call.gate, refusal)
+
+    async def _refuse_calls(self, socket: Socket, frame: Frame, call: Call, gate: ToolGate, refusal: Refusal) -> bool:
+        """The response ends here, and the socket with it: its record, and an error for the agent."""
+        gate.refuse(refusal)
+        await self._settle(socket, SocketEnd(frame.flow, "gateway"))
+        frame.goodbye, frame.code = self._ending.goodbye(call, refusal), 1008
+        return False
+
     async def _attest(self, socket: Socket, frame: Frame) -> None:
-        """The last event of a response: its receipt, durable; then it leaves."""
+        """The last event of a response: its receipt, durable; then it leaves, with what was held before it."""
         call = socket.call
         if call is None or call.reader is None:
             return
+        if frame.block and not frame.data:
+            frame.verdict = frame.block
+            return
         await self._ending.attest(call, call.outcome or Outcome.COMPLETE)
         if call.outcome is Outcome.COMPLETE:
-            frame.verdict = frame.data
+            frame.verdict = frame.block or frame.data
             socket.heard_all(call)
             socket.call = None
             self._gate.drop(call)
@@ -372,6 +434,7 @@ class Sockets:
         if socket is None:
             return
         socket.ended = end
+        socket.over.set()
         if socket.watch is not None:
             socket.watch.over.set()
         await self._settle(socket, end)
@@ -379,6 +442,8 @@ class Sockets:
     async def _settle(self, socket: Socket, end: SocketEnd) -> None:
         """The record of a response that was open when the socket ended."""
         call, socket.call = socket.call, None
+        if socket.settling is not None:
+            socket.settling.cancel()
         if call is None:
             return
         try:

@@ -44,7 +44,8 @@ class CallFacts:
     ``model`` is a name behind which the provider chooses one. ``upstream`` is the provider that the call goes to in
     place of ``provider``, and ``upstream_model`` the model's name there (``rerouting``). ``choices`` is how many
     answers are asked for, each of which may have ``max_output_tokens``; ``surcharges`` names the members that make the
-    call cost more than its list price.
+    call cost more than its list price. ``kept_by_provider`` says that the provider keeps the conversation, so that a
+    later call may go on from what the agent never saw.
     """
 
     provider: str
@@ -65,3 +66,4 @@ class CallFacts:
     upstream_model: str | None = None
     choices: int = 1
     surcharges: tuple[str, ...] = ()
+    kept_by_provider: bool = False

@@ -23,6 +23,30 @@ class Outcome(StrEnum):
     UPSTREAM_UNREACHABLE = "upstream_unreachable"  # no connection to the provider: nothing left
     STOPPED = "stopped"  # cut by the gateway: stop switch, limit, shutdown
     FAULT = "fault"  # a step after the intent failed inside the gateway
+    CALL_REFUSED = "call_refused"  # the answer called a tool that it may not, and was ended there with an error
+
+
+class CalledOutcome(StrEnum):
+    """What became of a call of a tool in an answer."""
+
+    ALLOWED = "allowed"  # delivered
+    APPROVED = "approved"  # a person said yes; delivered
+    DENIED = "denied"  # not delivered
+    WITHHELD = "withheld"  # not delivered, though nothing was wrong with it: it stood beside a denied one, or broke off
+
+
+@dataclass(frozen=True, slots=True)
+class JudgedCall:
+    """A call of a tool in an answer, as it was judged. ``rule`` is what decided, ``approval`` a receipt id.
+
+    ``arguments_hash_b64u`` is over the arguments' JCS form, or over their text where they have none.
+    """
+
+    name: str
+    arguments_hash_b64u: str
+    outcome: CalledOutcome
+    rule: str
+    approval: str | None = None
 
 
 class Usage(StrEnum):
@@ -73,6 +97,8 @@ class CallStart:
     started_ms: int
     harness_run_id: str | None = None
     harness_event_hash_b64u: str | None = None
+    stripped: tuple[str, ...] = ()
+    """Tools that the agent declared and that were taken out."""
     upstream: str | None = None
     upstream_model: str | None = None
     facts: CallFacts | None = None
@@ -87,7 +113,9 @@ class CallEnd:
 
     ``usage`` says whose figures ``tokens_*`` are. ``tokens_cached`` and ``tokens_cache_write`` are parts of
     ``tokens_input``, ``tokens_reasoning`` is one of ``tokens_output``; 0 where the provider did not tell.
-    ``tool_calls`` are the names of the tools that the answer calls, in order.
+    ``tool_calls`` are the names of the tools that the answer calls, in order; ``called`` is what became of each.
+    ``delivered_hash_b64u`` is over the body that the agent was given, None where that is what came, or where it broke
+    off; the receipt's own comments on a compatibility route are not in it.
     """
 
     outcome: Outcome
@@ -109,6 +137,8 @@ class CallEnd:
     """False where it is certain that nothing left."""
     per_contract: JsonObject | None = None
     """The state of the contract's budgets once this call has ended, where it has any."""
+    called: tuple[JudgedCall, ...] = ()
+    delivered_hash_b64u: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,6 +43,7 @@ OUTCOME = Text(
         "upstream_unreachable",
         "stopped",
         "fault",
+        "call_refused",
     )
 )
 
@@ -223,7 +224,14 @@ CALL_START = Obj(
         "token_hash_hex": TOKEN_HASH,
         "tools": ListOf(STRING, max=1_000),
     },
-    optional={**_UPSTREAM, **_DATA, "budget": _RESERVATION, "facts": FACTS},
+    optional={
+        **_UPSTREAM,
+        **_DATA,
+        "budget": _RESERVATION,
+        "facts": FACTS,
+        "stripped": ListOf(STRING, max=1_000),
+        "stripped_total": COUNT,
+    },
 )
 EFFECT_START = Obj(
     required={
@@ -252,6 +260,20 @@ _CALL_END: Mapping[str, Shape] = {
 }
 _TOKENS = Number(0, 10_000_000, whole=True)
 _HARNESS: Mapping[str, Shape] = {**_DATA, "event_hash_b64u": DIGEST, "run_id": NAME}
+CALLED = Obj(
+    required={
+        "arguments_hash_b64u": DIGEST,
+        "name": STRING,
+        "outcome": Text(among=("allowed", "approved", "denied", "withheld")),
+    },
+    optional={"approval": RECEIPT_ID, "rule": STRING},
+)
+"""A call of a tool in an answer (``calls.JudgedCall``)."""
+_CALLED: Mapping[str, Shape] = {
+    "called": ListOf(CALLED, max=256),
+    "called_total": COUNT,
+    "delivered_hash_b64u": DIGEST,
+}
 _CALL_END_NOW = Obj(
     required={
         **_CALL_END,
@@ -259,7 +281,7 @@ _CALL_END_NOW = Obj(
         **dict.fromkeys(("tokens_cache_write", "tokens_cached", "tokens_reasoning"), _TOKENS),
         "usage": Text(among=("reported", "estimated", "none")),
     },
-    optional={**_HARNESS, "budget": _SETTLEMENT},
+    optional={**_HARNESS, **_CALLED, "budget": _SETTLEMENT},
 )
 _CALL_END_BEFORE = Obj(required={**_CALL_END, "usage_known": Flag()}, optional=_HARNESS)
 CALL_END = Choice(lambda end: _CALL_END_BEFORE if "usage_known" in end else _CALL_END_NOW, "an object")

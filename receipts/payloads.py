@@ -17,7 +17,7 @@ from ..policies.model_match import model_match
 from ..tokens.canonical import MAX_SAFE_INT, JsonObject, jcs_bytes
 from ..tokens.digests import sha256_b64u
 from ..tokens.grant import Grant
-from .calls import NO_DATA, CallDenied, CallEnd, CallStart, DataSeen
+from .calls import NO_DATA, CallDenied, CalledOutcome, CallEnd, CallStart, DataSeen, JudgedCall
 from .recorded_facts import call_facts, denied_facts
 
 MAX_TOKENS = 10_000_000
@@ -29,6 +29,7 @@ _MAX_COUNTS = 32
 _MAX_NAME_BYTES = 128
 _MAX_NAMES_BYTES = 3072
 _MAX_TEXT_BYTES = 512
+_MAX_CALLED_BYTES = 4096
 _MAX_DETAIL_BYTES = 1024
 _MOST_BYTES_PER_CHAR = 6  # \u001f
 
@@ -53,6 +54,30 @@ def clip_names(names: Sequence[str]) -> list[str]:
             break
         kept.append(short)
     return kept
+
+
+def called_entries(called: Sequence[JudgedCall]) -> list[JsonObject]:
+    """What became of the calls of tools, in order, as many as fit into ``_MAX_CALLED_BYTES``; those that were not
+    simply allowed before the others. The rule stands where it refused, or asked for an approval."""
+    plain = CalledOutcome.ALLOWED
+    order = sorted(range(len(called)), key=lambda n: called[n].outcome is plain)
+    kept, room = {}, _MAX_CALLED_BYTES
+    for n in order:
+        call = called[n]
+        entry: JsonObject = {
+            "arguments_hash_b64u": call.arguments_hash_b64u,
+            "name": clip_text(call.name, _MAX_NAME_BYTES),
+            "outcome": str(call.outcome),
+        }
+        if call.outcome is not plain and call.rule:
+            entry["rule"] = clip_text(call.rule, 2 * _MAX_NAME_BYTES)
+        if call.approval is not None:
+            entry["approval"] = call.approval
+        room -= len(orjson.dumps(entry)) + 1
+        if room < 0:
+            break
+        kept[n] = entry
+    return [kept[n] for n in sorted(kept)]
 
 
 def _clip_nonce(nonce: str) -> str:
@@ -87,6 +112,9 @@ def start_detail(start: CallStart) -> JsonObject:
         detail[name] = clip_text(value) if value.__class__ is str else value
     if start.upstream is None:
         del detail["upstream"], detail["upstream_model"]
+    del detail["stripped"]
+    if start.stripped:
+        detail |= {"stripped": clip_names(start.stripped), "stripped_total": len(start.stripped)}
     if start.budget is None:
         del detail["budget"]
     else:
@@ -210,6 +238,10 @@ def receipt_payload(
         rerouted = {"upstream": clip_text(start.upstream), "upstream_model": clip_text(start.upstream_model or "")}
     if budget is not None:
         ours["budget"] = budget
+    if end.called:
+        ours |= {"called": called_entries(end.called), "called_total": len(end.called)}
+    if end.delivered_hash_b64u is not None:
+        ours["delivered_hash_b64u"] = end.delivered_hash_b64u
     if harness:
         ours |= {"event_hash_b64u": event_hash_b64u, "run_id": run_id}
     return {

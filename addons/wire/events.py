@@ -30,6 +30,8 @@ class Framing(Protocol):
     ends: tuple[bytes, ...]
     """A chunk that ends so, and before which nothing is incomplete, ends with an event: it may pass after one scan for
     markers. Empty where that cannot be told from the last bytes."""
+    comment: bytes
+    """An event that means nothing, to keep a connection alive; empty where there is none."""
     may_redact: bool
     """Whether bytes of an event may be replaced without breaking the framing; else an echoed secret cuts the stream."""
 
@@ -63,6 +65,7 @@ class SseFraming:
     are joined."""
 
     ends: tuple[bytes, ...] = (b"\n\n", b"\r\n\r\n")
+    comment = b": keep-alive\n\n"
     may_redact = True
     between = b""
     close = b""
@@ -96,6 +99,7 @@ class NdjsonFraming:
     """One JSON document per line."""
 
     ends: tuple[bytes, ...] = (b"\n",)
+    comment = b""
     may_redact = True
     between = b""
     close = b""
@@ -123,6 +127,7 @@ class JsonArrayFraming:
     """
 
     ends: tuple[bytes, ...] = ()
+    comment = b""
     may_redact = True
     between = b",\r\n"
     close = b"]"
@@ -181,6 +186,7 @@ class AwsEventFraming:
 
     FAILED = "failed"
     ends: tuple[bytes, ...] = ()
+    comment = b""
     may_redact = False
     between = b""
     close = b""

@@ -10,6 +10,7 @@ An item or a part of a type that is not known here is refused.
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import Any
 
 from ...policies.facts import CallFacts
@@ -101,7 +102,7 @@ class OpenAIResponses:
                 _read_item(asked, item, f"input[{n}]")
             for _ in _PARTS.walk(asked, asked_for, "input"):
                 pass  # seen is enough
-        return asked.facts("max_output_tokens")
+        return replace(asked.facts("max_output_tokens"), kept_by_provider=body.get("store") is not False)
 
     def _read_routing(self, asked: Asked, body: JsonObject) -> None:
         """What a router reads out of the model's name."""

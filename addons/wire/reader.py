@@ -69,6 +69,11 @@ class ResponseReader(ABC):
         names = tuple(call.name for call in self._calls.values() if call.name)
         return (*names, MORE_TOOL_CALLS) if self.more_calls else names
 
+    @property
+    def untaken(self) -> bool:
+        """Whether a call began since ``take_calls``, or more than are kept."""
+        return len(self._calls) > self._taken or self.more_calls
+
     def take_calls(self) -> list[CalledTool]:
         """The calls that began since this was asked last, in order; ask when none is open, or when no more comes."""
         begun = list(self._calls.values())[self._taken :]

@@ -25,7 +25,7 @@ def _one_record_each(bed: Bed, calls: int) -> None:
     assert sorted(receipts) == sorted(r["detail"]["receipt_id"] for r in bed.records("intent"))
 
 
-@pytest.mark.parametrize("text", ["hello", "slow:40", "drip", "status:500", "status:429", "not-json"])
+@pytest.mark.parametrize("text", ["hello", "slow:40", "drip", "status:500", "status:429"])
 async def test_a_json_answer_of_any_kind_leaves_one_complete_receipt(
     tmp_path: Path, provider: Provider, text: str
 ) -> None:
@@ -36,6 +36,17 @@ async def test_a_json_answer_of_any_kind_leaves_one_complete_receipt(
         assert answer.headers["x-clawproxy-job"] == "job-1"
         _one_record_each(bed, 1)
         assert _outcomes(bed) == ["complete"]
+
+
+async def test_an_answer_that_cannot_be_read_is_not_delivered_since_it_may_call_a_tool(
+    tmp_path: Path, provider: Provider
+) -> None:
+    async with running_bed(tmp_path / "s", provider) as bed:
+        answer = await bed.chat("not-json")
+        assert (answer.status, answer.headers["x-clawproxy-reason"]) == (502, "UPSTREAM_FAILED")
+        assert b"not json" not in answer.body.lower()
+        _one_record_each(bed, 1)
+        assert _outcomes(bed) == ["upstream_failed"]
 
 
 async def test_a_stream_leaves_a_complete_receipt_with_the_providers_usage(tmp_path: Path, provider: Provider) -> None:
