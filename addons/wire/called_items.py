@@ -134,7 +134,7 @@ class ItemsReader(ResponseReader):
         for known in (place, _ident(item)):
             for told in self._told.get(known, [])[-_LAST:]:
                 call = self._calls[told]
-                if told not in used and call.name == name and _equal(call, given):
+                if told not in used and call.name == name and is_same(call, given):
                     used.add(told)
                     self._end(told)
                     return
@@ -150,7 +150,7 @@ class ItemsReader(ResponseReader):
         if name is None or not given:
             return
         known = [self._calls[key] for key in self._told.get(_ident(item), [])[-_LAST:]]
-        if not any(call.name == name and _equal(call, given) for call in known):
+        if not any(call.name == name and is_same(call, given) for call in known):
             self._end(self._item_begins(None, item))
 
     def _called(self, item: JsonObject) -> str | None:
@@ -196,14 +196,15 @@ def _takes(call: CalledTool, given: Any) -> bool:
         if not call.written and call.value is None:
             call.add(given)
             return True
-        return _equal(call, given)
+        return is_same(call, given)
     if call.written or not _grows(call.value, given):
         return False
     call.value = given
     return True
 
 
-def _equal(call: CalledTool, given: Any) -> bool:
+def is_same(call: CalledTool, given: Any) -> bool:
+    """Whether ``given``, as text or as JSON, are the arguments of ``call``."""
     other = CalledTool(None, "", free_text=call.free_text)
     if isinstance(given, str):
         other.add(given)

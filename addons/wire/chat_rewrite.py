@@ -54,7 +54,7 @@ class ChatRewriter(EventRewriter):
         return left
 
     def _stopped(self, choice: JsonObject, index: int) -> JsonObject:
-        if choice.get("finish_reason") in _CALLING and index in self._replaced and index not in self._kept:
+        if text(choice.get("finish_reason")) in _CALLING and index in self._replaced and index not in self._kept:
             return choice | {"finish_reason": "stop"}
         return choice
 

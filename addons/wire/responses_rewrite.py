@@ -14,7 +14,7 @@ import orjson
 
 from ...tokens.canonical import JsonObject
 from .called import CalledTool
-from .called_items import given_to, name_called
+from .called_items import given_to, is_same, name_called
 from .reader import ResponseReader, load_object, member, objects, text
 from .refusal_text import RefusalText
 from .rewrite import ErrorRewriter, Event, EventRewriter
@@ -26,6 +26,7 @@ class ResponsesRewriter(EventRewriter):
     def _start(self) -> None:
         self._gone: dict[object, JsonObject | None] = {}  # by place: the message that stands there, or nothing
         self._gone_idents: dict[str, JsonObject | None] = {}
+        self._gone_calls: list[CalledTool] = []
         self._kept: list[CalledTool] = []
         self._kept_idents: set[str] = set()
         self._number: int | None = None  # of the next event, once they are counted anew
@@ -52,15 +53,9 @@ class ResponsesRewriter(EventRewriter):
     def _note(self, name: str, told: JsonObject) -> None:
         for item in (member(told, "item"), *objects(member(told, "response").get("output"))):
             called = name_called(item)
-            if called is None or text(told.get("type")).endswith(".added"):
+            if called is None or text(told.get("type")).endswith(".added") or self._is_gone(called, item):
                 continue
-            call = CalledTool(None, called)
-            given = given_to(item)
-            if isinstance(given, str):
-                call.add(given)
-            else:
-                call.value = given
-            self._kept.append(call)
+            self._kept.append(_call_of(called, item))
             self._kept_idents.add(_ident(item))
 
     def _events(self, name: str, told: JsonObject, *, calls: bool) -> Sequence[tuple[str, JsonObject]]:
@@ -77,16 +72,18 @@ class ResponsesRewriter(EventRewriter):
     def _changed(self, name: str, told: JsonObject, *, calls: bool) -> list[tuple[str, JsonObject]]:
         if response := member(told, "response"):
             return [(name, told | {"response": self._response(response, calls=calls)})]
-        item, place = member(told, "item"), told.get("output_index")
-        if place is None:
-            place = told.get("item_id") or item.get("id")
-        if item and not calls and name_called(item) is not None and place not in self._gone:
+        item, index = member(told, "item"), told.get("output_index")
+        place = index if isinstance(index, int) else text(told.get("item_id")) or text(item.get("id"))
+        called = name_called(item)
+        if called is not None and not calls:
+            self._gone_calls.append(_call_of(called, item))
+        if called is not None and not calls and place not in self._gone:
             said = self._take_text()
             shown = None if said is None else _message(item, said)
             self._gone[place] = self._gone_idents[_ident(item)] = shown
             if shown is not None:
                 return [(event["type"] if name else "", event) for event in _as_events(shown, self._place(place))]
-        if isinstance(place, int | str) and place in self._gone:
+        if place != "" and place in self._gone:
             return []
         return [(name, told | {"output_index": self._place(place)} if isinstance(place, int) else told)]
 
@@ -106,6 +103,10 @@ class ResponsesRewriter(EventRewriter):
                 left.append(shown)
         return response | {"output": left}
 
+    def _is_gone(self, called: str, item: JsonObject) -> bool:
+        """Whether an item repeats a call that was replaced: a reader does not tell it again."""
+        return any(call.name == called and is_same(call, given_to(item)) for call in self._gone_calls)
+
     def _item(self, place: int, item: JsonObject, *, calls: bool) -> JsonObject | None:
         """What stands for an item of a whole response."""
         called, ident = name_called(item), _ident(item)
@@ -113,16 +114,17 @@ class ResponsesRewriter(EventRewriter):
             return item
         if ident in self._gone_idents:
             return self._gone_idents[ident]
-        if not ident and place in self._gone:
-            return self._gone[place]
-        if calls:
+        if ident in self._kept_idents and any(
+            call.name == called and is_same(call, given_to(item)) for call in self._kept
+        ):
             return item
-        if ident in self._kept_idents:
-            given = given_to(item)
-            written = given if isinstance(given, str) else orjson.dumps(given).decode()
-            self._unclear = self._unclear or (called, written) not in [(call.name, call.text) for call in self._kept]
+        if self._is_gone(called, item):
+            return self._gone.get(place)  # under another id
+        if calls or ident in self._kept_idents:
+            self._unclear = self._unclear or not calls
             return item
         said = self._take_text()
+        self._gone_calls.append(_call_of(called, item))
         self._gone_idents[ident] = shown = None if said is None else _message(item, said)
         return shown
 
@@ -162,6 +164,15 @@ def errors_of(body: JsonObject, refusal: RefusalText, number: int) -> list[Event
         {"type": "response.failed", "sequence_number": number + 1, "response": failed},
     ]
     return [(event["type"], orjson.dumps(event)) for event in events]
+
+
+def _call_of(called: str, item: JsonObject) -> CalledTool:
+    call, given = CalledTool(None, called), given_to(item)
+    if isinstance(given, str):
+        call.add(given)
+    else:
+        call.value = given
+    return call
 
 
 def _ident(item: JsonObject) -> str:

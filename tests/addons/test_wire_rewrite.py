@@ -214,3 +214,20 @@ def test_the_realtime_api_can_only_say_an_error() -> None:
     assert rewriter.replace_whole({}, [], TEXT) is None
     ((_, data),) = rewriter.error(REFUSAL)
     assert orjson.loads(data)["error"]["message"] == REFUSAL.message
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_a_call_that_was_replaced_does_not_come_back_under_another_id(order: tuple[int, int]) -> None:
+    """A reader takes it for the same call, and does not tell it again."""
+    rewriter = FORMATS["openai_responses"].new_rewriter()
+    assert rewriter is not None
+    item, said = flat("bad"), {"type": "message", "id": "m", "content": []}
+    block = [
+        {"type": f"response.output_item.{what}", "output_index": 0, "item": item | {"arguments": given}}
+        for what, given in (("added", ""), ("done", item["arguments"]))
+    ]
+    assert rewriter.replace([("", orjson.dumps(event)) for event in block], TEXT) is not None
+    output = [item | {"id": "other", "call_id": "another"}, said]
+    last = {"type": "response.completed", "response": {"output": [output[n] for n in order]}}
+    mended = rewriter.mend(("response.completed", orjson.dumps(last)))
+    assert b"function_call" not in mended[0][1]
