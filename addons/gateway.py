@@ -10,6 +10,8 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from mitmproxy import connection
+
 from ..policies.pin import Pinner
 from ..policies.stops import Stops
 from ..receipts.budget_ledger import BudgetLedger
@@ -180,7 +182,7 @@ class Gateway:
         self._master: GatewayMaster | None = None
         self.stopping = Stopping(
             OrderBook(state / "orders", self._receipt_key), stops, self.revocations, self.jobs, self._leases,
-            lambda: self.gate.open_calls, lambda: self.sockets.open_sockets, clock_ms,
+            lambda: self.gate.open_calls, lambda: self.sockets.open_sockets, self._hang_up, clock_ms,
         )  # fmt: skip
         self.reloading = Reloading(
             live, reread or (lambda: settings), switch, both, pinner=self._pinner, revocations=self.revocations,
@@ -219,6 +221,10 @@ class Gateway:
         for name, (host, port) in zip(modes, self._master.addresses(), strict=True):
             self.addresses[name] = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
         log.info("listening on %s", self.addresses)
+
+    def _hang_up(self, client: connection.Client) -> None:
+        if self._master is not None:
+            self._master.hang_up(client)
 
     async def stop(self, drain_s: float = 10.0) -> None:
         """No new calls; those that are open may end for ``drain_s`` seconds, then they are cut; then all is closed."""

@@ -11,12 +11,13 @@ import asyncio
 import contextlib
 import errno
 import logging
+import socket
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mitmproxy import exceptions
+from mitmproxy import connection, exceptions
 from mitmproxy.addons.core import Core
 from mitmproxy.addons.next_layer import NextLayer
 from mitmproxy.addons.proxyserver import Proxyserver
@@ -192,6 +193,15 @@ class GatewayMaster:
     def connection_count(self) -> int:
         """Client connections that are open now."""
         return len(self._proxyserver.connections)
+
+    def hang_up(self, client: connection.Client) -> None:
+        """Not one byte more to or from this client, from now on; its layers learn of it as of a client that left."""
+        handler = self._proxyserver.connections.get(client.id)
+        transport = handler.transports.get(client) if handler else None
+        if transport is not None and isinstance(transport.writer, asyncio.StreamWriter):
+            socket_ = transport.writer.get_extra_info("socket")
+            with contextlib.suppress(OSError):  # it is gone already
+                socket_.shutdown(socket.SHUT_RDWR)
 
     async def drain(self, deadline_s: float, is_idle: Callable[[], bool]) -> bool:
         """Close the listeners and wait until ``is_idle`` says so, at most ``deadline_s``. Whether it became idle."""

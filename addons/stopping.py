@@ -33,6 +33,8 @@ from .call import Call
 from .order_desk import OPERATION, Given, give
 
 if TYPE_CHECKING:
+    from mitmproxy import connection
+
     from .identity import Leases
     from .websocket import Socket
 
@@ -57,7 +59,7 @@ def stopped_call(stops: Stops) -> Callable[[Call, ToolCall], Refusal | None]:
 
 class Stopping:
     """Orders of one gateway. ``stops`` and ``revocations`` are what the steps ask; ``open_calls`` and
-    ``open_sockets`` what is under way."""
+    ``open_sockets`` what is under way; ``hang_up`` ends a client's connection at once."""
 
     def __init__(
         self,
@@ -68,6 +70,7 @@ class Stopping:
         leases: Leases,
         open_calls: Callable[[], list[Call]],
         open_sockets: Callable[[], list[Socket]],
+        hang_up: Callable[[connection.Client], None],
         clock_ms: Callable[[], int],
     ) -> None:
         self.orders = Orders()
@@ -78,6 +81,7 @@ class Stopping:
         self._leases = leases
         self._open_calls = open_calls
         self._open_sockets = open_sockets
+        self._hang_up = hang_up
         self._clock_ms = clock_ms
         self._tasks: set[asyncio.Task[None]] = set()
         path = book.directory / f"{secrets.token_hex(8)}.sock"
@@ -136,6 +140,8 @@ class Stopping:
         for call in self._open_calls():
             if not call.recorded and (refusal := self.refusal_of(call)) is not None:
                 halt(call, refusal)
+                if call.intended is not None and call.flow.response is not None:
+                    self._hang_up(call.flow.client_conn)  # before all records: they take their time
                 halted += 1
         for socket in self._open_sockets():
             calls = [call for call in (socket.handshake, socket.call, socket.judged) if call is not None]
@@ -143,6 +149,7 @@ class Stopping:
             if refusal is not None:
                 for call in calls:
                     halt(call, refusal)
+                self._hang_up(socket.handshake.flow.client_conn)
                 halted += 1
         return halted
 
