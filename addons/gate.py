@@ -23,6 +23,7 @@ from mitmproxy.proxy.server_hooks import ServerConnectionHookData
 
 from ..receipts.calls import Outcome
 from ..receipts.per_second import PerSecond
+from ..receipts.presenters import presenter_at
 from ..tokens.errors import ClawproxyError
 from ..tokens.reasons import REASONS, Refusal
 from . import client_hello
@@ -425,7 +426,7 @@ async def _patiently(waiting: Awaitable[None]) -> None:
 
 
 def presenter_of(client: connection.Client) -> str:
-    return f"addr:{client.peername[0]}"
+    return presenter_at(client.peername[0])
 
 
 def outcome_of(message: str) -> Outcome:

@@ -302,16 +302,20 @@ class Gateway:
         Raises ``ClawproxyError`` (JOB_BUSY) for calls that do not end, unless by ``force``: their outcome is unknown.
         """
         self._leases.end(job_id)
+        await self.end_calls(job_id, "the job was sealed")
+        sealed = await self.jobs.seal(job_id, force=force)
+        self.data.marks.forget(job_id)
+        return {"job_id": job_id, "directory": str(sealed.directory), "counts": sealed.counts}
+
+    async def end_calls(self, job_id: str, why: str) -> None:
+        """Cut what a job has open, and wait until all of it has its record, or for so long as a seal waits."""
         for call in self.gate.open_calls:
             if call.job_id == job_id:
-                call.stop("the job was sealed")
+                call.stop(why)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_SEAL_TIMEOUT_S):
                 while any(call.job_id == job_id for call in self.gate.open_calls):  # noqa: ASYNC110 - once per job
                     await asyncio.sleep(0.01)
-        sealed = await self.jobs.seal(job_id, force=force)
-        self.data.marks.forget(job_id)
-        return {"job_id": job_id, "directory": str(sealed.directory), "counts": sealed.counts}
 
     def status(self) -> JsonObject:
         """Addresses, open jobs, open calls, and where budgets stand."""

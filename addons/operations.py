@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from ..receipts.presenters import presenter_at
 from ..tokens.canonical import JsonObject
 from ..tokens.digests import is_sha256_b64u
 from ..tokens.errors import ClawproxyError
@@ -27,6 +28,7 @@ class Operations:
             "lease": self._lease,
             "seal": self._seal,
             "reload": self._reload,
+            "rebind": self._rebind,
         }
 
     async def _status(self, request: JsonObject) -> JsonObject:
@@ -53,6 +55,25 @@ class Operations:
     async def _reload(self, request: JsonObject) -> JsonObject:
         only(request, {"op"})
         return await self._gateway.reloading.reload()
+
+    async def _rebind(self, request: JsonObject) -> JsonObject:
+        """Bind a job to the presenter at ``to``, or to the next one; what the former one has open is cut."""
+        only(request, {"op", "job_id", "to"})
+        job_id, to = str(request.get("job_id")), request.get("to")
+        presenter = None if to is None else parse_presenter(str(to))
+        await self._gateway.end_calls(job_id, "the job is bound to another presenter")
+        await self._gateway.jobs.rebind(job_id, presenter)
+        return {"job_id": job_id, "presenter": presenter}
+
+
+def parse_presenter(address: str) -> str:
+    """The presenter at an IP address; raises ``ClawproxyError`` (INVALID_REQUEST)."""
+    try:
+        return presenter_at(address)
+    except ValueError:
+        raise ClawproxyError(
+            "INVALID_REQUEST", "not an address", where="to", got=address, expected="an IP address"
+        ) from None
 
 
 def only(request: JsonObject, known: set[str]) -> None:

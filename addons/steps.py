@@ -277,6 +277,8 @@ class LiveSteps:
         hash_b64u, envelope = policy.policy_hash_b64u, policy.envelope
         opened = await self._jobs.job_for(grant, hash_b64u, envelope, call.presenter, call.way_in)
         if isinstance(opened, Refusal):
+            if opened.reason == "PRESENTER_MISMATCH":  # whoever reads the job's evidence should see it
+                call.job = self._jobs.opened(grant.job_id)
             return opened
         call.job = opened
         return self._approvals.job_refusal(opened, policy)

@@ -22,6 +22,7 @@ from ..tokens.errors import ClawproxyError
 from ..tokens.reasons import REASONS
 from ..tokens.trust import Trust
 from .budget_view import BudgetView, in_words, told_of_budgets
+from .presenters import WORTH
 from .redecide import DECIDED, Redecided, redecide_call, redecide_denied, redecide_effect
 from .report import Finding, Report, Verdict
 from .verify_job import CONTRACT_FILE, examine_job
@@ -92,7 +93,10 @@ def explain(files: Mapping[str, bytes], receipt_id: str, trust: Trust, refused: 
         )
     try:
         contract = parse_contract(orjson.loads(files[CONTRACT_FILE])["payload"])
-        return _Story(bundle.entries, contract, bundle.report).tell(receipt_id)
+        story = _Story(bundle.entries, contract, bundle.report)
+        told = story.tell(receipt_id)
+        worth = f"{story.strength}: {WORTH.get(story.strength, 'not known')}" if story.strength else None
+        return replace(told, call={**told.call, "presenter_strength": worth})
     except (KeyError, TypeError, ValueError, AttributeError) as err:
         # possible only in a bundle that failed before its records were checked
         raise ClawproxyError(
@@ -139,6 +143,8 @@ class _Story:
         self.entries = entries
         self.contract = contract
         self.report = report
+        self.strength: str | None = None
+        """What the job's binding to a presenter was worth at the time of the call."""
 
     def tell(self, receipt_id: str) -> Explanation:
         start = end = denial = None
@@ -152,6 +158,8 @@ class _Story:
             if denial is None:
                 budgets.take({"t": entry.kind, "body": {"payload": payload}})
             if entry.kind == "event" and "token" in payload["detail"]:
+                if start is None and denial is None:
+                    self.strength = payload["detail"].get("presenter_strength")
                 found = payload["detail"]["token"]
                 tokens[str(found.get("token_hash_hex"))] = found
             elif entry.kind == "intent" and payload["detail"]["receipt_id"] == receipt_id:

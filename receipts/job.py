@@ -189,6 +189,23 @@ class Job:
             self._queue_event("authority_changed", detail)
         return None
 
+    async def rebind(self, presenter: str | None) -> None:
+        """Bind the job to another presenter, or to the next one that uses it; durable when it returns.
+
+        Raises ``JournalError``, or ``ClawproxyError`` (JOB_BUSY) while calls of the former one are open.
+        """
+        self._check_open()
+        if self.open_calls:
+            raise ClawproxyError("JOB_BUSY", "the job has calls open", where=self.job_id, got=f"{self.open_calls} open")
+        token: JsonObject = {
+            "mission_id": self.job_id,
+            "policy_hash_b64u": self.policy_hash_b64u,
+            "sub": self.agent_did,
+        }
+        detail = authority_detail(token, presenter, "operator")
+        detail |= {"presenter_before": self._progress.presenter, "rebound": True}
+        await self._queue_event("authority_changed", detail)
+
     def reserve(self, nonce: str) -> Refusal | None:
         """Take ``nonce`` for one call; with its intent it is never free again, also after a restart.
 

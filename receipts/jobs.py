@@ -146,6 +146,21 @@ class JobBook:
         for entry in self._entries.values():
             entry.job.limits = self._limits
 
+    def opened(self, job_id: str) -> Job | None:
+        """The job of this id, if it is open now."""
+        entry = self._entries.get(job_id)
+        return None if entry is None else entry.job
+
+    async def rebind(self, job_id: str, presenter: str | None) -> None:
+        """Bind a job to another presenter, or (None) to the next one that uses it. Raises ``ClawproxyError``."""
+        if not is_job_id(job_id):
+            raise _not_found(job_id)
+        try:
+            job = self.opened(job_id) or await self._open_once(job_id, None)
+            await job.rebind(presenter)
+        except OSError as err:
+            raise self._as_error(job_id, err) from None
+
     # -- ends ----------------------------------------------------------------------------------------------------------
 
     async def seal(self, job_id: str, *, force: bool = False) -> SealResult:

@@ -18,6 +18,7 @@ from ..tokens.canonical import MAX_SAFE_INT, JsonObject, jcs_bytes
 from ..tokens.digests import sha256_b64u
 from ..tokens.grant import Grant
 from .calls import NO_DATA, CallDenied, CalledOutcome, CallEnd, CallStart, DataSeen, JudgedCall
+from .presenters import strength_of
 from .recorded_facts import call_facts, denied_facts
 
 MAX_TOKENS = 10_000_000
@@ -96,9 +97,11 @@ def token_facts(grant: Grant) -> JsonObject:
 
 def authority_detail(token: JsonObject, presenter: str | None, way_in: str) -> JsonObject:
     """The ``detail`` of ``job_opened`` and ``authority_changed``: on whose authority calls go out from here on."""
+    bound = {} if presenter is None else {"presenter_strength": str(strength_of(presenter))}
     return {
         "containment": "not attested",
         "presenter": None if presenter is None else clip_text(presenter),
+        **bound,
         "token": token,
         "way_in": clip_text(way_in),
     }

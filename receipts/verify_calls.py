@@ -9,7 +9,7 @@ J33 a segment holds at most 900 calls and 990 events, the end not counted (SEGME
 J34 ``job_opened`` and ``authority_changed``: the token is this job's, agent's and contract's (EVIDENCE_MISMATCH), its
     scope hash that of its claims (TOKEN_SCOPE_HASH_MISMATCH), its issuer one that the trust file names, if that names
     any (CLAIM_NOT_FOUND), and has no other role (KEY_IN_TWO_ROLES); a job may be opened before there is a token, and
-    stays with one presenter
+    stays with one presenter, unless the operator binds it anew (verify_presenter)
 J35 an intent: closed detail, contract of the job, token and presenter on record before it (EVIDENCE_MISMATCH); one that
     was made before its token was issued, or after it expired, by more than a minute, is a gap (TOKEN_NOT_VALID_THEN)
 J36 a receipt answers one open intent of its segment (RECEIPT_UNMATCHED); ids and nonces occur once (RECEIPT_DUPLICATE)
@@ -57,6 +57,7 @@ from .verify_approvals import ApprovalsSeen, OpenCall
 from .verify_budgets import BudgetsSeen
 from .verify_journal import JOURNAL, Entry, crash_leaves
 from .verify_orders import EVENTS, OrdersSeen
+from .verify_presenter import check_presenter, is_rebinding
 from .verify_proof import event_hash
 from .wire_envelope import check_shape, join, same_json
 from .wire_schema import Obj, parse_date_time_ms
@@ -139,6 +140,8 @@ class JobSeen:
     out_of_time: list[tuple[str, str]] = field(default_factory=list)
     """(path, why) of intents that were made outside of their token's time."""
     presenter: str | None = None
+    presenter_strengths: set[str] = field(default_factory=set)
+    """What the bindings to presenters are worth, as recorded."""
     receipt_ids: set[str] = field(default_factory=set)
     nonces: set[str] = field(default_factory=set)
     event_ids: set[str] = field(default_factory=set)
@@ -275,9 +278,9 @@ class JobSeen:
         presenter, token = detail.get("presenter"), detail.get("token")
         if not isinstance(token, dict) or not (presenter is None or isinstance(presenter, str)):
             raise Fault("J34", "SCHEMA_VALIDATION_FAILED", path, "no token and presenter")
-        if self.presenter is not None and presenter != self.presenter:
-            raise Fault("J34", "EVIDENCE_MISMATCH", join(path, "presenter"), "the job was bound to another presenter")
-        self.presenter = presenter
+        self.presenter = check_presenter(event_type, detail, self.presenter, path)
+        if (strength := detail.get("presenter_strength")) is not None:
+            self.presenter_strengths.add(strength)
         where = join(path, "token")
         for member, expected in (
             ("mission_id", self.facts["job_id"]),
@@ -288,7 +291,7 @@ class JobSeen:
                 raise Fault("J34", "EVIDENCE_MISMATCH", join(where, member), f"expected {expected}")
         if "token_hash_hex" in token:
             self._take_token(token, where)
-        elif event_type != "job_opened":
+        elif event_type != "job_opened" and not is_rebinding(event_type, detail):
             raise Fault("J34", "SCHEMA_VALIDATION_FAILED", join(where, "token_hash_hex"), "missing")
 
     def _take_token(self, token: JsonObject, path: str) -> None:

@@ -154,6 +154,8 @@ class _Examination:
         if self.entries:
             facts["head_b64u"] = self.entries[-1].h_b64u
         if self.seen:
+            if self.seen.presenter_strengths:
+                facts["presenter_strength"] = sorted(self.seen.presenter_strengths)
             facts |= {name: dict(sorted(told.items())) for name, told in self.seen.told.items()}
         if self.seen and self.decisions:
             facts["recomputed"] = dict(sorted(self.decisions.counted.items()))

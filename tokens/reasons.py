@@ -93,7 +93,7 @@ _ROWS = (
     Reason("TOKEN_SCOPE_HASH_MISMATCH", "authenticate", 401, "the CST's scope hash is not that of its claims", "mint a token with: clawproxy token mint"),
     Reason("TOKEN_REVOKED", "authenticate", 403, "the CST, its job or its contract was revoked", "ask who revoked it; a new approval is needed"),
     Reason("HANDLE_UNKNOWN", "authenticate", 401, "the job handle is not known to this gateway, or its job has ended", "start the job again with: clawproxy run"),
-    Reason("PRESENTER_MISMATCH", "authenticate", 403, "the job is bound to another presenter", "use the token only where its job was opened"),
+    Reason("PRESENTER_MISMATCH", "authenticate", 403, "the job is bound to another presenter", "use the token only where its job was opened; after a move: clawproxy job rebind"),
     # pin
     Reason("POLICY_REQUIRED", "pin", 403, "the CST is not pinned to a contract", "mint it with the hash of a signed contract"),
     Reason("POLICY_HASH_MISMATCH", "pin", 403, "token, header and job do not name the same contract", "mint a token for the contract of this job, or open a new job"),

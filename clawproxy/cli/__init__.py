@@ -29,7 +29,7 @@ COMMANDS = {
     "explain": "why a call was allowed or refused, recomputed from a bundle",
     "contract": "contracts: new, check, hash, sign, show",
     "token": "scoped tokens: mint, inspect, revoke",
-    "job": "jobs: open, list, show, seal, tail",
+    "job": "jobs: open, list, show, seal, rebind, tail",
     "stop": "stop calls, or tools alone, at once: --all, --job, --contract, --provider, --tool",
     "resume": "lift a stop",
     "approve": "approvals: list, grant, deny, send",

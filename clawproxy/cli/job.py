@@ -23,7 +23,9 @@ from ..tokens.errors import ClawproxyError
 from ..tokens.keys import Role
 from .contract_files import find_signed
 from .gateway_journal import journal_files
+from .job_rebind import rebind
 from .journal_view import open_journal, read_records, record_row
+from .own_book import own_book
 from .screen import JsonFlag, new_app, note, own_command, print_json, print_pairs, print_table
 from .state import DEFAULT_STATE, ConfigOption, StateDir, StateOption
 from .token import read_job_facts
@@ -200,24 +202,12 @@ async def _seal(folder: StateDir, job: str, gateway_id: str, *, force: bool) -> 
 
 
 async def _seal_directly(folder: StateDir, job: str, gateway_id: str, *, force: bool) -> JsonObject:
-    from ..receipts.jobs import JobBook
-    from ..receipts.journal import Journal
-
-    journal = Journal()
-    book = JobBook(
-        folder.jobs,
-        journal,
-        folder.load_key(Role.RECEIPT),
-        gateway_id,
-        folder.job_keys,
-        lambda: time.time_ns() // 1_000_000,
-    )
-    try:
+    async with own_book(folder, gateway_id) as book:
         sealed = await book.seal(job, force=force)
-        return {"job_id": job, "directory": str(sealed.directory), "counts": dict(sealed.counts)}
-    finally:
-        await book.close()
-        await asyncio.to_thread(journal.close)
+    return {"job_id": job, "directory": str(sealed.directory), "counts": dict(sealed.counts)}
+
+
+app.command("rebind")(rebind)
 
 
 @app.command("tail")

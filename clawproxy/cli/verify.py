@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from ..receipts.presenters import WORTH
 from ..receipts.report import Report, Verdict, printable
 from ..receipts.verify import verify_path
 from ..receipts.verify_contract import recomputed_line
@@ -64,6 +65,8 @@ def print_report(report: Report, path: Path) -> None:
         print(f"  calls answered by another model than they asked for: {others}")
     if estimated := report.facts.get("usage", {}).get("estimated"):
         print(f"  calls with an estimate for tokens: {estimated}")
+    for strength in report.facts.get("presenter_strength", ()):
+        print(f"  bound to its presenter by {strength}: {WORTH.get(strength, 'of unknown worth')}")
     if told := recomputed_line(report.facts.get("recomputed", {})):
         print(f"  decisions worked out again: {told}")
     if any(finding.reason == "TRUST_NOT_GIVEN" for finding in report.findings):
