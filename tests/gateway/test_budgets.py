@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from clawproxy.addons import budgeting
 from clawproxy.addons.gateway import Gateway
-from clawproxy.receipts import budget
+from clawproxy.receipts import budget, progress
 from clawproxy.receipts.budget_ledger import BudgetLedger
 from clawproxy.receipts.explain import explain
 from clawproxy.receipts.job import Job
@@ -274,6 +274,28 @@ async def test_the_proof_bundle_claims_the_rates_that_the_receipts_have(tmp_path
         assert (claim["max_requests"], claim["observed_requests"]) == (10, 3)
         assert (claim["max_tokens_output"], claim["observed_tokens_output"]) == (100_000, wrote)
         assert "max_tokens_input" not in claim
+
+
+async def test_each_segment_claims_its_share_also_of_calls_whose_end_nobody_knows(
+    tmp_path: Path, provider: Provider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(progress, "SEGMENT_CALLS", 2)
+    async with running_bed(tmp_path / "s", provider, contract=contract(requests=9, output_tokens=9000)) as bed:
+        lease = await bed.gateway.lease(bed.policy_hash, "job-9")
+        for _ in range(3):
+            await bed.chat(token=lease.handle, max_tokens=100)
+        hanging = asyncio.create_task(bed.chat("hang:1500", token=lease.handle, max_tokens=700))
+        while len(bed.records("intent", "job-9")) < 4:  # noqa: ASYNC110 - the product has no event for it
+            await asyncio.sleep(0.02)
+        result = await bed.gateway.jobs.seal("job-9", force=True)
+        hanging.cancel()
+        report = verify_path(result.directory, bed.trust())
+        assert (report.verdict, report.reason) == (Verdict.INCOMPLETE, "OUTCOME_UNKNOWN"), report.findings
+        bundles = [json.loads(path.read_text())["payload"] for path in sorted(result.directory.glob("proof_bundle*"))]
+        claims = [claim for bundle in bundles for claim in bundle["rate_limit_claims"]]
+        assert [claim["observed_requests"] for claim in claims] == [2, 2]
+        assert sorted(claim["observed_tokens_output"] > 700 for claim in claims) == [False, True]
+        assert len({(claim["window_start"], claim["window_end"]) for claim in claims}) == 1
 
 
 async def test_a_job_that_is_opened_again_stands_where_it_stood(tmp_path: Path, provider: Provider) -> None:
