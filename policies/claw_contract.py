@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Mapping
 
 from ..tokens.canonical import JsonObject
-from .approval_rules import ApprovalRules, read_approvals
+from .approval_rules import read_approvals
 from .argument_rules import read_argument_rules
 from .budget_rules import read_budgets
 from .data_rules import read_data_rules
@@ -82,7 +82,6 @@ def read_claw(document: JsonObject, policy_hash_b64u: str) -> Policy:
     allowed, denied = _words(fields, "allowed_tools"), _words(fields, "denied_tools")
     demands: list[Demand] = []
     approvals = read_approvals(fields)
-    demands += _demand_approvals(approvals)
     on_approval = tuple(rule.action for rule in approvals.actions)
     _routing_and_evidence(fields)
     _limits(fields, demands)
@@ -141,12 +140,6 @@ def _tool_classes(fields: Fields) -> Mapping[str, tuple[str, ...]]:
         if not out[name]:
             inner.refuse(name, "no wire name", got="an empty list", expected="at least one name or pattern")
     return out
-
-
-def _demand_approvals(approvals: ApprovalRules) -> list[Demand]:
-    """Calls of tools are not held back from answers yet, so nobody could be asked."""
-    why = "calls of tools cannot be held for an approval yet"
-    return [Demand(f'approvals["{rule.action}"]', why) for rule in approvals.actions]
 
 
 def _routing_and_evidence(fields: Fields) -> None:

@@ -260,13 +260,17 @@ _CALL_END: Mapping[str, Shape] = {
 }
 _TOKENS = Number(0, 10_000_000, whole=True)
 _HARNESS: Mapping[str, Shape] = {**_DATA, "event_hash_b64u": DIGEST, "run_id": NAME}
+APPROVAL_ID = Text(
+    pattern=re.compile(r"apr_[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}", re.ASCII),
+    what="apr_ and a random UUID",
+)
 CALLED = Obj(
     required={
         "arguments_hash_b64u": DIGEST,
         "name": STRING,
         "outcome": Text(among=("allowed", "approved", "denied", "withheld")),
     },
-    optional={"approval": RECEIPT_ID, "rule": STRING},
+    optional={"approval": APPROVAL_ID, "rule": STRING},
 )
 """A call of a tool in an answer (``calls.JudgedCall``)."""
 _CALLED: Mapping[str, Shape] = {
@@ -358,10 +362,6 @@ PAYLOADS: Mapping[str, Obj] = {
     "recovery": RECOVERY,
 }
 
-APPROVAL_ID = Text(
-    pattern=re.compile(r"apr_[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}", re.ASCII),
-    what="apr_ and a random UUID",
-)
 APPROVAL_DETAIL = Obj(
     required={
         "approval": envelope("human_approval_receipt"),

@@ -22,6 +22,7 @@ from clawproxy.receipts.approvals import (
     read_scope,
     sign_approval,
 )
+from clawproxy.receipts.calls import CalledOutcome, JudgedCall
 from clawproxy.receipts.explain import explain
 from clawproxy.receipts.job import Job
 from clawproxy.receipts.records import build_record
@@ -465,6 +466,61 @@ def test_an_approval_that_the_contract_does_not_ask_for_fails(tmp_path: Path, co
 )
 def test_a_call_of_a_job_that_nobody_approved_fails(tmp_path: Path, kinds: tuple[ApprovalType, ...]) -> None:
     assert _rule(verify_job(asyncio.run(_whole(tmp_path, *kinds)), LISTED)) == ("J45", "APPROVAL_MISSING")
+
+
+def _judged(scope: Scope | None, **over: Any) -> JudgedCall:
+    approval = None if scope is None else scope.approval_id
+    judged = JudgedCall("send_mail", ARGUMENTS, CalledOutcome.APPROVED, 'approvals["send_mail"]', approval)
+    return dataclasses.replace(judged, **over)
+
+
+async def _passed_on(root: Path, *, answered: bool, twice: bool = False, **over: Any) -> Bundle:
+    """A call whose receipt says that it passed on a call of the tool, as an approved one unless ``over`` says else."""
+    stage = Stage(root, ACTIONS)
+    job = await stage.open()
+    scope = None
+    for _ in range(2 if twice else 1):
+        intended = await stage.intend()
+        if answered and scope is None:
+            scope = stage.scope(intended)
+            await stage.answer(scope)
+        await job.attest(intended, make_end(tool_calls=("send_mail",), called=(_judged(scope, **over),)))
+    return await stage.end()
+
+
+def test_a_call_that_was_passed_on_with_its_approval_holds(tmp_path: Path) -> None:
+    report = verify_job(asyncio.run(_passed_on(tmp_path, answered=True)), LISTED)
+    assert (report.verdict, report.findings) == (Verdict.VERIFIED, ())
+
+
+@pytest.mark.parametrize(
+    ("answered", "over"),
+    [
+        (False, {}),
+        (False, {"outcome": CalledOutcome.ALLOWED}),
+        (False, {"approval": f"apr_{uuid.UUID(int=7, version=4)}"}),
+        (True, {"arguments_hash_b64u": sha256_b64u(b"other")}),
+        (True, {"name": "send_money"}),
+        (True, {"outcome": CalledOutcome.ALLOWED, "approval": None}),
+    ],
+    ids=["no approval", "simply allowed", "an unknown one", "other arguments", "another tool", "not named"],
+)
+def test_a_call_that_was_passed_on_without_its_approval_fails(
+    tmp_path: Path, answered: bool, over: dict[str, Any]
+) -> None:
+    report = verify_job(asyncio.run(_passed_on(tmp_path, answered=answered, **over)), LISTED)
+    assert _rule(report) == ("J45", "APPROVAL_MISSING")
+
+
+def test_one_approval_is_for_one_call(tmp_path: Path) -> None:
+    report = verify_job(asyncio.run(_passed_on(tmp_path, answered=True, twice=True)), LISTED)
+    assert _rule(report) == ("J45", "APPROVAL_MISSING")
+
+
+@pytest.mark.parametrize("outcome", [CalledOutcome.DENIED, CalledOutcome.WITHHELD])
+def test_a_call_that_was_not_passed_on_needs_no_approval(tmp_path: Path, outcome: CalledOutcome) -> None:
+    files = asyncio.run(_passed_on(tmp_path, answered=False, outcome=outcome))
+    assert verify_job(files, LISTED).verdict is Verdict.VERIFIED
 
 
 # -- for people -------------------------------------------------------------------------------------------------------
