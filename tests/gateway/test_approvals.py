@@ -46,6 +46,10 @@ SCHEMA: dict[str, Any] = {"type": "object", "properties": {"query": {"type": "st
 # -- agents -----------------------------------------------------------------------------------------------------------
 
 
+class NoCall(Exception):
+    """The SDK understood an answer that calls no tool; its text."""
+
+
 @dataclass(frozen=True)
 class Agent:
     """An SDK that asks for a tool, runs it, and tells the model what came of it. ``ask`` returns the last text."""
@@ -69,6 +73,8 @@ def _openai(bed: Bed, token: str, stream: bool) -> str:
                 message: Any = events.get_final_completion().choices[0].message
         else:
             message = chat.create(model="gpt-4o-mini", messages=messages, tools=tools).choices[0].message
+        if not message.tool_calls:
+            raise NoCall(message.content)
         (called,) = message.tool_calls
         assert called.function.name == "ticket_read"
         messages += [
@@ -94,7 +100,9 @@ def _anthropic(bed: Bed, token: str, stream: bool) -> str:
                 message: Any = events.get_final_message()
         else:
             message = client.messages.create(messages=messages, **asked)
-        called = next(part for part in message.content if part.type == "tool_use")
+        called = next((part for part in message.content if part.type == "tool_use"), None)
+        if called is None:
+            raise NoCall(message.content[-1].text)
         assert called.name == "ticket_read"
         result = {"type": "tool_result", "tool_use_id": called.id, "content": "ticket 42 is open"}
         messages += [
@@ -231,6 +239,20 @@ async def test_a_call_that_is_denied_ends_in_an_error_that_the_sdk_raises(
         (called,) = house.called()
         assert called["outcome"] == "denied"
         assert house.notes() == ["explicit_deny"]
+        await house.sealed()
+
+
+@each_agent
+@each_form
+async def test_where_the_contract_refuses_a_denied_call_becomes_a_text_and_the_conversation_goes_on(
+    tmp_path: Path, provider: Provider, agent: Agent, stream: bool
+) -> None:
+    async with house_at(tmp_path, provider, {**HELD, "on_denied_call": "refuse"}) as house:
+        task = house.run(agent, stream)
+        await house.answer(await house.question(), ApprovalType.DENY)
+        with pytest.raises(NoCall) as caught:
+            await task
+        assert "APPROVAL_DENIED" in str(caught.value)
         await house.sealed()
 
 
