@@ -224,6 +224,11 @@ class Budgeting:
         )
         return replace(end, per_contract=state), charged
 
+    def lose(self, call: Call, reservation: Reservation) -> None:
+        """The receipt could not be written: the call stays charged as reserved."""
+        if self._ledger is not None:
+            self._ledger.close_call(call.receipt_id, reservation.amounts)
+
     async def settle(self, call: Call, reservation: Reservation, charged: Amounts) -> None:
         """The receipt is durable: give back what was not used, and warn where a budget is nearly used up."""
         assert call.job is not None

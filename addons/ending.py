@@ -179,7 +179,11 @@ class Ending:
             call.envelope = await call.job.attest(call.intended, end)
             return
         end, charged = self._budgeting.close(call, reservation, end)
-        call.envelope = await call.job.attest(call.intended, end)
+        try:
+            call.envelope = await call.job.attest(call.intended, end)
+        except BaseException:
+            self._budgeting.lose(call, reservation)
+            raise
         await self._budgeting.settle(call, reservation, charged)
 
     def _effect_end(self, call: Call, egress: Egress, outcome: Outcome) -> EffectEnd:

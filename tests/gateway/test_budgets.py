@@ -298,6 +298,21 @@ async def test_each_segment_claims_its_share_also_of_calls_whose_end_nobody_know
         assert len({(claim["window_start"], claim["window_end"]) for claim in claims}) == 1
 
 
+async def test_a_call_whose_receipt_cannot_be_written_stays_charged_as_reserved(
+    tmp_path: Path, provider: Provider
+) -> None:
+    rules = contract(per_contract={"output_tokens": 1000, "concurrent_calls": 1})
+    async with running_bed(tmp_path / "s", provider, contract=rules) as bed:
+        hanging = asyncio.create_task(bed.chat("hang:400", max_tokens=700))
+        while not bed.records("intent"):  # noqa: ASYNC110 - the product has no event for it
+            await asyncio.sleep(0.02)
+        await bed.gateway.jobs.seal("job-1", force=True)
+        await hanging
+        await bed.settled()
+        assert (await bed.chat(token=bed.token("job-2"), max_tokens=301)).refusal["reason"] == "BUDGET_EXCEEDED"
+        assert (await bed.chat(token=bed.token("job-2"), max_tokens=300)).status == 200
+
+
 async def test_a_job_that_is_opened_again_stands_where_it_stood(tmp_path: Path, provider: Provider) -> None:
     rules = contract(requests=5, per_contract={"requests": 7})
     async with running_bed(tmp_path / "s", provider, contract=rules) as bed:
