@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..policies.call_rules import ToolCall
-from ..policies.orders import Orders, Revocation, Revoked, Scope, StopOrder, parse_orders
+from ..policies.orders import Orders, Revocation, Revoked, StopOrder, parse_orders
 from ..policies.stops import Stops
 from ..receipts.job import Job
 from ..receipts.jobs import JobBook
@@ -30,7 +30,7 @@ from ..tokens.reasons import Refusal
 from ..tokens.revocation import Revocations
 from .admin import AdminSocket
 from .call import Call
-from .order_desk import OPERATION, Given, give
+from .order_desk import OPERATION, give
 
 if TYPE_CHECKING:
     from mitmproxy import connection
@@ -245,15 +245,6 @@ class Stopping:
             )
         halted = self.take(now)
         return {"number": now.last_number, "halted": halted, **await self.note(before, now)}
-
-    async def stop(self, scope: Scope, name: str, reason: str = "") -> Given:
-        """Give a stop from within the gateway's own process, as ``clawproxy stop`` does."""
-        from ..policies.orders import Mode
-
-        given, _ = await give(
-            self._book, lambda orders, now: orders.with_stop(scope, name, Mode.STOP, reason, now), self._clock_ms()
-        )
-        return given
 
 
 def halt(call: Call, refusal: Refusal) -> None:

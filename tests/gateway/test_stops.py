@@ -27,11 +27,14 @@ from clawproxy.tokens.errors import ClawproxyError
 from clawproxy.tokens.keys import Role, SigningKey
 from clawproxy.tokens.mint import mint
 from clawproxy.tokens.trust import Trust, parse_trust
+from websockets.exceptions import ConnectionClosed
 
 from ..clawproxy.standin_process import Provider
 from .bed import CONTRACT, Bed, chat_body, make_state, running_bed
 from .raw_client import Answer, RawClient
+from .test_egress import _inside, egress_bed
 from .test_kill9 import _forks
+from .test_websocket import create, opened, turn
 
 STREAMS = 200
 TOOL = {"type": "function", "function": {"name": "ticket_read", "parameters": {}}}
@@ -413,6 +416,54 @@ async def test_a_job_lifted_while_it_was_closed_is_told_so_before_its_next_call(
         assert verify_path(bed.state / "jobs" / "job-1", bed.trust()).verdict is Verdict.VERIFIED
     finally:
         await gateway.stop(1)
+
+
+# -- sockets, calls of tools ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("busy", [True, False])
+async def test_a_stop_closes_sockets_at_once_with_and_without_an_open_response(
+    tmp_path: Path, provider: Provider, busy: bool
+) -> None:
+    async with running_bed(tmp_path / "s", provider) as bed, opened(bed) as socket:
+        await turn(socket)
+        if busy:
+            await socket.send(create("events:400 slow:100"))
+            await socket.recv()
+        began = time.monotonic()
+        given = await stop(bed, Scope.JOB, "job-1")
+        with contextlib.suppress(ConnectionClosed):
+            async with asyncio.timeout(2):
+                while True:
+                    await socket.recv()
+        print(f"socket closed {1000 * (time.monotonic() - began):.0f} ms after the command began")
+        assert given.answers[0]["halted"] >= 1
+        await bed.settled()
+        outcomes = [r["metadata"]["clawproxy"]["outcome"] for r in bed.records("receipt")]
+        assert outcomes == ["complete", "complete", *(["stopped"] if busy else [])]
+        await bed.gateway.seal("job-1")
+        assert verify_path(bed.state / "jobs" / "job-1", bed.trust()).verdict is Verdict.VERIFIED
+
+
+async def test_calls_of_tools_to_their_hosts_stop_with_the_tools_and_reading_ones_go_on_in_read_only_mode(
+    tmp_path: Path, provider: Provider
+) -> None:
+    async with egress_bed(tmp_path, provider) as (bed, tool):
+
+        async def ask(method: str) -> int:
+            client = await _inside(bed, tool)
+            answer = await client.request(method, "/v1/echo", {"host": f"localhost:{tool.port}"}, b"")
+            await client.close()
+            return answer.status
+
+        assert [await ask("GET"), await ask("POST")] == [200, 200]
+        await stop(bed, Scope.JOB, "job-1", Mode.READ_ONLY_TOOLS)
+        assert [await ask("GET"), await ask("POST")] == [200, 403]
+        await stop(bed, Scope.JOB, "job-1", Mode.NO_TOOLS)
+        assert [await ask("GET"), await ask("POST")] == [403, 403]
+        assert (await bed.chat()).status == 200
+        await resume(bed, Scope.JOB, "job-1")
+        assert await ask("POST") == 200
 
 
 # -- the checks can fail ---------------------------------------------------------------------------------------------
