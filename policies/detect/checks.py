@@ -208,12 +208,16 @@ _GROUPS = frozenset(
 
 def is_card(digits: bytes) -> bool:
     """Whether issuer range and length belong together, and the check digit is right."""
+    return _issuer_fits(digits) and luhn(digits)
+
+
+def _issuer_fits(digits: bytes) -> bool:
     size = len(digits)
-    if not 12 <= size <= 19 or len(set(digits)) < 2:
+    if not 12 <= size <= 19 or digits[0] not in b"234568" or len(set(digits)) < 2:
         return False
     six = int(digits[:6])
     four, three, two = six // 100, six // 1000, six // 10000
-    fits = (
+    return (
         (two // 10 == 4 and size in (13, 16, 19))
         or (51 <= two <= 55 and size == 16)
         or (2221 <= four <= 2720 and size == 16)
@@ -226,7 +230,6 @@ def is_card(digits: bytes) -> bool:
         or (four in (5018, 5020, 5038, 5893, 6304, 6759, 6761, 6762, 6763) and size >= 12)
         or ((two in (60, 81, 82) or three == 508) and size == 16)
     )
-    return fits and luhn(digits)
 
 
 def card(text: bytes, start: int, end: int) -> Span | None:
@@ -237,15 +240,20 @@ def card(text: bytes, start: int, end: int) -> Span | None:
     if body.isdigit():
         return (start, end) if is_card(body) else None
     groups = _groups(body, start)
-    for first in range(len(groups)):
-        digits = b""
-        for last in range(first, len(groups)):
-            digits += text[groups[last][0] : groups[last][1]]
-            if len(digits) > 19:
-                break
-            sizes = tuple(b - a for a, b in groups[first : last + 1])
-            if len(digits) >= 12 and _is_grouped(sizes) and is_card(digits):
-                return groups[first][0], groups[last][1]
+    sizes = tuple(b - a for a, b in groups)
+    digits, at, left = digits_of(body), 0, sum(sizes)
+    for first, size in enumerate(sizes):
+        if left < 12:
+            break
+        end_at, total = first, 0
+        while end_at < len(sizes) and total + sizes[end_at] <= 19:
+            total += sizes[end_at]
+            end_at += 1
+            if total < 12 or not _is_grouped(sizes[first:end_at]):
+                continue
+            if is_card(digits[at : at + total]):
+                return groups[first][0], groups[end_at - 1][1]
+        at, left = at + size, left - size
     return None
 
 
@@ -301,26 +309,30 @@ def iban(text: bytes, start: int, end: int) -> Span | None:
 
 # -- national numbers --------------------------------------------------------------------------------------------
 
-_SSN_WORDS = (b"ssn", b"social security", b"social-security", b"socialsecurity", b"social_security", b"itin", b"tin")
-
 
 def us_ssn(text: bytes, start: int, end: int) -> Span | None:
-    """US social security number or ITIN. In one piece only behind a word that says what it is."""
-    body = text[start:end]
-    digits = digits_of(body)
-    area, group, serial = int(digits[:3]), int(digits[3:5]), int(digits[5:])
-    if not alone(text, start, end) or group == 0 or serial == 0 or area in (0, 666):
+    """US social security number, or ITIN, written with hyphens."""
+    if text[start:end] in (b"078-05-1120", b"219-09-9999", b"123-45-6789"):  # printed on cards that were for show
         return None
     if text[end : end + 1] == b"-" or (start and text[start - 1] in b"-.+"):
         return None
+    return us_ssn_said(text, start, end)
+
+
+def us_ssn_said(text: bytes, start: int, end: int) -> Span | None:
+    """The same in any writing, behind a word that says what it is."""
+    digits = digits_of(text[start:end])
+    area, group, serial = int(digits[:3]), int(digits[3:5]), int(digits[5:])
+    if not alone(text, start, end) or group == 0 or serial == 0 or area in (0, 666):
+        return None
     if area >= 900 and not (50 <= group <= 65 or 70 <= group <= 88 or 90 <= group <= 92 or 94 <= group <= 99):
         return None
-    if digits in (b"078051120", b"219099999", b"123456789") and not near(text, start, _SSN_WORDS):
-        return None
-    marks = {c for c in body if c not in _DIGITS}
-    if marks == {45}:  # hyphens
-        return start, end
-    return (start, end) if near(text, start, _SSN_WORDS) else None
+    return start, end
+
+
+def alone_span(text: bytes, start: int, end: int) -> Span | None:
+    """Anything that is no part of a longer word."""
+    return (start, end) if alone(text, start, end) else None
 
 
 _NO_NINO = (b"BG", b"GB", b"KN", b"NK", b"NT", b"TN", b"ZZ")
@@ -388,7 +400,7 @@ def pl_pesel(text: bytes, start: int, end: int) -> Span | None:
     century = {0: 1900, 1: 2000, 2: 2100, 3: 2200, 4: 1800}[month // 20]
     if not _is_date(century + int(body[:2]), month % 20, int(body[4:6])):
         return None
-    return (start, end) if near(text, start, (b"pesel",)) or 1920 <= century + int(body[:2]) <= 2030 else None
+    return start, end
 
 
 def se_person(text: bytes, start: int, end: int) -> Span | None:
@@ -408,26 +420,19 @@ def fi_hetu(text: bytes, start: int, end: int) -> Span | None:
     return (start, end) if b"0123456789ABCDEFHJKLMNPRSTUVWXY"[number % 31] == body[10] else None
 
 
-def _near_id(text: bytes, start: int, *words: bytes) -> bool:
-    """Whether the number is called what it is, or by a word in another script (``views``)."""
-    return near(text, start, (*words, b"\x03"))
-
-
 def pt_nif(text: bytes, start: int, end: int) -> Span | None:
-    """Portuguese NIF, behind a word that says what it is."""
+    """Portuguese NIF."""
     digits = [c - 48 for c in digits_of(text[start:end])]
     rest = sum(d * (9 - n) for n, d in enumerate(digits[:8])) % 11
     right = digits[8] == (0 if rest < 2 else 11 - rest)
-    said = _near_id(text, start, b"nif", b"contribuinte")
-    return (start, end) if right and said and _alone_number(text, start, end) else None
+    return (start, end) if right and _alone_number(text, start, end) else None
 
 
 def dk_cpr(text: bytes, start: int, end: int) -> Span | None:
-    """Danish CPR number, behind a word that says what it is: its check digit is no longer kept."""
+    """Danish CPR number. Its check digit is no longer kept."""
     digits = digits_of(text[start:end])
     fits = _is_date(2000 + int(digits[4:6]), int(digits[2:4]), int(digits[:2]))
-    said = _near_id(text, start, b"cpr", b"personnummer")
-    return (start, end) if fits and said and _alone_number(text, start, end) else None
+    return (start, end) if fits and _alone_number(text, start, end) else None
 
 
 def at_svnr(text: bytes, start: int, end: int) -> Span | None:
@@ -437,8 +442,7 @@ def at_svnr(text: bytes, start: int, end: int) -> Span | None:
     right = sum(d * w for d, w in zip(digits, weights, strict=True)) % 11 == digits[3]
     day, month = digits[4] * 10 + digits[5], digits[6] * 10 + digits[7]
     right = right and digits[0] > 0 and 1 <= day <= 31 and 1 <= month <= 15
-    said = end - start > 10 or _near_id(text, start, b"svnr", b"versicherung", b"sv-n")
-    return (start, end) if right and said and _alone_number(text, start, end) else None
+    return (start, end) if right and _alone_number(text, start, end) else None
 
 
 def tr_tckn(text: bytes, start: int, end: int) -> Span | None:
@@ -469,13 +473,12 @@ def cz_birth_number(text: bytes, start: int, end: int) -> Span | None:
 
 
 def jp_my_number(text: bytes, start: int, end: int) -> Span | None:
-    """Japanese individual number: a check digit, in groups or behind a word that says what it is."""
+    """Japanese individual number: a check digit."""
     digits = [c - 48 for c in digits_of(text[start:end])]
     weights = (6, 5, 4, 3, 2, 7, 6, 5, 4, 3, 2)
     rest = sum(d * w for d, w in zip(digits, weights, strict=False)) % 11
     right = digits[11] == (0 if rest <= 1 else 11 - rest) and len(set(digits)) > 2
-    said = _near_id(text, start, b"my number", b"mynumber", b"individual number")
-    return (start, end) if right and said and _alone_number(text, start, end) else None
+    return (start, end) if right and _alone_number(text, start, end) else None
 
 
 def be_person(text: bytes, start: int, end: int) -> Span | None:
@@ -483,25 +486,22 @@ def be_person(text: bytes, start: int, end: int) -> Span | None:
     digits = digits_of(text[start:end])
     number, key = int(digits[:9]), int(digits[9:])
     right = 97 - number % 97 == key or 97 - (2_000_000_000 + number) % 97 == key
-    said = end - start > 11 or _near_id(text, start, b"rijksregister", b"national", b"registre", b"niss", b"insz")
-    return (start, end) if right and said and _alone_number(text, start, end) else None
+    return (start, end) if right and _alone_number(text, start, end) else None
 
 
 def nl_bsn(text: bytes, start: int, end: int) -> Span | None:
-    """Dutch BSN, behind a word that says what it is."""
+    """Dutch BSN."""
     digits = digits_of(text[start:end])
     weights = (9, 8, 7, 6, 5, 4, 3, 2, -1)
     right = len(digits) == 9 and sum((c - 48) * w for c, w in zip(digits, weights, strict=True)) % 11 == 0
-    said = near(text, start, (b"bsn", b"burgerservice", b"sofi"))
-    return (start, end) if right and said and _alone_number(text, start, end) else None
+    return (start, end) if right and _alone_number(text, start, end) else None
 
 
 def ca_sin(text: bytes, start: int, end: int) -> Span | None:
-    """Canadian SIN: in groups, or behind a word that says what it is."""
+    """Canadian SIN."""
     digits = digits_of(text[start:end])
-    said = near(text, start, (b"sin", b"social insurance"))
     right = luhn(digits) and digits[0] not in b"08" and _alone_number(text, start, end)
-    return (start, end) if right and (said or end - start == 11) else None
+    return (start, end) if right else None
 
 
 def br_cpf(text: bytes, start: int, end: int) -> Span | None:
@@ -531,13 +531,7 @@ def in_aadhaar(text: bytes, start: int, end: int) -> Span | None:
     check = 0
     for n, code in enumerate(reversed(digits)):
         check = int(_VERHOEFF_D[check][int(_VERHOEFF_P[n % 8][code - 48])])
-    said = end - start > 12 or near(text, start, (b"aadhaar", b"aadhar", b"uidai"))
-    return (start, end) if check == 0 and said and _alone_number(text, start, end) else None
-
-
-def in_pan(text: bytes, start: int, end: int) -> Span | None:
-    """Indian PAN, behind a word that says what it is: it has no check digit."""
-    return (start, end) if alone(text, start, end) and near(text, start, (b"pan", b"permanent account")) else None
+    return (start, end) if check == 0 and _alone_number(text, start, end) else None
 
 
 def ch_ahv(text: bytes, start: int, end: int) -> Span | None:
@@ -602,21 +596,20 @@ def mx_curp(text: bytes, start: int, end: int) -> Span | None:
 
 
 def ie_ppsn(text: bytes, start: int, end: int) -> Span | None:
-    """Irish PPS number with its letter, behind a word that says what it is."""
+    """Irish PPS number with its letter."""
     body = text[start:end].upper()
     total = sum((c - 48) * w for c, w in zip(body[:7], (8, 7, 6, 5, 4, 3, 2), strict=False))
     if len(body) == 9 and body[8:9] != b"W":
         total += 9 * (body[8] - 64)
     right = b"WABCDEFGHIJKLMNOPQRSTUV"[total % 23] == body[7]
-    return (start, end) if right and alone(text, start, end) and near(text, start, (b"pps",)) else None
+    return (start, end) if right and alone(text, start, end) else None
 
 
 def au_tfn(text: bytes, start: int, end: int) -> Span | None:
-    """Australian tax file number, behind a word that says what it is."""
+    """Australian tax file number."""
     digits = digits_of(text[start:end])
     right = sum((c - 48) * w for c, w in zip(digits, (1, 4, 3, 7, 5, 8, 6, 9, 10), strict=True)) % 11 == 0
-    said = near(text, start, (b"tfn", b"tax file"))
-    return (start, end) if right and said and _alone_number(text, start, end) else None
+    return (start, end) if right and _alone_number(text, start, end) else None
 
 
 def passport(text: bytes, start: int, end: int) -> Span | None:

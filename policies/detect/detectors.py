@@ -33,6 +33,8 @@ class Detector:
     keywords: tuple[bytes, ...] = ()
     group: int = 0
     looks: Looks = Looks.EVERYWHERE
+    find: str = ""
+    """What hyperscan looks for in place of ``pattern``: something that is in every match and costs less."""
 
 
 def _words(*words: str) -> tuple[bytes, ...]:
@@ -47,6 +49,10 @@ _SAID = (
     r"passwort|kennwort|mot de passe|contrase.a|clave|senha|palavra-passe|wachtwoord|l.senord|adgangskode|passord|"
     r"salasana|has.o|heslo|parola|jelsz.|.ifre|\x02+|jeton|_auth)"
 )
+_SAID_WORDS = _words(
+    "pass", "pwd", "secret", "token", "key", "credential", "bearer", "kennwort", "contrase", "clave", "senha", "wachtwoord",
+    "senord", "adgangskode", "salasana", "has", "heslo", "parola", "jelsz", "ifre", "\x02", "jeton", "_auth",
+)  # fmt: skip
 
 SECRETS = (
     Detector("aws_access_key", r"(?:AKIA|ASIA|ABIA|ACCA)[A-Z0-9]{16}", checks.varied, _words("akia", "asia", "abia", "acca")),
@@ -96,11 +102,21 @@ SECRETS = (
     Detector("url_password", r"://[^\s/:@?#\"'<>]{0,100}:([^\s/@?#\"'<>]{3,200})@[A-Za-z0-9\[]", checks.url_password, _words("://"), 1, Looks.DECODED),
     Detector(
         "assigned_secret",
-        _SAID + r"[A-Za-z0-9_]{0,24}(?:[A-Za-z0-9_?' -]{0,32} (?:lautet|ist|is|est|es|to|er)[ :])?(?:\\?[\"'`\])]{1,2})?[ \t]{0,8}(?:[:=]{1,2}>?|=>|->|,| is| was|[ \t])[ \t]{0,8}(?i:basic |bearer |token )?(?:\\?[\"'`(]){0,2}([^\s\"'`,;<>\\?&]{8,256})",
+        _SAID + r"[A-Za-z0-9_]{0,24}(?:\\?[\"'`\])]{1,2})?[ \t]{0,8}(?:[:=]{1,2}>?|=>|->|,| is| was|[ \t])[ \t]{0,8}(?i:basic |bearer |token )?(?:\\?[\"'`(]){0,2}([^\s\"'`,;<>\\?&]{8,256})",
         checks.assigned,
-        _words("pass", "pwd", "secret", "token", "key", "credential", "bearer", "kennwort", "contrase", "clave", "senha", "wachtwoord", "senord", "adgangskode", "salasana", "has", "heslo", "parola", "jelsz", "ifre", "\x02", "jeton", "_auth"),
+        _SAID_WORDS,
         1,
         Looks.DECODED,
+        _SAID + r"[A-Za-z0-9_]*[\\\"'`\]) \t]*[:=,> \t][^\n]{8}",
+    ),
+    Detector(
+        "spoken_secret",
+        _SAID + r"[^\n:=\"<>{}]{0,40} (?:lautet|ist|is|est|es|to|er)[ :]{1,2}[\"'`]?([^\s\"'`,;<>\\?&]{8,256})",
+        checks.assigned,
+        _SAID_WORDS,
+        1,
+        Looks.DECODED,
+        _SAID + r"[^\n]* (?:lautet|ist|is|est|es|to|er)[ :]",
     ),
     Detector("command_password", r"sshpass -p ?[\"']{0,1}([^\s\"']{6,100})|(?:mysql|mysqldump|mariadb)[^\n]{0,80} -p([^\s\"'-][^\s\"']{5,100})|curl[^\n]{0,120} (?:-u|--user) ?[\"']?[^\s:\"']{1,64}:([^\s\"']{6,100})", checks.url_password, _words("sshpass", " -p", "curl"), looks=Looks.DECODED),
     Detector("registry_auth", r"\"auth\\?\"[ ]?:[ ]?\\?\"([A-Za-z0-9+/=]{16,400})", checks.assigned, _words("auth"), 1, Looks.DECODED),
@@ -115,45 +131,66 @@ SECRETS = (
 )  # fmt: skip
 
 CARDS = (
-    Detector("payment_card", r"[2-6](?:[ .\-/]{0,2}[0-9]){11,18}|8[12](?:[ .\-]?[0-9]){14}", checks.card),
+    Detector("payment_card", r"(?:^|[^0-9A-Za-z_.,])([2-6](?:[ .\-/]{0,2}[0-9]){11,18}|8[12](?:[ .\-]?[0-9]){14})\b", checks.card, group=1),
 )  # fmt: skip
 
 ACCOUNTS = (
-    Detector("iban", r"[A-Za-z]{2}[0-9]{2}(?:[ .\-]?[A-Za-z0-9]){11,32}", checks.iban),
+    Detector("iban", r"\b[A-Za-z]{2}[0-9]{2}(?:[ .\-]?[A-Za-z0-9]){11,32}", checks.iban),
 )  # fmt: skip
 
+_LEFT = r"(?:^|[^0-9A-Za-z_.,+-])"
+"""What may stand before a number that is no part of another: told here, so that decimals cost nothing."""
+
+
+def _said(name: str, words: str, number: str, check: Check) -> Detector:
+    """``number`` behind a word that says what it is, or behind a word of another script (``views``)."""
+    said = rf"(?:(?i:{words})|\x03)"
+    pattern = rf"{said}[^0-9\n]{{0,40}}\b({number})\b"
+    return Detector(
+        name, pattern, check, group=1, looks=Looks.DECODED, find=said + r"[^0-9\n]*[0-9](?:[ ./-]?[0-9]){7}"
+    )
+
+
 NATIONAL_IDS = (
-    Detector("us_ssn", r"[0-9]{3}-[0-9]{2}-[0-9]{4}|[0-9]{3} [0-9]{2} [0-9]{4}|\b[0-9]{9}\b", checks.us_ssn),
-    Detector("uk_nino", r"(?i:[A-CEGHJ-PR-TW-Z][A-CEGHJ-NPR-TW-Z][ -]?[0-9]{2}[ -]?[0-9]{2}[ -]?[0-9]{2}[ -]?[A-D])", checks.uk_nino, looks=Looks.DECODED),
-    Detector("de_tax_id", r"[1-9][0-9]{10}|[1-9][0-9] [0-9]{3} [0-9]{3} [0-9]{3}|[1-9][0-9]/[0-9]{3}/[0-9]{3}/[0-9]{3}", checks.de_tax_id, looks=Looks.DECODED),
-    Detector("fr_nir", r"[12] ?[0-9]{2} ?[0-9]{2} ?(?:[0-9]{2}|2[ABab]) ?[0-9]{3} ?[0-9]{3} ?[0-9]{2}", checks.fr_nir),
-    Detector("es_dni", r"[0-9]{8}[ -]?[A-HJ-NP-TV-Z]|[XYZ]-?[0-9]{7}-?[A-HJ-NP-TV-Z]|[0-9]{2}\.[0-9]{3}\.[0-9]{3}-?[A-HJ-NP-TV-Z]", checks.es_dni, looks=Looks.DECODED),
-    Detector("it_codice_fiscale", r"(?i:[A-Z]{6}[0-9LMNP-V]{2}[ABCDEHLMPRST][0-9LMNP-V]{2}[A-Z][0-9LMNP-V]{3}[A-Z])", checks.it_codice),
-    Detector("pl_pesel", r"\b[0-9]{11}\b", checks.pl_pesel, looks=Looks.DECODED),
-    Detector("se_personnummer", r"(?:19|20)?[0-9]{2}[01][0-9][0-9]{2}[-+][0-9]{4}", checks.se_person, looks=Looks.DECODED),
-    Detector("fi_hetu", r"[0-3][0-9][01][0-9]{3}[-+A-FU-Y][0-9]{3}[0-9A-FHJ-NPR-Y]", checks.fi_hetu, looks=Looks.DECODED),
-    Detector("be_national_number", r"[0-9]{2}\.[0-9]{2}\.[0-9]{2}-[0-9]{3}\.[0-9]{2}|\b[0-9]{11}\b", checks.be_person, looks=Looks.DECODED),
-    Detector("nl_bsn", r"\b[0-9]{9}\b|\b[0-9]{4}\.[0-9]{2}\.[0-9]{3}\b", checks.nl_bsn, looks=Looks.DECODED),
-    Detector("ca_sin", r"[1-79][0-9]{2}[ -][0-9]{3}[ -][0-9]{3}|\b[1-79][0-9]{8}\b", checks.ca_sin, looks=Looks.DECODED),
-    Detector("br_cpf", r"[0-9]{3}\.[0-9]{3}\.[0-9]{3}-[0-9]{2}|\b[0-9]{11}\b", checks.br_cpf, looks=Looks.DECODED),
-    Detector("in_aadhaar", r"[2-9][0-9]{3}[ -][0-9]{4}[ -][0-9]{4}|\b[2-9][0-9]{11}\b", checks.in_aadhaar, looks=Looks.DECODED),
-    Detector("in_pan", r"\b[A-Z]{3}[ABCFGHJLPT][A-Z][0-9]{4}[A-Z]\b", checks.in_pan, looks=Looks.DECODED),
-    Detector("ch_ahv", r"756[. ]?[0-9]{4}[. ]?[0-9]{4}[. ]?[0-9]{2}", checks.ch_ahv),
-    Detector("cn_resident_id", r"\b[1-9][0-9]{5}(?:19|20)[0-9]{9}[0-9Xx]\b", checks.cn_resident),
-    Detector("no_fodselsnummer", r"\b[0-7][0-9][0-5][0-9]{3} ?[0-9]{5}\b", checks.no_person, looks=Looks.DECODED),
+    Detector("us_ssn", r"\b[0-9]{3}-[0-9]{2}-[0-9]{4}\b", checks.us_ssn),
+    _said("us_ssn_said", "ssn|social[ _-]?security|itin|tax ?id", "[0-9]{3}[ .-]?[0-9]{2}[ .-]?[0-9]{4}", checks.us_ssn_said),
+    Detector("uk_nino", r"\b(?i:[A-CEGHJ-PR-TW-Z][A-CEGHJ-NPR-TW-Z][ -]?[0-9]{2}[ -]?[0-9]{2}[ -]?[0-9]{2}[ -]?[A-D])\b", checks.uk_nino, looks=Looks.DECODED),
+    Detector("de_tax_id", _LEFT + r"([1-9][0-9] [0-9]{3} [0-9]{3} [0-9]{3}|[1-9][0-9]/[0-9]{3}/[0-9]{3}/[0-9]{3})", checks.de_tax_id, group=1, looks=Looks.DECODED),
+    _said("de_tax_id_said", "steuer|idnr|id-nr|ident|tin|tax", "[1-9](?:[ /]?[0-9]){10}", checks.de_tax_id),
+    Detector("fr_nir", _LEFT + r"([12] ?[0-9]{2} ?(?:0[1-9]|1[0-2]|[2-9][0-9]) ?(?:[0-9]{2}|2[ABab]) ?[0-9]{3} ?[0-9]{3} ?[0-9]{2})\b", checks.fr_nir, group=1),
+    Detector("es_dni", r"\b[0-9]{8}[ -]?[A-HJ-NP-TV-Z]\b|\b[XYZ]-?[0-9]{7}-?[A-HJ-NP-TV-Z]\b|\b[0-9]{2}\.[0-9]{3}\.[0-9]{3}-?[A-HJ-NP-TV-Z]\b", checks.es_dni, looks=Looks.DECODED),
+    Detector("it_codice_fiscale", r"\b(?i:[A-Z]{6}[0-9LMNP-V]{2}[ABCDEHLMPRST][0-9LMNP-V]{2}[A-Z][0-9LMNP-V]{3}[A-Z])\b", checks.it_codice),
+    _said("pl_pesel", "pesel", "[0-9]{11}", checks.pl_pesel),
+    Detector("se_personnummer", r"\b(?:19|20)?[0-9]{2}[01][0-9][0-9]{2}[-+][0-9]{4}\b", checks.se_person, looks=Looks.DECODED),
+    Detector("fi_hetu", r"\b[0-3][0-9][01][0-9]{3}[-+A-FU-Y][0-9]{3}[0-9A-FHJ-NPR-Y]\b", checks.fi_hetu, looks=Looks.DECODED),
+    Detector("be_national_number", r"\b[0-9]{2}\.[0-9]{2}\.[0-9]{2}-[0-9]{3}\.[0-9]{2}\b", checks.be_person, looks=Looks.DECODED),
+    _said("be_national_number_said", "rijksregister|national|registre|niss|insz|rrn", "[0-9]{11}", checks.be_person),
+    _said("nl_bsn", "bsn|burgerservice|sofi", "[0-9]{9}|[0-9]{4}[. ][0-9]{2}[. ][0-9]{3}", checks.nl_bsn),
+    Detector("ca_sin", r"\b[1-79][0-9]{2}[ -][0-9]{3}[ -][0-9]{3}\b", checks.ca_sin, looks=Looks.DECODED),
+    _said("ca_sin_said", "sin|social insurance", "[1-79][0-9]{8}", checks.ca_sin),
+    Detector("br_cpf", r"\b[0-9]{3}\.[0-9]{3}\.[0-9]{3}-[0-9]{2}\b", checks.br_cpf, looks=Looks.DECODED),
+    _said("br_cpf_said", "cpf", "[0-9]{11}", checks.br_cpf),
+    Detector("in_aadhaar", r"\b[2-9][0-9]{3}[ -][0-9]{4}[ -][0-9]{4}\b", checks.in_aadhaar, looks=Looks.DECODED),
+    _said("in_aadhaar_said", "aadhaa?r|uidai", "[2-9][0-9]{11}", checks.in_aadhaar),
+    Detector("in_pan", r"(?:(?i:\bpan\b|permanent account)|\x03)[^\n]{0,40}?\b([A-Z]{3}[ABCFGHJLPT][A-Z][0-9]{4}[A-Z])\b", checks.alone_span, group=1, looks=Looks.DECODED, find=r"\b[A-Z]{3}[ABCFGHJLPT][A-Z][0-9]{4}[A-Z]\b"),
+    Detector("ch_ahv", r"\b756[. ]?[0-9]{4}[. ]?[0-9]{4}[. ]?[0-9]{2}\b", checks.ch_ahv),
+    Detector("cn_resident_id", r"\b[1-9][0-9]{5}(?:19|20)[0-9]{2}[01][0-9][0-3][0-9]{4}[0-9Xx]\b", checks.cn_resident),
+    Detector("no_fodselsnummer", r"\b[0-7][0-9][0-5][0-9]{3} [0-9]{5}\b", checks.no_person, looks=Looks.DECODED),
+    _said("no_fodselsnummer_said", "f.dselsnummer|personnummer|fnr", "[0-7][0-9][0-5][0-9]{8}", checks.no_person),
     Detector("sg_nric", r"\b[STFGstfg][0-9]{7}[A-Za-z]\b", checks.sg_nric, looks=Looks.DECODED),
     Detector("za_id", r"\b[0-9]{2}[01][0-9][0-3][0-9]{5}[01][89][0-9]\b", checks.za_person, looks=Looks.DECODED),
-    Detector("kr_rrn", r"[0-9]{2}[01][0-9][0-3][0-9]-[1-8][0-9]{6}", checks.kr_person, looks=Looks.DECODED),
+    Detector("kr_rrn", r"\b[0-9]{2}[01][0-9][0-3][0-9]-[1-8][0-9]{6}\b", checks.kr_person, looks=Looks.DECODED),
     Detector("mx_curp", r"\b[A-Z]{4}[0-9]{6}[HMX][A-Z]{5}[0-9A-Z][0-9]\b", checks.mx_curp),
-    Detector("ie_ppsn", r"\b[0-9]{7}[A-Wa-w][A-IWa-iw]?\b", checks.ie_ppsn, looks=Looks.DECODED),
-    Detector("au_tfn", r"[0-9]{3} [0-9]{3} [0-9]{3}|\b[0-9]{9}\b", checks.au_tfn, looks=Looks.DECODED),
-    Detector("pt_nif", r"\b[1-35-9][0-9]{2} ?[0-9]{3} ?[0-9]{3}\b", checks.pt_nif, looks=Looks.DECODED),
-    Detector("dk_cpr", r"\b[0-3][0-9][01][0-9]{3}[- ]?[0-9]{4}\b", checks.dk_cpr, looks=Looks.DECODED),
-    Detector("at_svnr", r"\b[1-9][0-9]{3}[ -]?[0-3][0-9][01][0-9]{3}\b", checks.at_svnr, looks=Looks.DECODED),
-    Detector("tr_tckn", r"\b[1-9][0-9]{10}\b", checks.tr_tckn, looks=Looks.DECODED),
-    Detector("ro_cnp", r"\b[1-9][0-9]{12}\b", checks.ro_cnp, looks=Looks.DECODED),
+    _said("ie_ppsn", "pps", "[0-9]{7}[A-Wa-w][A-IWa-iw]?", checks.ie_ppsn),
+    _said("au_tfn", "tfn|tax file", "[0-9]{3} ?[0-9]{3} ?[0-9]{3}", checks.au_tfn),
+    _said("pt_nif", "nif|contribuinte", "[1-35-9][0-9]{2} ?[0-9]{3} ?[0-9]{3}", checks.pt_nif),
+    _said("dk_cpr", "cpr|personnummer", "[0-3][0-9][01][0-9]{3}[- ]?[0-9]{4}", checks.dk_cpr),
+    Detector("at_svnr", r"\b[1-9][0-9]{3}[ -][0-3][0-9][01][0-9]{3}\b", checks.at_svnr, looks=Looks.DECODED),
+    _said("at_svnr_said", "svnr|versicherung|sv-n", "[1-9][0-9]{9}", checks.at_svnr),
+    _said("tr_tckn", "tckn|kimlik|t\\.?c\\.? ?(?:no|numara)", "[1-9][0-9]{10}", checks.tr_tckn),
+    _said("ro_cnp", "cnp|numeric personal", "[1-9][0-9]{12}", checks.ro_cnp),
     Detector("cz_birth_number", r"\b[0-9]{2}[0-8][0-9][0-3][0-9]/[0-9]{4}\b", checks.cz_birth_number, looks=Looks.DECODED),
-    Detector("jp_my_number", r"\b[0-9]{4}[ -]?[0-9]{4}[ -]?[0-9]{4}\b", checks.jp_my_number, looks=Looks.DECODED),
+    _said("jp_my_number", "my ?number|individual number", "[0-9]{4}[ -]?[0-9]{4}[ -]?[0-9]{4}", checks.jp_my_number),
     Detector("passport", r"(?i:passport)(?i:[ _-]?(?:number|no|nr|num))?[.\"']{0,2}[ ]?(?:[:#=]|is)?[ \"'#]{0,3}([A-Z]{0,2}[0-9]{6,9}[A-Z]?)\b", checks.passport, _words("passport"), 1, Looks.DECODED),
 )  # fmt: skip
 
@@ -173,6 +210,7 @@ CONTACT = (
         _words("phone", "tel", "mobil", "cel", "fax", "whatsapp", "call", "sms", "handy", "gsm", "vil", "mame", "chiama", "bel me", "appelle", "ruf", "ring", "portable", "tlf", "\x01"),
         1,
         Looks.DECODED,
+        r"(?:(?i:phone|tel|mobil|cell|fax|whatsapp|call|sms|handy|gsm|natel|m.vil|ll.mame|chiama|bel me|appelle|ruf|ring|portable|tlf)|\x01)[^0-9+\n]*[0-9(](?:[ .()/-]{0,2}[0-9]){6}",
     ),
 )  # fmt: skip
 

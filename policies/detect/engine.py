@@ -23,7 +23,7 @@ import re2
 from ...tokens.errors import ClawproxyError
 from .detectors import Detector, Looks
 from .leaves import Leaf, Leaves
-from .views import Rendering, View, views
+from .views import Rendering, View, prepare, views
 
 hyperscan: Any = None
 with contextlib.suppress(ImportError):
@@ -73,7 +73,7 @@ class HyperscanFinder:
         assert hyperscan is not None
         self._database = hyperscan.Database()
         self._database.compile(
-            expressions=[detector.pattern.encode("ascii") for detector in detectors],
+            expressions=[(detector.find or detector.pattern).encode("ascii") for detector in detectors],
             ids=list(range(len(detectors))),
             flags=[hyperscan.HS_FLAG_SINGLEMATCH | hyperscan.HS_FLAG_DOTALL] * len(detectors),
         )
@@ -122,6 +122,7 @@ class Scanner:
                 self._patterns.append(re2.compile(detector.pattern.encode("ascii"), options))
             except (re2.error, UnicodeEncodeError) as err:
                 raise _unusable(detector, err) from None
+        prepare()
         self.is_fast = hyperscan is not None if fast is None else fast
         self._finder: Finder = KeywordFinder(self.detectors)
         if self.is_fast:

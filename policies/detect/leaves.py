@@ -7,9 +7,8 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import accumulate
-from typing import Any
+from typing import Any, NamedTuple
 
 _STRUCTURE = frozenset(
     {
@@ -25,8 +24,7 @@ _TEXTS = frozenset(
 )  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class Leaf:
+class Leaf(NamedTuple):
     """One string. ``holder[key]`` is it, or, with ``is_key``, the key itself is it."""
 
     holder: Any

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache
+from operator import itemgetter
 
 from .leaves import Leaves
 
@@ -73,6 +74,11 @@ def views(leaves: Leaves) -> Iterator[View]:
         yield from _joined(leaves)
 
 
+def prepare() -> None:
+    """Work out what is worked out once (a tenth of a second), so that no look has to wait for it."""
+    _lookalikes()
+
+
 # -- what only looks different -----------------------------------------------------------------------------------
 
 
@@ -109,17 +115,20 @@ def _plain(text: str) -> tuple[str, Callable[[int], int]]:
                 text = text.replace(word, mark * len(word))
     alike, unseen = _lookalikes()
     there = set(text)
-    replaced = there & alike.keys()
-    if len(replaced) > _MAX_REPLACED:
-        text = text.translate({ord(char): alike[char] for char in replaced})
-    else:
-        for char in replaced:
-            text = text.replace(char, alike[char])
+    text = _with(text, {char: alike[char] for char in there & alike.keys()})
     gone = there & unseen
     if not gone:
         return text, _same
-    shorter = text.translate(dict.fromkeys(map(ord, gone)))
-    return shorter, _Back(text, gone)
+    return _with(text, dict.fromkeys(gone, "")), _Back(text, gone)
+
+
+def _with(text: str, instead: dict[str, str]) -> str:
+    """``text`` with characters replaced: a few one by one, which is faster, many in one pass."""
+    if len(instead) > _MAX_REPLACED:
+        return text.translate({ord(char): other for char, other in instead.items()})
+    for char, other in instead.items():
+        text = text.replace(char, other)
+    return text
 
 
 def _same(at: int) -> int:
@@ -150,26 +159,25 @@ class _Pieces:
 
     def __init__(self) -> None:
         self.parts: list[str] = []
-        self._at: list[int] = []
-        self._from: list[int] = []
-        self._widths: list[int] = []
+        self._places: list[tuple[int, int, int]] = []
         self._size = 0
 
     def add(self, text: str, stood: int, width: int = 0) -> None:
         if text:
             self.parts.append(text)
-            self._at.append(self._size)
-            self._from.append(stood)
-            self._widths.append(width)
+            self._places.append((self._size, stood, width))
             self._size += len(text)
 
     def start(self, at: int) -> int:
-        n = bisect_right(self._at, at) - 1
-        return self._from[n] + (0 if self._widths[n] else at - self._at[n])
+        begun, stood, width = self._place(at)
+        return stood + (0 if width else at - begun)
 
     def end(self, at: int) -> int:
-        n = bisect_right(self._at, at - 1) - 1
-        return self._from[n] + (self._widths[n] or at - self._at[n])
+        begun, stood, width = self._place(at - 1)
+        return stood + (width or at - begun)
+
+    def _place(self, at: int) -> tuple[int, int, int]:
+        return self._places[bisect_right(self._places, at, key=itemgetter(0)) - 1]
 
 
 def _decoded(leaves: Leaves, rendering: Rendering, mark: str, decode: Callable[[_Pieces, str, int], None]) -> View:
@@ -181,7 +189,7 @@ def _decoded(leaves: Leaves, rendering: Rendering, mark: str, decode: Callable[[
     text = "".join(pieces.parts)
     alike, _ = _lookalikes()
     if not text.isascii():
-        text = text.translate({ord(char): alike[char] for char in set(text) & alike.keys()})
+        text = _with(text, {char: alike[char] for char in set(text) & alike.keys()})
     data = text.encode("ascii", "replace")
     return View(rendering, data, lambda a, b: leaves.pieces(pieces.start(a), pieces.end(b)))
 
