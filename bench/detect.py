@@ -17,7 +17,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from clawproxy.policies.detect.engine import Scanner, ScanError
+from clawproxy.policies.detect.engine import ScanError, Scanner
 from clawproxy.policies.packaged import packaged_data_classes
 
 BYTES = 200_000
