@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import importlib.metadata
 import importlib.util
 import os
@@ -21,6 +22,7 @@ import typer
 
 from ..policies.contract import open_contract
 from ..policies.packaged import packaged_file
+from ..receipts.order_book import OrderBook
 from ..tokens.errors import ClawproxyError
 from ..tokens.keys import Role
 from .contract_files import signed_files
@@ -92,6 +94,7 @@ def examine(folder: StateDir, config: Path | None) -> Iterator[Symptom]:
     if folder.root.is_dir():
         yield from _keys(folder)
         yield from _disk(folder.root)
+        yield from _orders(folder)
     if settings is None:
         return
     yield from _contracts(folder, settings)
@@ -150,6 +153,20 @@ def _keys(folder: StateDir) -> Iterator[Symptom]:
             yield Symptom(
                 "fail" if role is Role.RECEIPT else "warn", f"{role} key", err.message, _remedy(err, folder, role)
             )
+
+
+def _orders(folder: StateDir) -> Iterator[Symptom]:
+    """What the operator stopped, so that nobody looks for the reason of a refusal elsewhere."""
+    with contextlib.suppress(ClawproxyError):
+        key = folder.load_key(Role.RECEIPT)  # without one there is nothing to check the file with, which is told above
+        try:
+            orders = OrderBook(folder.root / "orders", key).load()
+        except ClawproxyError as err:
+            yield _failed("stops", err)
+            return
+        if orders.stops:
+            standing = ", ".join(order.command for order in orders.stops[:8])
+            yield Symptom("warn", "stops", f"{len(orders.stops)} stand: {standing}", "see: clawproxy stop --list")
 
 
 def _remedy(err: ClawproxyError, folder: StateDir, role: Role) -> str:

@@ -119,6 +119,37 @@ def test_a_reload_without_a_gateway_says_so(state: Path) -> None:
     assert "no gateway answers" in one_line(run_cli("reload", state=state))
 
 
+def test_doctor_tells_what_stands(state: Path) -> None:
+    run_cli("stop", "--provider", "openai", state=state)
+    rows = {row["what"]: row for row in json.loads(run_cli("doctor", "--json", state=state).out)}
+    assert rows["stops"]["state"] == "warn"
+    assert "stop --provider openai" in rows["stops"]["found"]
+    run_cli("resume", "--provider", "openai", state=state)
+    assert "stops" not in {row["what"] for row in json.loads(run_cli("doctor", "--json", state=state).out)}
+
+
+@pytest.mark.parametrize("running", [True, False])
+def test_a_job_is_bound_anew_with_and_without_a_gateway(state: Path, tmp_path: Path, running: bool) -> None:
+    run_cli("contract", "new", "sdk", "--model", "m", "-o", tmp_path / "c.json")
+    run_cli("contract", "sign", tmp_path / "c.json", state=state)
+    assert run_cli("job", "open", "--contract", tmp_path / "c.json", "--job", "j", state=state).code == 0
+    if running:
+        with Serving(state):
+            done = run_cli("job", "rebind", "j", "--to", "10.0.0.7", state=state)
+    else:
+        done = run_cli("job", "rebind", "j", "--to", "10.0.0.7", state=state)
+    assert done.out == "j is bound to addr:10.0.0.7\n", done.err
+    last = json.loads((state / "jobs" / "j" / "receipts.jsonl").read_bytes().splitlines()[-1])
+    detail = last["body"]["payload"]["detail"]
+    assert (detail["presenter"], detail["presenter_strength"], detail["rebound"]) == (
+        "addr:10.0.0.7",
+        "source-address",
+        True,
+    )
+    assert "not an address" in one_line(run_cli("job", "rebind", "j", "--to", "a-pod", state=state))
+    assert "no such job" in one_line(run_cli("job", "rebind", "nobody", state=state))
+
+
 def test_damaged_orders_are_told_with_what_to_do(state: Path) -> None:
     run_cli("stop", "--all", state=state)
     path = state / "orders" / "orders.json"
