@@ -13,6 +13,9 @@ from .recorded_facts import grant_of
 from .redecide import DECIDED, Redecided, redecide_call, redecide_called, redecide_denied, redecide_effect
 from .verify_journal import Entry
 
+_BY_A_PERSON = "APPROVAL_"
+"""What the rule of a denied call begins with where an approver, or nobody, decided."""
+
 
 @dataclass(frozen=True, slots=True)
 class Replayed:
@@ -60,7 +63,8 @@ def _called(
     payload: JsonObject, detail: Mapping[str, Any] | None, tokens: Mapping[str, JsonObject], policy: Policy
 ) -> Iterator[Replayed]:
     for n, item in enumerate(payload["metadata"]["clawproxy"].get("called", ())):
-        if detail is None or item["outcome"] == "withheld":
+        asked = str(item.get("rule", "")).startswith(_BY_A_PERSON)
+        if detail is None or item["outcome"] == "withheld" or (asked and item["outcome"] == "denied"):
             continue
         token = tokens.get(detail["token_hash_hex"], {})
         was = REFUSE if item["outcome"] == "denied" else ALLOW

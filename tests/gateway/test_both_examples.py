@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from clawproxy.addons.admin import call_admin
 from clawproxy.policies.contract import parse_contract
 from clawproxy.receipts.redecide import DECIDED
 from clawproxy.tokens.canonical import JsonObject
@@ -126,6 +127,18 @@ class Script:
         receipt_id = head.partition("x-clawproxy-receipt-id: ")[2].partition("\r\n")[0]
         self.refused.setdefault("EGRESS_NOT_ALLOWED", []).append(receipt_id)
         self.covered |= {f"{name} refused" for name in fields}
+
+    async def asks(self, tool: str, verdict: str, *fields: str) -> None:
+        """A call of a tool in an answer is held, and an approver says ``grant`` or ``deny``."""
+        task = asyncio.create_task(self._ask((tool,), text="use-a-tool"))
+        async with asyncio.timeout(10):
+            while not (pending := (await call_admin(self.bed.state / "admin.sock", "approvals"))["pending"]):  # noqa: ASYNC110
+                await asyncio.sleep(0.02)
+        assert (await self.approve(verdict, pending[0]["scope"]["approval_id"])).code == 0
+        answer, granted = await task, verdict == "grant"
+        assert (answer.status == 200, b"APPROVAL_DENIED" in answer.body) == (granted, not granted), answer.body
+        self.passed.append(answer.headers["x-clawproxy-receipt-id"])  # it went out in either case
+        self.covered |= {f"{name} {'allowed' if granted else 'refused'}" for name in fields}
 
     async def approve(self, *words: str) -> Done:
         return await asyncio.to_thread(run_cli, "approve", *words, "--key", self.approver, state=self.bed.state)
@@ -263,7 +276,9 @@ async def test_the_refund_assistant(tmp_path: Path, provider: Provider, caplog: 
 async def test_the_invoice_triage(tmp_path: Path, provider: Provider) -> None:
     labels = {"read_only_repo": ["confidential"], "ticket_comment": ["restricted"]}
     async with scripted(tmp_path, provider, INVOICE_TRIAGE, {"tool_data_classes": labels}) as (script, left_out):
-        assert left_out <= {"approvals"}
+        assert not left_out
+        await script.asks("send_external_email", "grant", "approvals")
+        await script.asks("send_external_email", "deny", "approvals")
         fields = ("data_classes_allowed", "tool_data_classes")
         await script.passes(*fields, body=turn("read_file", "The merger closes on the fourteenth of March."))
         await script.refuses("DATA_CLASS_DENIED", *fields, body=turn("ticket_comment", "The board meets in secret."))
