@@ -25,6 +25,7 @@ from ..tokens.reasons import Refusal
 from .approvals import MAX_TEXT_CHARS, AskedApproval, Decision
 from .refusal import text_of
 from .wire.called import CalledTool
+from .wire.inner_calls import inner_names
 from .wire.meta_tools import META_TOOLS
 from .wire.reader import load_object
 from .wire.refusal_text import RefusalText
@@ -236,7 +237,8 @@ def _as_judged(called: CalledTool) -> ToolCall:
         arguments = called.arguments()
     except ClawproxyError:
         arguments = None
-    return ToolCall(called.name, arguments, is_meta=called.name in META_TOOLS)
+    is_meta = called.name in META_TOOLS
+    return ToolCall(called.name, arguments, is_meta, inner_names(called) if is_meta else ())
 
 
 def _first_refusal(judged: Sequence[_Judged]) -> Refusal | None:

@@ -63,6 +63,8 @@ def decide_call(call: ToolCall, facts: CallFacts, grant: Grant, policy: Policy) 
         name, rule = other, _rule(other, call.is_meta, facts, grant, policy)
     if isinstance(rule, Refusal):
         return replace(rule, detail=f"the answer calls {shown}: {rule.detail}")
+    if call.is_meta and call.arguments is None:
+        return Refusal("POLICY_TOOL_ARGUMENTS", "meta-tools", f"what {shown} is to call cannot be read")
     for inner in call.inner:
         fault = _inner_fault(inner, facts, grant, policy)
         if fault is not None:

@@ -61,6 +61,12 @@ def test_a_tool_with_rules_on_its_arguments_is_not_reached_through_a_meta_tool()
     assert reason(judge("exec", policy=policy, is_meta=True, inner=("get_ticket",))) == "POLICY_TOOL_ARGUMENTS"
 
 
+def test_a_meta_tool_whose_arguments_have_no_one_reading_is_refused() -> None:
+    policy = policy_of(claw(allowed_tools=["exec"]))
+    call = ToolCall("exec", None, is_meta=True)
+    assert reason(decide_call(call, facts(), a_grant(), policy)) == "POLICY_TOOL_ARGUMENTS"
+
+
 def test_an_mcp_tool_is_allowed_through_its_server_and_denied_by_its_own_name() -> None:
     policy = claw(allowed_tools=["mcp:tickets"], denied_tools=["delete"], tool_classes={})
     assert isinstance(judge("mcp:tickets.read", policy=policy), CallAllowed)
