@@ -270,7 +270,7 @@ class StreamTap:
         if refusal is not None:
             text = self._gate.replacement(block.told, refusal, self._reader)
             if text is None:
-                return self._end_with(refusal)
+                return self._end_with(refusal, block.told)
             self._change(block.events[-1][1], self._written(text))
             return self._hold_written(self._out.pop()) if terminal else None
         if not self._is_mending and self._gate.may_replace_later:
@@ -300,10 +300,10 @@ class StreamTap:
         self._read_rest()
         return Hold(self._flow, "end", now, written + late)
 
-    def _end_with(self, refusal: Refusal) -> Hold:
+    def _end_with(self, refusal: Refusal, held: list[Event]) -> Hold:
         """The answer ends here, with an error; what else comes is hashed and thrown away."""
         assert self._gate is not None
-        events = self._gate.end(refusal)
+        events = self._gate.end(refusal, held)
         if not events:
             raise ClawproxyError("GATEWAY_FAULT", "the provider's stream has no way to say that it was ended")
         self._change(len(self._carry), b"".join(self._framing.write(*event) for event in events) + self._framing.close)

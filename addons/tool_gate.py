@@ -206,10 +206,10 @@ class ToolGate:
         self._call.outcome = Outcome.CALL_REFUSED
         self._call.detail = f"{refusal.reason}: {refusal.rule}"
 
-    def end(self, refusal: Refusal) -> Sequence[Event]:
-        """The answer ends here: what the agent gets in place of the rest."""
+    def end(self, refusal: Refusal, held: Sequence[Event]) -> Sequence[Event]:
+        """The answer ends here: what the agent gets in place of the ``held`` events and the rest."""
         self.refuse(refusal)
-        return () if self._rewriter is None else self._rewriter.error(self._refusal_text(refusal))
+        return () if self._rewriter is None else self._rewriter.error(self._refusal_text(refusal), held)
 
     def _may_replace(self, reader: ResponseReader) -> bool:
         """Only where the history is the client's own, and no signed thought would stand beside a changed call."""

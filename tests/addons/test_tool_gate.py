@@ -34,6 +34,8 @@ from .called import STREAMS, CalledStream
 FACTS, GRANT = facts(), a_grant()
 EVERY = sorted(STREAMS)
 CLOSED = [name for name in EVERY if STREAMS[name].calls and STREAMS[name].closed and STREAMS[name].ended]
+IN_CODE = ("exec_command", "apply_patch")
+"""What the code of the corpus calls."""
 STEP = int(os.environ.get("SPLIT_STEP", "7"))
 RANDOM_SPLITS = 300 // STEP
 
@@ -70,7 +72,7 @@ def contract_of(name: str, allow: bool, refuse: bool) -> Policy:
     names = sorted({call.name for call in STREAMS[name].calls if call.name})
     return policy_of(
         claw(
-            allowed_tools=names if allow else [],
+            allowed_tools=[*names, *IN_CODE] if allow else [],
             denied_tools=[] if allow else names,
             tool_classes={},
             on_denied_call="refuse" if refuse else "error",
