@@ -147,7 +147,7 @@ FACTS = Obj(
     optional={
         **dict.fromkeys(("any_tools", "clipped", "fallback_models", "provider_state", "provider_tools"), _NAMES),
         **dict.fromkeys(("remote_urls", "surcharges"), _NAMES),
-        **dict.fromkeys(("is_router", "no_model"), Flag()),
+        **dict.fromkeys(("is_router", "kept_by_provider", "no_model"), Flag()),
         **dict.fromkeys(("choices", "max_output_tokens"), COUNT),
         "tool_choice": STRING,
     },

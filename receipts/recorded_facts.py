@@ -34,6 +34,7 @@ _SURELY_WHOLE_TEXT_BYTES = 440
 
 LISTS = ("provider_state", "remote_urls", "surcharges", "fallback_models", "provider_tools", "any_tools")
 """Members of ``CallFacts`` that are recorded where they are not empty."""
+_FLAGS = ("is_router", "kept_by_provider")
 BESIDE = ("model", "provider", "route", "stream", "tools", "upstream", "upstream_model")
 """Members that an intent records by themselves."""
 _TOO_OLD = "what else the call asked for"
@@ -67,8 +68,7 @@ class _Room:
 
     def record(self, facts: CallFacts, *, only_words: bool = False) -> JsonObject:
         told: JsonObject = {"kind": str(facts.kind)}
-        if facts.is_router:
-            told["is_router"] = True
+        told |= {name: True for name in _FLAGS if getattr(facts, name)}
         if not facts.model:
             told["no_model"] = True
         if facts.max_output_tokens is not None and 0 <= facts.max_output_tokens < 2**53:
@@ -173,6 +173,7 @@ def _facts(
         choices=told.get("choices", 1),
         kind=kind,
         is_router=bool(told.get("is_router")),
+        kept_by_provider=bool(told.get("kept_by_provider")),
         upstream=where.get("upstream"),
         upstream_model=where.get("upstream_model"),
         any_tools=tuple(told.get("any_tools", ())),

@@ -13,8 +13,8 @@ from .recorded_facts import grant_of
 from .redecide import DECIDED, Redecided, redecide_call, redecide_called, redecide_denied, redecide_effect
 from .verify_journal import Entry
 
-_BY_A_PERSON = "APPROVAL_"
-"""What the rule of a denied call begins with where an approver, or nobody, decided."""
+_BY_NAME = ("allowed_tools", "denied_tools", "statements", "tool names", "wpc v1")
+"""Rules by which a call of a tool was denied for its name; what else refused it is not on record as a whole."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ class Replayed:
 def replay(entries: Sequence[Entry], policy: Policy) -> Iterator[Replayed]:
     """Every call, denial and delivered or denied call of a tool of a job's records, in order.
 
-    What the orders of an operator, budgets and approvals decided rests on more than a contract and is left out.
+    What orders of an operator, budgets, arguments, data and people decided rests on more, and is left out.
     """
     tokens: dict[str, JsonObject] = {}
     starts: dict[str, Mapping[str, Any]] = {}
@@ -63,8 +63,9 @@ def _called(
     payload: JsonObject, detail: Mapping[str, Any] | None, tokens: Mapping[str, JsonObject], policy: Policy
 ) -> Iterator[Replayed]:
     for n, item in enumerate(payload["metadata"]["clawproxy"].get("called", ())):
-        asked = str(item.get("rule", "")).startswith(_BY_A_PERSON)
-        if detail is None or item["outcome"] == "withheld" or (asked and item["outcome"] == "denied"):
+        if detail is None or item["outcome"] == "withheld":
+            continue
+        if item["outcome"] == "denied" and not item.get("rule", "").startswith(_BY_NAME):
             continue
         token = tokens.get(detail["token_hash_hex"], {})
         was = REFUSE if item["outcome"] == "denied" else ALLOW

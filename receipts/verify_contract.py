@@ -35,8 +35,6 @@ from .wire_envelope import join
 EXCEEDED = "CONTRACT_EXCEEDED"
 NOT_RECOMPUTED = "NOT_RECOMPUTED"
 _DELIVERED = ("allowed", "approved")
-_JUDGED_ELSEWHERE = "approvals"
-"""By verify_approvals, whatever the gateway of this version does."""
 
 
 class ContractCheck:
@@ -56,8 +54,7 @@ class ContractCheck:
             self._policy = parse_contract(document).policy
         except ClawproxyError as err:
             self._found.gap("J60", "CONTRACT_NOT_READ", path, err.one_line())
-        demands = [demand.field for demand in self._policy.demands] if self._policy else []
-        self._demands = ", ".join(name for name in demands if not name.startswith(_JUDGED_ELSEWHERE))
+        self._demands = ", ".join(demand.field for demand in self._policy.demands) if self._policy else ""
         self._path = path
 
     def take(self, entry: Entry, tokens: Mapping[str, JsonObject]) -> None:

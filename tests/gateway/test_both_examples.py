@@ -67,6 +67,8 @@ class Script:
     job_id: str = "example"
     passed: list[str] = field(default_factory=list)
     effects: list[str] = field(default_factory=list)
+    ended: list[str] = field(default_factory=list)
+    """Calls that went out, and whose answer was ended since it called a tool that it may not."""
     refused: dict[str, list[str]] = field(default_factory=dict)
     """Reason -> receipt ids."""
     covered: set[str] = field(default_factory=set)
@@ -101,6 +103,32 @@ class Script:
         fields = self.bed.headers(token or self.bed.token(self.job_id)) if headers is None else headers
         return await self.bed.post(target, chat_body(**more) if body is None else body, fields)
 
+    async def calls(self, tool: str, outcome: str, *fields: str, declared: str = "", answer: str = "") -> None:
+        """An answer calls ``tool``, where a request declares ``declared``; a person says ``answer`` if one is asked."""
+        asked = asyncio.create_task(self._ask((declared or tool,), text=f"tool:{tool}"))
+        if answer:
+            question = await self._question()
+            done = await self.approve(answer, question)
+            assert done.code == 0, done.err
+        got = await asked
+        receipt_id = got.headers["x-clawproxy-receipt-id"]
+        await self.bed.settled()
+        rows = {row["receipt_id"]: row for row in self.bed.records("receipt", self.job_id)}
+        called = rows[receipt_id]["metadata"]["clawproxy"]["called"]
+        assert [(row["name"], row["outcome"]) for row in called] == [(tool, outcome)], (got.status, got.body)
+        delivered = outcome in ("allowed", "approved")
+        assert ('"tool_calls"' in got.body.decode()) is delivered
+        (self.passed if delivered else self.ended).append(receipt_id)
+        self.covered |= {f"{name} {'allowed' if delivered else 'refused'}" for name in fields}
+
+    async def _question(self) -> str:
+        """The id of the one question that waits."""
+        async with asyncio.timeout(10):
+            socket = self.bed.state / "admin.sock"
+            while not (rows := (await call_admin(socket, "approvals"))["pending"]):  # noqa: ASYNC110
+                await asyncio.sleep(0.02)
+        return str(rows[0]["scope"]["approval_id"])
+
     async def tool_call(self, tool: ToolServer, body: bytes, refusal: str | None, *fields: str) -> None:
         """A call of a tool to its own host, through the proxy."""
         client = await self.bed.client("regular")
@@ -127,18 +155,6 @@ class Script:
         receipt_id = head.partition("x-clawproxy-receipt-id: ")[2].partition("\r\n")[0]
         self.refused.setdefault("EGRESS_NOT_ALLOWED", []).append(receipt_id)
         self.covered |= {f"{name} refused" for name in fields}
-
-    async def asks(self, tool: str, verdict: str, *fields: str) -> None:
-        """A call of a tool in an answer is held, and an approver says ``grant`` or ``deny``."""
-        task = asyncio.create_task(self._ask((tool,), text="use-a-tool"))
-        async with asyncio.timeout(10):
-            while not (pending := (await call_admin(self.bed.state / "admin.sock", "approvals"))["pending"]):  # noqa: ASYNC110
-                await asyncio.sleep(0.02)
-        assert (await self.approve(verdict, pending[0]["scope"]["approval_id"])).code == 0
-        answer, granted = await task, verdict == "grant"
-        assert (answer.status == 200, b"APPROVAL_DENIED" in answer.body) == (granted, not granted), answer.body
-        self.passed.append(answer.headers["x-clawproxy-receipt-id"])  # it went out in either case
-        self.covered |= {f"{name} {'allowed' if granted else 'refused'}" for name in fields}
 
     async def approve(self, *words: str) -> Done:
         return await asyncio.to_thread(run_cli, "approve", *words, "--key", self.approver, state=self.bed.state)
@@ -183,11 +199,11 @@ def check_bundle(script: Script, directory: Path, trust: Path, contract: Path) -
     done = run_cli("verify", directory, "--trust", trust, "--contract", contract, "--json")
     report = json.loads(done.out)
     assert (done.code, report["verdict"], report["findings"]) == (0, "VERIFIED", []), report
-    assert report["recomputed"] == {"whole": len(script.passed) + len(script.effects)}
+    assert report["recomputed"] == {"whole": len(script.passed) + len(script.effects) + len(script.ended)}
     effects = {payload["side_effect"]["receipt_id"] for payload in script.bed.records("effect", script.job_id)}
     assert effects == set(script.effects)
     receipts = {payload["receipt_id"] for payload in script.bed.records("receipt", script.job_id)}
-    assert receipts == set(script.passed)
+    assert receipts == {*script.passed, *script.ended}
     denials = {payload["receipt_id"]: payload for payload in script.bed.records("denial", script.job_id)}
     without_job = {payload["receipt_id"]: payload for payload in script.bed.refusals()}
     for reason, ids in script.refused.items():
@@ -205,7 +221,7 @@ def check_bundle(script: Script, directory: Path, trust: Path, contract: Path) -
     assert (swapped["verdict"], swapped["reason_code"]) == ("FAILED", "POLICY_HASH_MISMATCH")
     tried = json.loads(run_cli("contract", "test", other, directory, "--json").out)
     changed = {row["name"] for row in tried["decisions"] if row["changed"]}
-    assert set(script.passed) <= changed
+    assert {*script.passed, *script.ended} <= changed
 
 
 async def of_models_and_providers(script: Script) -> None:
@@ -268,6 +284,8 @@ async def test_the_refund_assistant(tmp_path: Path, provider: Provider, caplog: 
         await script.refuses("POLICY_TOOL_NOT_ALLOWED", "allowed_tools", tools=("get_ticket", "send_mail"))
         for denied in ("bash", "exec_command", "shell.exec", "fs.write", "secrets.export", "BASH"):
             await script.refuses("POLICY_TOOL_DENIED", "denied_tools", "tool_classes", tools=("get_ticket", denied))
+        await script.calls("get_ticket", "allowed", "allowed_tools")
+        await script.calls("send_mail", "denied", "allowed_tools", declared="get_ticket")
         await of_tokens(script, "token_constraints")
         other = script.bed.headers(script.bed.token(script.job_id), x_policy_hash="A" * 43)
         await script.refuses("POLICY_HASH_MISMATCH", "token_constraints", headers=other)
@@ -277,8 +295,6 @@ async def test_the_invoice_triage(tmp_path: Path, provider: Provider) -> None:
     labels = {"read_only_repo": ["confidential"], "ticket_comment": ["restricted"]}
     async with scripted(tmp_path, provider, INVOICE_TRIAGE, {"tool_data_classes": labels}) as (script, left_out):
         assert not left_out
-        await script.asks("send_external_email", "grant", "approvals")
-        await script.asks("send_external_email", "deny", "approvals")
         fields = ("data_classes_allowed", "tool_data_classes")
         await script.passes(*fields, body=turn("read_file", "The merger closes on the fourteenth of March."))
         await script.refuses("DATA_CLASS_DENIED", *fields, body=turn("ticket_comment", "The board meets in secret."))
@@ -289,6 +305,10 @@ async def test_the_invoice_triage(tmp_path: Path, provider: Provider) -> None:
         await script.refuses("POLICY_TOOL_NOT_ALLOWED", "allowed_tools", tools=("read_only_repo",))
         for denied in ("bash", "shell_exec", "write_filesystem", "browser_click", "browser_remote_control"):
             await script.refuses("POLICY_TOOL_DENIED", "denied_tools", "tool_classes", tools=("read_file", denied))
+        await script.calls("read_file", "allowed", "allowed_tools")
+        await script.calls("bash", "denied", "denied_tools", declared="read_file")
+        await script.calls("send_email", "approved", "approvals", answer="grant")
+        await script.calls("send_email", "denied", "approvals", answer="deny")
         await of_tokens(script, "token_requirements")
 
 

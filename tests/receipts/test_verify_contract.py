@@ -44,6 +44,7 @@ FULL = CallFacts(
     surcharges=("service_tier",),
     fallback_models=("gpt-4o", "gpt-4o-mini"),
     is_router=True,
+    kept_by_provider=True,
     upstream="fal",
     upstream_model="acme/m",
 )
@@ -78,7 +79,7 @@ def start_of(facts: CallFacts) -> dict[str, Any]:
 
 def test_every_fact_of_a_call_is_on_record() -> None:
     names = {field.name for field in dataclasses.fields(CallFacts)}
-    single = {"choices", "kind", "is_router", "max_output_tokens", "tool_choice"}
+    single = {"choices", "kind", "is_router", "kept_by_provider", "max_output_tokens", "tool_choice"}
     assert names == {*BESIDE, *LISTS, *single}, "record the new fact (receipts/recorded_facts.py, job_shapes.FACTS)"
 
 
@@ -215,6 +216,47 @@ def test_a_token_that_lives_longer_than_the_contract_allows_fails() -> None:
     report = verified(forge)
     assert (report.reason, report.findings[0].rule) == ("CONTRACT_EXCEEDED", "J63")
     assert report.findings[0].path == "receipts.jsonl:1.body.payload.detail.token"
+
+
+def called_job(name: str, outcome: str, document: dict[str, Any] | None = None, total: int = 1) -> Forge:
+    """A job whose one answer called a tool, with this outcome."""
+    forge = job(document)
+    item = {"arguments_hash_b64u": forge.policy_hash, "name": name, "outcome": outcome}
+    for record in forge.records:
+        if record["kind"] == "receipt":
+            record["payload"]["metadata"]["clawproxy"] |= {"called": [item], "called_total": total}
+    return forge
+
+
+@pytest.mark.parametrize(
+    ("name", "outcome", "why"),
+    [
+        ("read_ticket", "allowed", ""),
+        ("shell_exec", "allowed", "POLICY_TOOL_DENIED"),
+        ("Shell_Exec", "allowed", "POLICY_TOOL_DENIED"),
+        ("other", "allowed", "POLICY_TOOL_NOT_ALLOWED"),
+        ("shell_exec", "denied", ""),
+        ("other", "withheld", ""),
+    ],
+)
+def test_a_call_of_a_tool_that_was_delivered_and_is_not_allowed_fails(name: str, outcome: str, why: str) -> None:
+    report = verified(called_job(name, outcome))
+    assert report.reason == ("CONTRACT_EXCEEDED" if why else "OK"), report.findings
+    if why:
+        finding = report.findings[0]
+        assert (finding.rule, finding.path) == ("J65", "receipts.jsonl:3.body.payload.metadata.clawproxy.called[0]")
+        assert finding.detail.startswith(why)
+
+
+def test_a_call_whose_arguments_have_rules_is_counted_as_judged_by_name_alone() -> None:
+    rules = {"tool_arguments": {"read_ticket": {"when": [{"argument": "id", "at_most": 10}]}}}
+    report = verified(called_job("read_ticket", "allowed", rules))
+    assert report.facts["recomputed"] == {"arguments_not": 1, "whole": 1}
+
+
+def test_calls_of_tools_that_are_not_all_on_record_are_a_gap() -> None:
+    report = verified(called_job("read_ticket", "allowed", total=300))
+    assert (report.verdict, report.reason) == (Verdict.INCOMPLETE, "NOT_RECOMPUTED")
 
 
 # -- what cannot be recomputed -----------------------------------------------------------------------------------------
