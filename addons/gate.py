@@ -306,9 +306,9 @@ class Gate:
     async def _judge_calls(self, call: Call, hold: Hold) -> bool:
         """Judge the calls of tools that are held: of a stream the part, of a whole answer all. False while a person is
         asked, or when nobody waits any more; the seam asks again then, or cuts."""
-        if hold.kind == "end" and (call.judged or call.tap is not None or call.gate is None):
-            return True
         if call.settling is None:
+            if hold.kind == "end" and (call.judged or call.tap is not None or call.gate is None):
+                return True
             call.step = "observe"
             waiting = self._steps.judge_calls(call)
             if waiting is None:

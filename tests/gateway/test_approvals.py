@@ -347,6 +347,25 @@ async def test_while_a_person_is_asked_the_client_hears_comments_and_nothing_of_
         assert b"ticket_read" in got
 
 
+async def test_a_whole_answer_waits_for_its_approval_however_often_the_seam_asks(
+    tmp_path: Path, provider: Provider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gate, "_PING_S", 0.1)
+    async with house_at(tmp_path, provider) as house:
+        for kind in (ApprovalType.APPROVE, ApprovalType.DENY):
+            task = house.run(AGENTS[0], False)
+            scope = await house.question()
+            await asyncio.sleep(1)
+            assert not task.done()
+            await house.answer(scope, kind)
+            if kind is ApprovalType.APPROVE:
+                assert ANSWER in await task
+            else:
+                with pytest.raises(openai.APIError, match="APPROVAL_DENIED"):
+                    await task
+        await house.sealed()
+
+
 async def test_a_client_that_leaves_takes_its_question_along(tmp_path: Path, provider: Provider) -> None:
     tools = [{"type": "function", "function": {"name": "ticket_read", "parameters": SCHEMA}}]
     async with house_at(tmp_path, provider) as house:
