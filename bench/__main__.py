@@ -103,6 +103,10 @@ def _targets(folder: Path) -> Iterator[list[Target]]:
             _stock(mitmdump, port),
             _ours("clawproxy engine, no gate", start(sys.executable, "-m", "bench.engine_target", upstream)),
             _ours(
+                "clawproxy, tool gate off",
+                start(sys.executable, "-m", "bench.gateway_target", upstream, str(folder / "ungated"), "ungated"),
+            ),
+            _ours(
                 "clawproxy, everything on",
                 start(sys.executable, "-m", "bench.gateway_target", upstream, str(folder / "gateway")),
             ),

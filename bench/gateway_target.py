@@ -1,7 +1,7 @@
 """The gateway with everything on: signed contract, token, twelve steps, durable intents and receipts.
 
-``python -m bench.gateway_target UPSTREAM_PORT STATE_DIR`` makes keys, a contract and a token in a fresh directory, and
-prints a ready line with its port, path and headers.
+``python -m bench.gateway_target UPSTREAM_PORT STATE_DIR [ungated]`` makes keys, a contract and a token in a fresh
+directory, and prints a ready line with its port, path and headers.
 """
 
 from __future__ import annotations
@@ -11,10 +11,13 @@ import json
 import sys
 import time
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
+from clawproxy.addons.call import Call
 from clawproxy.addons.gateway import Gateway
 from clawproxy.addons.settings import parse_settings
+from clawproxy.addons.stream_tap import StreamTap
 from clawproxy.policies.contract import hash_contract, sign_contract
 from clawproxy.tokens.canonical import jcs_bytes
 from clawproxy.tokens.keys import Role, SigningKey, save_key
@@ -30,7 +33,22 @@ _CONTRACT = {
 }
 
 
-async def _serve(upstream_port: int, state: Path) -> None:
+class _Ungated:
+    """The steps, and no tool gate on streams: the product has no such switch."""
+
+    def __init__(self, steps: Any) -> None:
+        self._steps = steps
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._steps, name)
+
+    def observe(self, call: Call) -> None:
+        self._steps.observe(call)
+        if isinstance(call.tap, StreamTap):
+            call.tap._gate = None
+
+
+async def _serve(upstream_port: int, state: Path, *, gated: bool) -> None:
     keys = {role: SigningKey.generate(role) for role in (Role.TOKEN, Role.POLICY, Role.RECEIPT)}
     for folder in ("keys", "keys/jobs", "contracts", "jobs", "gateway"):
         (state / folder).mkdir(mode=0o700, parents=True)
@@ -46,7 +64,7 @@ async def _serve(upstream_port: int, state: Path) -> None:
         },
         where="bench",
     )
-    gateway = Gateway(settings)
+    gateway = Gateway(settings) if gated else Gateway(settings, wrap_steps=_Ungated)
     await gateway.start()
     token = mint(
         key=keys[Role.TOKEN],
@@ -68,4 +86,4 @@ async def _serve(upstream_port: int, state: Path) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(_serve(int(sys.argv[1]), Path(sys.argv[2])))
+    asyncio.run(_serve(int(sys.argv[1]), Path(sys.argv[2]), gated="ungated" not in sys.argv[3:]))

@@ -19,11 +19,13 @@ class Shape:
     connections: int
     requests: int
     """Per round, over all connections."""
+    calls: bool = False
+    """Most of the events are pieces of a call of a tool."""
 
     def body(self) -> bytes:
         """A chat request of ``REQUEST_BYTES``."""
         fields = {"model": "gpt-bench", "stream": self.stream}
-        text = "paced " if self.paced else "burst "
+        text = "paced " if self.paced else "calls " if self.calls else "burst "
         bare = len(json.dumps(self._with(fields, text), separators=(",", ":")))
         return json.dumps(self._with(fields, text + "x" * (REQUEST_BYTES - bare)), separators=(",", ":")).encode()
 
@@ -35,6 +37,7 @@ class Shape:
 SHAPES = (
     Shape("JSON, 2 KB in and out, 16 connections", False, False, 16, 800),
     Shape("SSE, 500 events at once, 8 connections", True, False, 8, 64),
+    Shape("SSE, 500 events at once, 400 of a call, 8 connections", True, False, 8, 64, calls=True),
     Shape("SSE, 500 events 2 ms apart, 8 connections", True, True, 8, 24),
 )
 

@@ -1,6 +1,7 @@
 """A provider stand-in that costs little: OpenAI-shaped answers on plain HTTP. Prints its port.
 
-``"stream":true`` in the request gives 500 events; the word ``paced`` sends them 2 ms apart, else they come in one go.
+``"stream":true`` in the request gives 500 events; the word ``paced`` sends them 2 ms apart, else they come in one go;
+with ``calls``, 400 of them are pieces of a call of the tool ``ticket_read``.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import json
 import re
 
 EVENTS = 500
+CALL_EVENTS = 400
 PACE_S = 0.002
 JSON_BYTES = 2048
 
@@ -50,6 +52,26 @@ def _json_answer() -> bytes:
 
 _JSON = _json_answer()
 _END = _chunk(_LAST) + _chunk(_USAGE) + _chunk(b"data: [DONE]\n\n") + b"0\r\n\r\n"
+
+
+def _call_event(index: int) -> bytes:
+    """A piece of a call of a tool; the first names it, and together they are one JSON object."""
+    function = {"arguments": '{"text":"' if not index else '"}' if index == CALL_EVENTS - 1 else "word "}
+    call = {"index": 0, "function": function}
+    if not index:
+        call |= {"id": "call_1", "type": "function"}
+        function["name"] = "ticket_read"
+    choice = {"index": 0, "delta": {"tool_calls": [call]}, "finish_reason": None}
+    chunk = {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "gpt-bench", "choices": [choice]}
+    return b"data: " + json.dumps(chunk, separators=(",", ":")).encode() + b"\n\n"
+
+
+_CALLS = (
+    _SSE_HEAD
+    + _chunk(_EVENT) * (EVENTS - CALL_EVENTS)
+    + b"".join(_chunk(_call_event(n)) for n in range(CALL_EVENTS))
+    + _END.replace(_chunk(_LAST), _chunk(_LAST.replace(b'"stop"', b'"tool_calls"')))
+)
 _BURST = _SSE_HEAD + _chunk(_EVENT) * EVENTS + _END
 
 
@@ -73,7 +95,7 @@ class _Provider(asyncio.Protocol):
             if b'"stream":true' not in body:
                 self._transport.write(_JSON)
             elif b"paced" not in body:
-                self._transport.write(_BURST)
+                self._transport.write(_CALLS if b"calls " in body else _BURST)
             else:
                 task = asyncio.get_running_loop().create_task(self._pace())
                 self._pacing.add(task)

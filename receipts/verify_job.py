@@ -18,7 +18,7 @@ J20 to J30 the lines of the journal and what is signed in them: verify_journal
 J31 to J43 events, calls, authority, recovery: verify_calls; J44, J45 approvals: verify_approvals
 J50 to J54 the proof bundles: verify_segments
 J60 to J64 every decision worked out again with the contract: verify_contract
-J70 to J71 the operator's orders: verify_orders
+J75, J76 the operator's orders: verify_orders
 
 Bytes and hashes come first, for all files; signatures and meaning only when those hold, so a changed byte is found at
 once and at its place. Within a phase the first broken rule is told.

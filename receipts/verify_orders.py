@@ -1,8 +1,8 @@
 """Rules of the operator's orders in a job (docs/evidence-format.md). Pure.
 
-J70 ``stopped``, ``revoked``, ``resumed``: closed detail; an order is named once, a stop or a revocation of a job or a
+J75 ``stopped``, ``revoked``, ``resumed``: closed detail; an order is named once, a stop or a revocation of a job or a
     contract is this job's, and what is resumed is a stop that stands (EVENT_OUT_OF_PLACE, EVIDENCE_MISMATCH)
-J71 no call goes out while a stop stands that is about it, or on a token that was revoked: everything, the job, the
+J76 no call goes out while a stop stands that is about it, or on a token that was revoked: everything, the job, the
     contract, the provider (the one that serves it, too), a declared tool of that very name; under ``no_tools`` none
     that declares a tool and no side effect, under ``read_only_tools`` no side effect but by GET, HEAD or OPTIONS
     (CALL_WHILE_STOPPED)
@@ -83,31 +83,31 @@ class OrdersSeen:
     revoked: list[JsonObject] = field(default_factory=list)
 
     def take(self, event_type: str, detail: JsonObject, path: str) -> None:
-        """J70. Raises ``Fault``."""
-        check_shape(_SHAPES[event_type], detail, "J70", path)
+        """J75. Raises ``Fault``."""
+        check_shape(_SHAPES[event_type], detail, "J75", path)
         if event_type == "resumed":
             if self.stops.pop(detail["lifts"], None) is None:
-                raise Fault("J70", "EVENT_OUT_OF_PLACE", join(path, "lifts"), "no such stop stands on record")
+                raise Fault("J75", "EVENT_OUT_OF_PLACE", join(path, "lifts"), "no such stop stands on record")
             return
         if detail["number"] in self.named:
-            raise Fault("J70", "EVENT_OUT_OF_PLACE", join(path, "number"), "the order is on record already")
+            raise Fault("J75", "EVENT_OUT_OF_PLACE", join(path, "number"), "the order is on record already")
         self.named.add(detail["number"])
         own = {"job": self.facts["job_id"], "contract": self.facts["policy_hash_b64u"]}
         about = detail["scope"] if event_type == "stopped" else detail["kind"]
         if detail["name"] != own.get(about, detail["name"]):
-            raise Fault("J70", "EVIDENCE_MISMATCH", join(path, "name"), f"not this job's {about}")
+            raise Fault("J75", "EVIDENCE_MISMATCH", join(path, "name"), f"not this job's {about}")
         if event_type == "stopped":
             self.stops[detail["number"]] = detail
         else:
             self.revoked.append(detail)
 
     def check_intent(self, detail: JsonObject, token: JsonObject, path: str, *, is_effect: bool) -> None:
-        """J71. ``token`` are the facts of its token. Raises ``Fault``."""
+        """J76. ``token`` are the facts of its token. Raises ``Fault``."""
         if not self.stops and not self.revoked:
             return
         why = next(self._against(detail, token, is_effect=is_effect), None)
         if why is not None:
-            raise Fault("J71", "CALL_WHILE_STOPPED", path, f"it went out though {why}")
+            raise Fault("J76", "CALL_WHILE_STOPPED", path, f"it went out though {why}")
 
     def _against(self, detail: JsonObject, token: JsonObject, *, is_effect: bool) -> Iterator[str]:
         names = {"token": detail["token_hash_hex"], "jti": token.get("jti")}

@@ -95,7 +95,7 @@ def test_what_was_resumed_may_go_out_again_and_a_revocation_is_never_resumed() -
 def test_an_order_of_another_shape_or_another_job_fails(event_type: str, detail: dict[str, Any]) -> None:
     with pytest.raises(Fault) as caught:
         seen().take(event_type, detail, "x")
-    assert caught.value.rule == "J70"
+    assert caught.value.rule == "J75"
 
 
 def test_an_order_is_on_record_once() -> None:
