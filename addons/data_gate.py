@@ -27,7 +27,7 @@ import orjson
 from ..policies.call_rules import ToolCall
 from ..policies.data_rules import Action, DataPlan, build_plan, call_refusal, label_refusal
 from ..policies.detect.classes import DataClasses, load_data_classes
-from ..policies.detect.engine import Finding, Scan, ScanError, Scanner
+from ..policies.detect.engine import Finding, Scan, ScanError, Scanner, scanner_for
 from ..policies.detect.redact import redact_document, redact_paths
 from ..policies.facts import CallFacts
 from ..policies.packaged import packaged_data_classes
@@ -84,7 +84,7 @@ class DataGate:
         max_body_bytes: int,
         json_bounds: JsonBounds | None = None,
         clock_s: Callable[[], float] = time.monotonic,
-        make_scanner: Callable[[DataClasses], Scanner] = lambda classes: Scanner(classes.detectors()),
+        make_scanner: Callable[[DataClasses], Scanner] = lambda classes: scanner_for(tuple(classes.detectors())),
     ) -> None:
         self._classes = classes
         self._budget_s = budget_s

@@ -758,8 +758,7 @@ def ipv4(text: bytes, start: int, end: int) -> Span | None:
         return None
     if any(len(part) > 1 and part[0] == 48 for part in body.split(b".")):
         return None
-    address = ipaddress.IPv4Address(body.decode())
-    if address.is_loopback or address.is_unspecified or body.startswith((b"255.", b"0.", *_DOCUMENTATION)):
+    if body.startswith((b"127.", b"255.", b"0.", *_DOCUMENTATION)):
         return None
     words = text[max(0, start - 24) : start].lower().replace(b":", b" ").replace(b"=", b" ").split()
     named = bool(words) and (words[-1] in (b"v", b"ver", b"ver.", *_AMOUNTS) or words[-1].endswith(_VERSIONS))

@@ -56,53 +56,53 @@ _SAID_WORDS = _words(
 
 SECRETS = (
     Detector("aws_access_key", r"(?:AKIA|ASIA|ABIA|ACCA)[A-Z0-9]{16}", checks.varied, _words("akia", "asia", "abia", "acca")),
-    Detector("google_key", rf"AIza{_T}{{35}}|ya29\.{_T}{{20,300}}|GOCSPX-{_T}{{24,40}}", checks.varied, _words("aiza", "ya29.", "gocspx-")),
+    Detector("google_key", rf"AIza{_T}{{35}}|ya29\.{_T}{{20,}}|GOCSPX-{_T}{{24,40}}", checks.varied, _words("aiza", "ya29.", "gocspx-")),
     Detector(
         "azure_key",
-        r"(?i:account|sharedaccess)(?i:key)=([A-Za-z0-9+/]{42,100}={1,2})|[A-Za-z0-9_~.-]{3}[0-9]Q~([A-Za-z0-9_~.-]{31,34})|[?&]sig=([A-Za-z0-9%+/]{40,120})",
+        r"(?i:account|sharedaccess)(?i:key)=([A-Za-z0-9+/]{42,}={1,2})|[A-Za-z0-9_~.-]{3}[0-9]Q~([A-Za-z0-9_~.-]{31,34})|[?&]sig=([A-Za-z0-9%+/]{40,})",
         checks.varied,
         _words("accountkey=", "sharedaccesskey=", "q~", "sig="),
     ),
-    Detector("github_token", r"gh[pousr]_[A-Za-z0-9]{36,255}|github_pat_[A-Za-z0-9_]{36,255}", checks.varied, _words("ghp_", "gho_", "ghu_", "ghs_", "ghr_", "github_pat_")),
-    Detector("gitlab_token", rf"gl(?:pat|dt|rt|ptt|cbt|soat|ft|imt|agent|oas)-{_T}{{20,300}}|GR1348941{_T}{{20}}", checks.varied, _words("glpat-", "gldt-", "glrt-", "glptt-", "glcbt-", "glsoat-", "glft-", "glimt-", "glagent-", "gloas-", "gr1348941")),
-    Detector("atlassian_token", r"AT(?:ATT3|CTT3|BB)[A-Za-z0-9_=-]{24,300}", checks.varied, _words("atatt3", "atctt3", "atbb")),
+    Detector("github_token", r"gh[pousr]_[A-Za-z0-9]{36,}|github_pat_[A-Za-z0-9_]{36,}", checks.varied, _words("ghp_", "gho_", "ghu_", "ghs_", "ghr_", "github_pat_")),
+    Detector("gitlab_token", rf"gl(?:pat|dt|rt|ptt|cbt|soat|ft|imt|agent|oas)-{_T}{{20,}}|GR1348941{_T}{{20}}", checks.varied, _words("glpat-", "gldt-", "glrt-", "glptt-", "glcbt-", "glsoat-", "glft-", "glimt-", "glagent-", "gloas-", "gr1348941")),
+    Detector("atlassian_token", r"AT(?:ATT3|CTT3|BB)[A-Za-z0-9_=-]{24,}", checks.varied, _words("atatt3", "atctt3", "atbb")),
     Detector(
         "model_provider_key",
-        rf"sk-(?:ant|proj|svcacct|admin|or|lf)-{_T}{{20,300}}|sk-[A-Za-z0-9]{{32,64}}|(?:gsk_|hf_|r8_|fw_|csk-|pplx-|xai-|nvapi-|pcsk_|tvly-|voyage-|pa-){_T}{{30,120}}|lsv2_(?:pt|sk)_[0-9a-f_]{{32,80}}",
+        rf"sk-(?:ant|proj|svcacct|admin|or|lf)-{_T}{{20,}}|sk-[A-Za-z0-9]{{32,64}}|(?:gsk_|hf_|r8_|fw_|csk-|pplx-|xai-|nvapi-|pcsk_|tvly-|voyage-|pa-){_T}{{30,}}|lsv2_(?:pt|sk)_[0-9a-f_]{{32,80}}",
         checks.mixed,
         _words("sk-", "gsk_", "hf_", "r8_", "fw_", "csk-", "pplx-", "xai-", "nvapi-", "pcsk_", "tvly-", "voyage-", "pa-", "lsv2_"),
     ),
     Detector("databricks_token", r"dapi[0-9a-f]{32}", checks.varied, _words("dapi")),
     Detector(
         "payment_key",
-        rf"(?:sk|rk)_(?:live|test)_[A-Za-z0-9]{{16,200}}|whsec_[A-Za-z0-9+/]{{24,100}}|sq0(?:atp|csp|idp)-{_T}{{22,60}}|EAAA[A-Za-z0-9_-]{{56,70}}|rzp_(?:live|test)_[A-Za-z0-9]{{14,40}}|shp(?:at|ca|pa|ss)_[0-9a-fA-F]{{32}}|access_token\$production\$[0-9a-z]{{16}}\$[0-9a-f]{{32}}|access-(?:sandbox|development|production)-[0-9a-f-]{{36}}|(?:live|test)_[A-Za-z0-9]{{30,40}}",
+        rf"(?:sk|rk)_(?:live|test)_[A-Za-z0-9]{{16,}}|whsec_[A-Za-z0-9+/]{{24,}}|sq0(?:atp|csp|idp)-{_T}{{22,60}}|EAAA[A-Za-z0-9_-]{{56,70}}|rzp_(?:live|test)_[A-Za-z0-9]{{14,40}}|shp(?:at|ca|pa|ss)_[0-9a-fA-F]{{32}}|access_token\$production\$[0-9a-z]{{16}}\$[0-9a-f]{{32}}|access-(?:sandbox|development|production)-[0-9a-f-]{{36}}|(?:live|test)_[A-Za-z0-9]{{30,40}}",
         checks.varied,
         _words("sk_live_", "sk_test_", "rk_live_", "rk_test_", "whsec_", "sq0", "eaaa", "rzp_", "shpat_", "shpca_", "shppa_", "shpss_", "access_token$", "access-", "live_", "test_"),
     ),
-    Detector("slack_token", r"xox[abeoprs](?:\.xox[abp])?-[A-Za-z0-9-]{10,250}|xapp-[0-9]-[A-Za-z0-9-]{20,200}", checks.varied, _words("xox", "xapp-")),
-    Detector("slack_webhook", r"hooks\.slack\.com/(?:services|workflows|triggers)/([A-Za-z0-9+/]{20,120})", checks.varied, _words("hooks.slack.com"), 1),
+    Detector("slack_token", r"xox[abeoprs](?:\.xox[abp])?-[A-Za-z0-9-]{10,}|xapp-[0-9]-[A-Za-z0-9-]{20,}", checks.varied, _words("xox", "xapp-")),
+    Detector("slack_webhook", r"hooks\.slack\.com/(?:services|workflows|triggers)/([A-Za-z0-9+/]{20,})", checks.varied, _words("hooks.slack.com"), 1),
     Detector("discord_token", rf"[MNO]{_T}{{23,27}}\.{_T}{{6}}\.{_T}{{27,40}}", checks.mixed, _words(".")),
-    Detector("discord_webhook", rf"discord(?:app)?\.com/api/webhooks/([0-9]{{17,20}}/{_T}{{40,100}})", checks.varied, _words("api/webhooks/"), 1),
+    Detector("discord_webhook", rf"discord(?:app)?\.com/api/webhooks/([0-9]{{17,20}}/{_T}{{40,}})", checks.varied, _words("api/webhooks/"), 1),
     Detector("telegram_token", rf"[0-9]{{8,10}}:AA{_T}{{32,34}}", checks.varied, _words(":aa")),
     Detector("twilio_key", r"(?:SK|AC)[0-9a-f]{32}", checks.varied_alone, _words("sk", "ac")),
     Detector("mail_service_key", rf"SG\.{_T}{{16,32}}\.{_T}{{32,64}}|key-[0-9a-f]{{32}}|[0-9a-f]{{32}}-us[0-9]{{1,2}}|xkeysib-[0-9a-f]{{64}}-[A-Za-z0-9]{{16}}", checks.varied, _words("sg.", "key-", "-us", "xkeysib-")),
     Detector(
         "service_token",
-        rf"npm_[A-Za-z0-9]{{36}}|pypi-AgE{_T}{{50,300}}|do[opr]_v1_[0-9a-f]{{64}}|HRKU-{_T}{{36,70}}|lin_api_[A-Za-z0-9]{{32,48}}|ntn_[A-Za-z0-9]{{40,50}}|figd_{_T}{{30,60}}|glsa_[A-Za-z0-9]{{32}}_[0-9a-f]{{8}}|glc_[A-Za-z0-9+/=]{{32,300}}|NRAK-[A-Z0-9]{{27}}|sntry[su]_[A-Za-z0-9_=+/-]{{40,300}}|dp\.(?:pt|st|ct|sa)\.[A-Za-z0-9._-]{{40,80}}|PMAK-[0-9a-f]{{24}}-[0-9a-f]{{34}}|dckr_pat_{_T}{{24,40}}|[A-Za-z0-9]{{14}}\.atlasv1\.{_T}{{60,80}}|sbp_[0-9a-f]{{40}}|nfp_[A-Za-z0-9]{{36,40}}|pat[A-Za-z0-9]{{14}}\.[0-9a-f]{{64}}|hv[sbr]\.{_T}{{24,300}}|AGE-SECRET-KEY-1[0-9A-Z]{{58}}|ops_eyJ[A-Za-z0-9+/=_-]{{100,}}|CFPAT-{_T}{{43}}|ddp_[A-Za-z0-9]{{36}}|EZAK[A-Za-z0-9]{{54}}",
+        rf"npm_[A-Za-z0-9]{{36}}|pypi-AgE{_T}{{50,}}|do[opr]_v1_[0-9a-f]{{64}}|HRKU-{_T}{{36,70}}|lin_api_[A-Za-z0-9]{{32,48}}|ntn_[A-Za-z0-9]{{40,50}}|figd_{_T}{{30,60}}|glsa_[A-Za-z0-9]{{32}}_[0-9a-f]{{8}}|glc_[A-Za-z0-9+/=]{{32,}}|NRAK-[A-Z0-9]{{27}}|sntry[su]_[A-Za-z0-9_=+/-]{{40,}}|dp\.(?:pt|st|ct|sa)\.[A-Za-z0-9._-]{{40,80}}|PMAK-[0-9a-f]{{24}}-[0-9a-f]{{34}}|dckr_pat_{_T}{{24,40}}|[A-Za-z0-9]{{14}}\.atlasv1\.{_T}{{60,80}}|sbp_[0-9a-f]{{40}}|nfp_[A-Za-z0-9]{{36,40}}|pat[A-Za-z0-9]{{14}}\.[0-9a-f]{{64}}|hv[sbr]\.{_T}{{24,}}|AGE-SECRET-KEY-1[0-9A-Z]{{58}}|ops_eyJ[A-Za-z0-9+/=_-]{{100,}}|CFPAT-{_T}{{43}}|ddp_[A-Za-z0-9]{{36}}|EZAK[A-Za-z0-9]{{54}}",
         checks.varied,
         _words("npm_", "pypi-age", "_v1_", "hrku-", "lin_api_", "ntn_", "figd_", "glsa_", "glc_", "nrak-", "sntry", "dp.", "pmak-", "dckr_pat_", ".atlasv1.", "sbp_", "nfp_", "pat", "hvs.", "hvb.", "hvr.", "age-secret-key-", "ops_eyj", "cfpat-", "ddp_", "ezak"),
     ),
     Detector(
         "private_key",
-        r"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----(?:[^-]|-{1,4}[^-])*(?:-----END [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----)?|PuTTY-User-Key-File-[23]: [^-]{20,200}[^:]*",
+        r"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----(?:[^-]|-{1,4}[^-])*(?:-----END [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----)?|PuTTY-User-Key-File-[23]: [^-]{20,}[^:]*",
         checks.pem_key,
         _words("private key", "putty-user-key-file-"),
     ),
     Detector("jwt", rf"eyJ{_T}{{8,}}\.[A-Za-z0-9_-]{{2,}}\.{_T}*(?:\.{_T}+\.{_T}+)?", checks.jwt, _words("eyj")),
-    Detector("url_password", r"://[^\s/:@?#\"'<>]{0,100}:([^\s/@?#\"'<>]{3,200})@[A-Za-z0-9\[]", checks.url_password, _words("://"), 1, Looks.DECODED),
+    Detector("url_password", r"://[^\s/:@?#\"'<>]{0,}:([^\s/@?#\"'<>]{3,})@[A-Za-z0-9\[]", checks.url_password, _words("://"), 1, Looks.DECODED),
     Detector(
         "assigned_secret",
-        _SAID + r"[A-Za-z0-9_]{0,24}(?:\\?[\"'`\])]{1,2})?[ \t]{0,8}(?:[:=]{1,2}>?|=>|->|,| is| was|[ \t])[ \t]{0,8}(?i:basic |bearer |token )?(?:\\?[\"'`(]){0,2}([^\s\"'`,;<>\\?&]{8,256})",
+        _SAID + r"[A-Za-z0-9_]{0,24}(?:\\?[\"'`\])]{1,2})?[ \t]{0,8}(?:[:=]{1,2}>?|=>|->|,| is| was|[ \t])[ \t]{0,8}(?i:basic |bearer |token )?(?:\\?[\"'`(]){0,2}([^\s\"'`,;<>\\?&]{8,})",
         checks.assigned,
         _SAID_WORDS,
         1,
@@ -111,18 +111,18 @@ SECRETS = (
     ),
     Detector(
         "spoken_secret",
-        _SAID + r"[^\n:=\"<>{}]{0,40} (?:lautet|ist|is|est|es|to|er)[ :]{1,2}[\"'`]?([^\s\"'`,;<>\\?&]{8,256})",
+        _SAID + r"[^\n:=\"<>{}]{0,40} (?:lautet|ist|is|est|es|to|er)[ :]{1,2}[\"'`]?([^\s\"'`,;<>\\?&]{8,})",
         checks.assigned,
         _SAID_WORDS,
         1,
         Looks.DECODED,
         _SAID + r"[^\n]* (?:lautet|ist|is|est|es|to|er)[ :]",
     ),
-    Detector("command_password", r"sshpass -p ?[\"']{0,1}([^\s\"']{6,100})|(?:mysql|mysqldump|mariadb)[^\n]{0,80} -p([^\s\"'-][^\s\"']{5,100})|curl[^\n]{0,120} (?:-u|--user) ?[\"']?[^\s:\"']{1,64}:([^\s\"']{6,100})", checks.url_password, _words("sshpass", " -p", "curl"), looks=Looks.DECODED),
-    Detector("registry_auth", r"\"auth\\?\"[ ]?:[ ]?\\?\"([A-Za-z0-9+/=]{16,400})", checks.assigned, _words("auth"), 1, Looks.DECODED),
+    Detector("command_password", r"sshpass -p ?[\"']{0,1}([^\s\"']{6,})|(?:mysql|mysqldump|mariadb)[^\n]{0,80} -p([^\s\"'-][^\s\"']{5,})|curl[^\n]{0,} (?:-u|--user) ?[\"']?[^\s:\"']{1,64}:([^\s\"']{6,})", checks.url_password, _words("sshpass", " -p", "curl"), looks=Looks.DECODED),
+    Detector("registry_auth", r"\"auth\\?\"[ ]?:[ ]?\\?\"([A-Za-z0-9+/=]{16,})", checks.assigned, _words("auth"), 1, Looks.DECODED),
     Detector(
         "basic_credentials",
-        r"(?i:authorization[\"']{0,2}[ \t]{0,4}[:=][ \t]{0,4}[\"']{0,2}basic )([A-Za-z0-9+/=_-]{8,300})",
+        r"(?i:authorization[\"']{0,2}[ \t]{0,4}[:=][ \t]{0,4}[\"']{0,2}basic )([A-Za-z0-9+/=_-]{8,})",
         checks.assigned,
         _words("authorization"),
         1,
@@ -143,12 +143,13 @@ _LEFT = r"(?:^|[^0-9A-Za-z_.,+-])"
 
 
 def _said(name: str, words: str, number: str, check: Check) -> Detector:
-    """``number`` behind a word that says what it is, or behind a word of another script (``views``)."""
-    said = rf"(?:(?i:{words})|\x03)"
+    """``number`` behind one of ``words``, which say what it is, or behind a word of another script (``views``). A short
+    word must begin where no letter stands before it. hyperscan looks for the words alone: to look for what is between as
+    well takes long to compile."""
+    parts = [rf"(?:^|[^A-Za-z]){part}" if len(part) <= 4 else part for part in words.split("|")]
+    said = rf"(?:(?i:{'|'.join(parts)})|\x03)"
     pattern = rf"{said}[^0-9\n]{{0,40}}\b({number})\b"
-    return Detector(
-        name, pattern, check, group=1, looks=Looks.DECODED, find=said + r"[^0-9\n]*[0-9](?:[ ./-]?[0-9]){7}"
-    )
+    return Detector(name, pattern, check, group=1, looks=Looks.DECODED, find=said)
 
 
 NATIONAL_IDS = (
@@ -171,7 +172,7 @@ NATIONAL_IDS = (
     Detector("br_cpf", r"\b[0-9]{3}\.[0-9]{3}\.[0-9]{3}-[0-9]{2}\b", checks.br_cpf, looks=Looks.DECODED),
     _said("br_cpf_said", "cpf", "[0-9]{11}", checks.br_cpf),
     Detector("in_aadhaar", r"\b[2-9][0-9]{3}[ -][0-9]{4}[ -][0-9]{4}\b", checks.in_aadhaar, looks=Looks.DECODED),
-    _said("in_aadhaar_said", "aadhaa?r|uidai", "[2-9][0-9]{11}", checks.in_aadhaar),
+    _said("in_aadhaar_said", "aadhaar|aadhar|uidai", "[2-9][0-9]{11}", checks.in_aadhaar),
     Detector("in_pan", r"(?:(?i:\bpan\b|permanent account)|\x03)[^\n]{0,40}?\b([A-Z]{3}[ABCFGHJLPT][A-Z][0-9]{4}[A-Z])\b", checks.alone_span, group=1, looks=Looks.DECODED, find=r"\b[A-Z]{3}[ABCFGHJLPT][A-Z][0-9]{4}[A-Z]\b"),
     Detector("ch_ahv", r"\b756[. ]?[0-9]{4}[. ]?[0-9]{4}[. ]?[0-9]{2}\b", checks.ch_ahv),
     Detector("cn_resident_id", r"\b[1-9][0-9]{5}(?:19|20)[0-9]{2}[01][0-9][0-3][0-9]{4}[0-9Xx]\b", checks.cn_resident),
@@ -187,7 +188,7 @@ NATIONAL_IDS = (
     _said("dk_cpr", "cpr|personnummer", "[0-3][0-9][01][0-9]{3}[- ]?[0-9]{4}", checks.dk_cpr),
     Detector("at_svnr", r"\b[1-9][0-9]{3}[ -][0-3][0-9][01][0-9]{3}\b", checks.at_svnr, looks=Looks.DECODED),
     _said("at_svnr_said", "svnr|versicherung|sv-n", "[1-9][0-9]{9}", checks.at_svnr),
-    _said("tr_tckn", "tckn|kimlik|t\\.?c\\.? ?(?:no|numara)", "[1-9][0-9]{10}", checks.tr_tckn),
+    _said("tr_tckn", r"tckn|kimlik|tc no|tc numara|t\.c\. ", "[1-9][0-9]{10}", checks.tr_tckn),
     _said("ro_cnp", "cnp|numeric personal", "[1-9][0-9]{12}", checks.ro_cnp),
     Detector("cz_birth_number", r"\b[0-9]{2}[0-8][0-9][0-3][0-9]/[0-9]{4}\b", checks.cz_birth_number, looks=Looks.DECODED),
     _said("jp_my_number", "my ?number|individual number", "[0-9]{4}[ -]?[0-9]{4}[ -]?[0-9]{4}", checks.jp_my_number),

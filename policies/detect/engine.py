@@ -16,6 +16,7 @@ import threading
 from bisect import bisect_right, insort
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Protocol
 
 import re2
@@ -104,6 +105,12 @@ class KeywordFinder:
         for n, detector in enumerate(self._detectors):
             if any(word in low for word in detector.keywords) if detector.keywords else digits >= 4:
                 yield n
+
+
+@lru_cache(maxsize=4)
+def scanner_for(detectors: tuple[Detector, ...]) -> Scanner:
+    """A scanner for these detectors, one in a process: compiling them takes about a second."""
+    return Scanner(detectors)
 
 
 class Scanner:

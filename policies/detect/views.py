@@ -260,8 +260,7 @@ def _base64(leaves: Leaves, written: bytes, back: Callable[[int], int]) -> Itera
         sizes = [len(run) // 4 * 3 for run in whole]
         pure = b"".join(run if run[-1:] != b"=" else run.replace(b"=", b"A") for run in whole)
         data = base64.b64decode(pure)
-        if not data.isascii():
-            data = data.translate(_ASCII)
+        data = data.translate(_ASCII)  # control characters stand for words (``_WORDS``) in what is no binary
 
         def locate(a: int, b: int, sizes: list[int] = sizes) -> list[tuple[int, int, int]]:
             return [
@@ -273,7 +272,7 @@ def _base64(leaves: Leaves, written: bytes, back: Callable[[int], int]) -> Itera
         yield View(Rendering.BASE64, data, locate)
 
 
-_ASCII = bytes(c if c < 128 else 63 for c in range(256))
+_ASCII = bytes(c if 32 <= c < 127 or c in (0, 9, 10, 13) else 63 for c in range(256))
 
 
 class _RunPlaces:

@@ -355,3 +355,23 @@ async def test_without_the_redaction_of_logs_an_address_stands_there(
     async with running_bed(tmp_path / "s", provider):
         logging.getLogger("clawproxy.test").error("a fault about %s", MAIL)
     assert MAIL in caplog.text
+
+
+# -- the reference's rules ---------------------------------------------------------------------------------------
+
+
+async def test_rules_of_wpc_v1_are_carried_out_or_the_call_is_refused(tmp_path: Path, provider: Provider) -> None:
+    contract = {
+        "policy_version": "1",
+        "policy_id": "v1",
+        "issuer_did": "did:web:reviewer.example",
+        "allowed_providers": ["openai"],
+        "allowed_models": ["gpt-4o-mini"],
+        "redaction_rules": [{"path": "$.user", "action": "mask"}],
+    }
+    async with running_bed(tmp_path / "s", provider, contract=contract) as bed:
+        assert (await bed.chat(user="ada")).status == 200
+        expected = json.dumps({**json.loads(chat_body()), "user": "[REDACTED]"}, separators=(",", ":")).encode()
+        assert provider.seen()[-1]["body_sha256_b64u"] == _digest(expected)
+        assert bed.records("receipt")[0]["metadata"]["clawproxy"]["data"]["paths"] == [{"count": 1, "of": "mask"}]
+        assert _code(await bed.chat()) == "DATA_SCAN_FAILED"
