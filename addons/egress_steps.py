@@ -32,7 +32,8 @@ from .identity import KEY_HEADERS, collect_token, proxy_password
 from .live_settings import Live
 from .plain_tap import PlainTap
 from .redaction import redact
-from .steps import MAX_HEADERS, LiveSteps, read_head
+from .request_head import MAX_HEADERS, read_head
+from .steps import LiveSteps
 from .upstream import clean_answer
 
 _WHOLE_BYTES = 1024 * 1024
