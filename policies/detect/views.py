@@ -320,7 +320,10 @@ def _joined(leaves: Leaves) -> Iterator[View]:
     text, back = _plain("".join(pieces.parts))
 
     def locate(a: int, b: int) -> list[tuple[int, int, int]]:
-        found, at, stop = [], back(a), back(b - 1) + 1
+        found: list[tuple[int, int, int]] = []
+        at, stop = back(a), back(b - 1) + 1
+        if pieces.start(at) + stop - at == pieces.start(stop - 1) + 1:
+            return []  # within one value: it was found there
         while at < stop:
             n, start, _ = leaves.pieces(pieces.start(at), pieces.start(at) + 1)[0]
             size = min(len(leaves[n].text) - start, stop - at)
