@@ -62,13 +62,13 @@ def decide_call(call: ToolCall, facts: CallFacts, grant: Grant, policy: Policy) 
             break
         name, rule = other, _rule(other, call.is_meta, facts, grant, policy)
     if isinstance(rule, Refusal):
-        return replace(rule, detail=f"the answer calls {shown}: {rule.detail}")
+        return replace(rule, at="observe", detail=f"the answer calls {shown}: {rule.detail}")
     if call.is_meta and call.arguments is None:
         return Refusal("POLICY_TOOL_ARGUMENTS", "meta-tools", f"what {shown} is to call cannot be read")
     for inner in call.inner:
         fault = _inner_fault(inner, facts, grant, policy)
         if fault is not None:
-            return replace(fault, detail=f"through {shown}: {fault.detail}")
+            return replace(fault, at="observe", detail=f"through {shown}: {fault.detail}")
     for argument_rule in policy.arguments.of(name):
         place = argument_rule.fault(call.arguments) if call.arguments is not None else f'tool_arguments["{name}"]'
         if place is not None:

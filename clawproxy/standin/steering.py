@@ -8,8 +8,13 @@ Words in the last user text, or in the header ``x-standin`` (blanks between word
 | ``hang:MS`` | waits MS milliseconds before the first byte of the answer |
 | ``events:N`` | N text deltas in a stream (N words in a JSON answer) |
 | ``tool:NAME`` | calls the tool NAME, declared or not; ``call the tool NAME`` in plain words does the same |
+| ``tool:NAME({…})`` | the same with these arguments: JSON without blanks, written as it stands |
 | ``use-a-tool`` | calls the first declared tool |
 | ``two-tools`` | two calls: the last two that ``tool:`` named, else the named or first declared and another |
+| ``all-tools`` | a call of each tool that ``tool:`` named, up to 16 |
+| ``text-first`` | text before the calls of tools |
+| ``signed-thought`` | a thought with a signature before all else (formats that have such) |
+| ``unsigned`` | no signature beside a call (Gemini, which has one else) |
 | ``reasoning:N`` | N tokens of reasoning in the usage (formats that have such a figure) |
 | ``cached:N`` | N cached input tokens in the usage (formats that have such a figure) |
 | ``no-usage`` | an answer without usage |
@@ -38,13 +43,14 @@ from dataclasses import dataclass
 
 _WORD = re.compile(
     r"\b(slow|hang|events|status|reasoning|cached):([0-9]{1,6})\b"
-    r"|\btool:([A-Za-z0-9_.-]{1,128})"
+    r"|\btool:([A-Za-z0-9_.-]{1,128})(?:\((\{\S{0,4000}?\})\))?"
     r"|\bcall the tool ([A-Za-z0-9_.-]{1,128})"
     r"|\bmodel:([A-Za-z0-9_.:/@-]{1,128})"
-    r"|(?<![\w-])(use-a-tool|two-tools|echo-credential|echo-basic|no-terminal|no-usage|die-before-answer|die-mid-stream"
-    r"|short-body|not-json|drip|redirect-home|redirect-other|redirect-plain|alt-svc)(?![\w-])"
+    r"|(?<![\w-])(use-a-tool|two-tools|all-tools|text-first|signed-thought|unsigned|echo-credential|echo-basic"
+    r"|no-terminal|no-usage|die-before-answer|die-mid-stream|short-body|not-json|drip|redirect-home|redirect-other|redirect-plain|alt-svc)(?![\w-])"
 )
 _MAX_EVENTS = 20_000
+_MAX_TOOLS = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +64,8 @@ class Steering:
     reasoning: int = 0
     cached: int = 0
     tools: tuple[str, ...] = ()
+    arguments: tuple[str, ...] = ()
+    """Of each of ``tools``, as they were given; empty where they were not."""
     model: str = ""
     words: frozenset[str] = frozenset()
 
@@ -72,12 +80,14 @@ def parse_steering(text: str) -> Steering:
     numbers = {"slow": 0, "hang": 0, "events": 0, "status": 0, "reasoning": 0, "cached": 0}
     words: set[str] = set()
     tools: list[str] = []
+    arguments: list[str] = []
     model = ""
-    for key, number, marked_tool, spoken_tool, other_model, word in _WORD.findall(text):
+    for key, number, marked_tool, given, spoken_tool, other_model, word in _WORD.findall(text):
         if key:
             numbers[key] = int(number)
         elif marked_tool or spoken_tool:
             tools.append((marked_tool or spoken_tool).rstrip("."))
+            arguments.append(given)
         elif other_model:
             model = other_model
         else:
@@ -89,7 +99,8 @@ def parse_steering(text: str) -> Steering:
         status=numbers["status"] if 400 <= numbers["status"] <= 599 else 0,
         reasoning=numbers["reasoning"],
         cached=numbers["cached"],
-        tools=tuple(tools[-2:]),
+        tools=tuple(tools[-_MAX_TOOLS:]),
+        arguments=tuple(arguments[-_MAX_TOOLS:]),
         model=model,
         words=frozenset(words),
     )

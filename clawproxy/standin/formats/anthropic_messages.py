@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from .ask import TOOL_ARGUMENTS, TOOL_ARGUMENTS_TEXT, Ask
+from .ask import SIGNATURE, THOUGHT, Ask
 from .encode import JsonObject, named_event, pieces_of
 
 
@@ -41,11 +41,16 @@ def _stop_reason(ask: Ask) -> str:
 
 def answer(ask: Ask) -> JsonObject:
     """The whole message."""
-    content: list[JsonObject] = [
-        {"type": "tool_use", "id": f"toolu_{call.ident}", "name": call.name, "input": TOOL_ARGUMENTS}
+    content: list[JsonObject] = []
+    if ask.thinks:
+        content.append({"type": "thinking", "thinking": THOUGHT, "signature": SIGNATURE})
+    if ask.speaks:
+        content.append({"type": "text", "text": ask.text})
+    content += [
+        {"type": "tool_use", "id": f"toolu_{call.ident}", "name": call.name, "input": call.arguments}
         for call in ask.calls
     ]
-    return _message(ask, content or [{"type": "text", "text": ask.text}], _stop_reason(ask), opening=False)
+    return _message(ask, content, _stop_reason(ask), opening=False)
 
 
 def count(ask: Ask) -> JsonObject:
@@ -59,12 +64,17 @@ def steps(ask: Ask) -> Iterator[JsonObject]:
     blocks: list[tuple[JsonObject, list[JsonObject]]] = [
         (
             {"type": "tool_use", "id": f"toolu_{call.ident}", "name": call.name, "input": {}},
-            [{"type": "input_json_delta", "partial_json": piece} for piece in pieces_of(TOOL_ARGUMENTS_TEXT)],
+            [{"type": "input_json_delta", "partial_json": piece} for piece in pieces_of(call.written)],
         )
         for call in ask.calls
     ]
     text = ({"type": "text", "text": ""}, [{"type": "text_delta", "text": piece} for piece in ask.pieces])
-    for index, (block, deltas) in enumerate(blocks or [text]):
+    blocks = [text, *blocks] if ask.speaks else blocks
+    if ask.thinks:
+        thought = {"type": "thinking", "thinking": "", "signature": ""}
+        written = {"type": "thinking_delta", "thinking": THOUGHT}
+        blocks.insert(0, (thought, [written, {"type": "signature_delta", "signature": SIGNATURE}]))
+    for index, (block, deltas) in enumerate(blocks):
         yield {"type": "content_block_start", "index": index, "content_block": block}
         if index == 0:
             yield {"type": "ping"}

@@ -17,7 +17,9 @@ from .encode import JsonObject, objects
 
 _WORDS = ("The", "stand-in", "answers", "with", "a", "short", "text", "that", "means", "nothing.")
 TOOL_ARGUMENTS: JsonObject = {"query": "stand-in"}
-TOOL_ARGUMENTS_TEXT = json.dumps(TOOL_ARGUMENTS)
+_ARGUMENTS_TEXT = json.dumps(TOOL_ARGUMENTS)
+SIGNATURE = "c3RhbmQtaW4="
+THOUGHT = "The stand-in thinks."
 _RESULT_TYPES = ("function_call_output", "custom_tool_call_output")
 _RESULT_KEYS = ("toolResult", "functionResponse", "function_response")
 _MAX_TOOL_DEPTH = 4
@@ -25,10 +27,21 @@ _MAX_TOOL_DEPTH = 4
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One tool call of an answer; ``ident`` is the part of its id that is its own."""
+    """One tool call of an answer; ``ident`` is the part of its id that is its own, ``written`` its arguments as a model
+    writes them."""
 
     name: str
     ident: str
+    written: str = _ARGUMENTS_TEXT
+
+    @property
+    def arguments(self) -> JsonObject:
+        """For formats that have no text of them; nothing where ``written`` is no JSON object."""
+        try:
+            value = json.loads(self.written)
+        except ValueError:
+            return {}
+        return value if isinstance(value, dict) else {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,13 +72,29 @@ class Ask:
         """The tool calls of the answer."""
         if self.answered_tool:
             return []
-        two = "two-tools" in self.steering.words
-        names = list(self.steering.tools if two else self.steering.tools[-1:])
-        if not names and self.tools and (two or "use-a-tool" in self.steering.words):
+        words = self.steering.words
+        two, every = "two-tools" in words, "all-tools" in words
+        number = 16 if every else 2 if two else 1
+        names, given = list(self.steering.tools[-number:]), list(self.steering.arguments[-number:])
+        if not names and self.tools and (two or "use-a-tool" in words):
             names = [self.tools[0]]
         if two and len(names) == 1:
             names.append(next((name for name in self.tools if name != names[0]), names[0]))
-        return [Call(name, self.seed if n == 0 else f"{self.seed[:-1]}_{n}") for n, name in enumerate(names)]
+        given += [""] * (len(names) - len(given))
+        return [
+            Call(name, self.seed if n == 0 else f"{self.seed[:-1]}_{n}", written or _ARGUMENTS_TEXT)
+            for n, (name, written) in enumerate(zip(names, given, strict=True))
+        ]
+
+    @property
+    def speaks(self) -> bool:
+        """Whether the answer has text."""
+        return not self.calls or "text-first" in self.steering.words
+
+    @property
+    def thinks(self) -> bool:
+        """Whether the answer has a thought with a signature."""
+        return "signed-thought" in self.steering.words
 
     @property
     def pieces(self) -> list[str]:
@@ -89,7 +118,7 @@ class Ask:
     @property
     def output_tokens(self) -> int:
         """Output without the reasoning."""
-        return 8 * len(self.calls) if self.calls else len(self.pieces)
+        return 8 * len(self.calls) + (len(self.pieces) if self.speaks else 0)
 
     @property
     def all_input_tokens(self) -> int:

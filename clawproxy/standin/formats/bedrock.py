@@ -9,7 +9,7 @@ import base64
 from collections.abc import Iterator
 
 from . import anthropic_messages
-from .ask import TOOL_ARGUMENTS, TOOL_ARGUMENTS_TEXT, Ask
+from .ask import SIGNATURE, THOUGHT, Ask
 from .encode import JsonObject, dump, pieces_of
 from .event_stream import event
 
@@ -41,11 +41,16 @@ def _stop_reason(ask: Ask) -> str:
 
 def converse(ask: Ask) -> JsonObject:
     """The whole answer of converse."""
-    content: list[JsonObject] = [
-        {"toolUse": {"toolUseId": f"tooluse_{call.ident}", "name": call.name, "input": TOOL_ARGUMENTS}}
+    content: list[JsonObject] = []
+    if ask.thinks:
+        content.append({"reasoningContent": {"reasoningText": {"text": THOUGHT, "signature": SIGNATURE}}})
+    if ask.speaks:
+        content.append({"text": ask.text})
+    content += [
+        {"toolUse": {"toolUseId": f"tooluse_{call.ident}", "name": call.name, "input": call.arguments}}
         for call in ask.calls
     ]
-    message = {"role": "assistant", "content": content or [{"text": ask.text}]}
+    message = {"role": "assistant", "content": content}
     stop = {"stopReason": _stop_reason(ask), "metrics": {"latencyMs": 7}}
     return {"output": {"message": message}} | stop | _usage(ask)
 
@@ -57,16 +62,21 @@ def converse_events(ask: Ask) -> Iterator[bytes]:
         return event(name, dump(payload))
 
     yield step("messageStart", {"role": "assistant"})
-    for index, call in enumerate(ask.calls):
+    if ask.thinks:
+        for said in ({"text": THOUGHT}, {"signature": SIGNATURE}):
+            yield step("contentBlockDelta", {"delta": {"reasoningContent": said}, "contentBlockIndex": 0})
+        yield step("contentBlockStop", {"contentBlockIndex": 0})
+    if ask.speaks:
+        place = {"contentBlockIndex": int(ask.thinks)}
+        for piece in ask.pieces:
+            yield step("contentBlockDelta", {"delta": {"text": piece}} | place)
+        yield step("contentBlockStop", place)
+    for index, call in enumerate(ask.calls, ask.thinks + ask.speaks):
         place = {"contentBlockIndex": index}
         start = {"toolUse": {"toolUseId": f"tooluse_{call.ident}", "name": call.name}}
         yield step("contentBlockStart", {"start": start} | place)
-        for piece in pieces_of(TOOL_ARGUMENTS_TEXT):
+        for piece in pieces_of(call.written):
             yield step("contentBlockDelta", {"delta": {"toolUse": {"input": piece}}} | place)
         yield step("contentBlockStop", place)
-    if not ask.calls:
-        for piece in ask.pieces:
-            yield step("contentBlockDelta", {"delta": {"text": piece}, "contentBlockIndex": 0})
-        yield step("contentBlockStop", {"contentBlockIndex": 0})
     yield step("messageStop", {"stopReason": _stop_reason(ask)})
     yield step("metadata", _usage(ask) | {"metrics": {"latencyMs": 7}})

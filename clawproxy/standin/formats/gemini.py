@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from .ask import TOOL_ARGUMENTS, Ask
+from .ask import SIGNATURE, Ask
 from .encode import JsonObject, data_event, dump
-
-_SIGNATURE = "c3RhbmQtaW4="
 
 
 def _usage(ask: Ask) -> JsonObject:
@@ -37,15 +35,15 @@ def _answer(ask: Ask, parts: list[JsonObject], *, last: bool) -> JsonObject:
 
 def _call_parts(ask: Ask) -> list[JsonObject]:
     """A call is whole, never in pieces; the first one carries the signature that clients send back."""
-    parts: list[JsonObject] = [{"functionCall": {"name": call.name, "args": TOOL_ARGUMENTS}} for call in ask.calls]
-    if parts:
-        parts[0]["thoughtSignature"] = _SIGNATURE
+    parts: list[JsonObject] = [{"functionCall": {"name": call.name, "args": call.arguments}} for call in ask.calls]
+    if parts and "unsigned" not in ask.steering.words:
+        parts[0]["thoughtSignature"] = SIGNATURE
     return parts
 
 
 def answer(ask: Ask) -> JsonObject:
     """The whole answer."""
-    return _answer(ask, _call_parts(ask) or [{"text": ask.text}], last=True)
+    return _answer(ask, ([{"text": ask.text}] if ask.speaks else []) + _call_parts(ask), last=True)
 
 
 def count(ask: Ask) -> JsonObject:
@@ -54,10 +52,10 @@ def count(ask: Ask) -> JsonObject:
 
 
 def _answers(ask: Ask) -> list[JsonObject]:
+    told = [[{"text": piece}] for piece in ask.pieces] if ask.speaks else []
     if calls := _call_parts(ask):
-        return [_answer(ask, calls, last=True)]
-    last = len(ask.pieces) - 1
-    return [_answer(ask, [{"text": piece}], last=n == last) for n, piece in enumerate(ask.pieces)]
+        told.append(calls)
+    return [_answer(ask, parts, last=n == len(told)) for n, parts in enumerate(told, 1)]
 
 
 def events(ask: Ask) -> Iterator[bytes]:

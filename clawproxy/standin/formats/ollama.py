@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from .ask import TOOL_ARGUMENTS, Ask
+from .ask import Ask
 from .encode import CREATED, JsonObject, line
 
 
@@ -24,7 +24,7 @@ def _calls(ask: Ask) -> list[JsonObject]:
     return [
         {
             "id": f"call_{call.ident}",
-            "function": {"index": index, "name": call.name, "arguments": TOOL_ARGUMENTS},
+            "function": {"index": index, "name": call.name, "arguments": call.arguments},
         }
         for index, call in enumerate(ask.calls)
     ]
@@ -32,7 +32,7 @@ def _calls(ask: Ask) -> list[JsonObject]:
 
 def chat(ask: Ask) -> JsonObject:
     """The whole answer of /api/chat."""
-    message: JsonObject = {"role": "assistant", "content": "" if ask.calls else ask.text}
+    message: JsonObject = {"role": "assistant", "content": ask.text if ask.speaks else ""}
     if ask.calls:
         message["tool_calls"] = _calls(ask)
     return _base(ask) | {"message": message} | _end(ask)
@@ -41,7 +41,9 @@ def chat(ask: Ask) -> JsonObject:
 def chat_lines(ask: Ask) -> Iterator[bytes]:
     """The answer of /api/chat in lines; calls are whole, in a line of their own."""
     empty: JsonObject = {"role": "assistant", "content": ""}
-    deltas = [empty | {"tool_calls": _calls(ask)}] if ask.calls else [empty | {"content": p} for p in ask.pieces]
+    deltas = [empty | {"content": piece} for piece in ask.pieces] if ask.speaks else []
+    if ask.calls:
+        deltas.append(empty | {"tool_calls": _calls(ask)})
     for delta in deltas:
         yield line(_base(ask) | {"message": delta, "done": False})
     yield line(_base(ask) | {"message": empty} | _end(ask))

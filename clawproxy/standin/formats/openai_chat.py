@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from .ask import TOOL_ARGUMENTS_TEXT, Ask
+from .ask import Ask
 from .encode import CREATED_S, JsonObject, data_event, pieces_of
 
 _DONE = b"data: [DONE]\n\n"
@@ -46,12 +46,12 @@ def answer(ask: Ask) -> JsonObject:
     message: JsonObject = {"role": "assistant", "content": ask.text, "refusal": None}
     if ask.calls:
         message |= {
-            "content": None,
+            "content": ask.text if ask.speaks else None,
             "tool_calls": [
                 {
                     "id": f"call_{call.ident}",
                     "type": "function",
-                    "function": {"name": call.name, "arguments": TOOL_ARGUMENTS_TEXT},
+                    "function": {"name": call.name, "arguments": call.written},
                 }
                 for call in ask.calls
             ],
@@ -78,17 +78,17 @@ def chunks(ask: Ask) -> Iterator[JsonObject]:
         filtered = {"prompt_index": 0, "content_filter_results": {}}
         empty = {"id": "", "object": "", "created": 0, "model": "", "choices": []}
         yield empty | {"prompt_filter_results": [filtered]}
+    if ask.speaks:
+        yield chunk({"role": "assistant", "content": "", "refusal": None})
+        for piece in ask.pieces:
+            yield chunk({"content": piece})
     for index, call in enumerate(ask.calls):
         function = {"name": call.name, "arguments": ""}
         opened = {"index": index, "id": f"call_{call.ident}", "type": "function", "function": function}
         delta: JsonObject = {"tool_calls": [opened]}
-        yield chunk({"role": "assistant", "content": None} | delta if index == 0 else delta)
-        for piece in pieces_of(TOOL_ARGUMENTS_TEXT):
+        yield chunk({"role": "assistant", "content": None} | delta if index == 0 and not ask.speaks else delta)
+        for piece in pieces_of(call.written):
             yield chunk({"tool_calls": [{"index": index, "function": {"arguments": piece}}]})
-    if not ask.calls:
-        yield chunk({"role": "assistant", "content": "", "refusal": None})
-        for piece in ask.pieces:
-            yield chunk({"content": piece})
     yield chunk({}, "tool_calls" if ask.calls else "stop")
     if with_usage:
         yield base | {"choices": [], "usage": usage(ask)}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from .ask import TOOL_ARGUMENTS_TEXT, Ask
+from .ask import Ask
 from .encode import JsonObject, pieces_of
 
 
@@ -59,19 +59,7 @@ def _steps(ask: Ask) -> Iterator[JsonObject]:
     ident = f"resp_{ask.seed}"
     yield {"type": "response.created", "response": _response(ask, None)}
     output: list[JsonObject] = []
-    for index, call in enumerate(ask.calls):
-        item: JsonObject = {"id": f"item_{call.ident}", "object": "realtime.item", "type": "function_call"}
-        item |= {"call_id": f"call_{call.ident}", "name": call.name}
-        place = {"response_id": ident, "output_index": index}
-        at = place | {"item_id": item["id"], "call_id": item["call_id"]}
-        opened, done = ({"status": "in_progress", "arguments": ""}, {"status": "completed"})
-        output.append(item | done | {"arguments": TOOL_ARGUMENTS_TEXT})
-        yield {"type": "response.output_item.added", **place, "item": item | opened}
-        for piece in pieces_of(TOOL_ARGUMENTS_TEXT):
-            yield {"type": "response.function_call_arguments.delta", **at, "delta": piece}
-        yield {"type": "response.function_call_arguments.done", **at, "arguments": TOOL_ARGUMENTS_TEXT}
-        yield {"type": "response.output_item.done", **place, "item": output[-1]}
-    if not ask.calls:
+    if ask.speaks:
         item = {"id": f"item_{ask.seed}", "object": "realtime.item", "type": "message", "role": "assistant"}
         place = {"response_id": ident, "output_index": 0}
         at = place | {"item_id": item["id"], "content_index": 0}
@@ -82,5 +70,17 @@ def _steps(ask: Ask) -> Iterator[JsonObject]:
             yield {"type": "response.output_text.delta", **at, "delta": piece}
         yield {"type": "response.output_text.done", **at, "text": ask.text}
         yield {"type": "response.content_part.done", **at, "part": {"type": "text", "text": ask.text}}
+        yield {"type": "response.output_item.done", **place, "item": output[-1]}
+    for index, call in enumerate(ask.calls, int(ask.speaks)):
+        called: JsonObject = {"id": f"item_{call.ident}", "object": "realtime.item", "type": "function_call"}
+        called |= {"call_id": f"call_{call.ident}", "name": call.name}
+        place = {"response_id": ident, "output_index": index}
+        at = place | {"item_id": called["id"], "call_id": called["call_id"]}
+        opened, done = ({"status": "in_progress", "arguments": ""}, {"status": "completed"})
+        output.append(called | done | {"arguments": call.written})
+        yield {"type": "response.output_item.added", **place, "item": called | opened}
+        for piece in pieces_of(call.written):
+            yield {"type": "response.function_call_arguments.delta", **at, "delta": piece}
+        yield {"type": "response.function_call_arguments.done", **at, "arguments": call.written}
         yield {"type": "response.output_item.done", **place, "item": output[-1]}
     yield {"type": "response.done", "response": _response(ask, output)}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from .ask import TOOL_ARGUMENTS_TEXT, Ask, Call
+from .ask import SIGNATURE, Ask, Call
 from .encode import CREATED_S, JsonObject, named_event, pieces_of
 
 
@@ -40,7 +40,7 @@ def _object(ask: Ask, status: str, output: list[JsonObject]) -> JsonObject:
 
 def _call_item(call: Call, *, done: bool) -> JsonObject:
     ids = {"id": f"fc_{call.ident}", "call_id": f"call_{call.ident}"}
-    state = {"arguments": TOOL_ARGUMENTS_TEXT if done else "", "status": "completed" if done else "in_progress"}
+    state = {"arguments": call.written if done else "", "status": "completed" if done else "in_progress"}
     return {"type": "function_call", **ids, "name": call.name, **state}
 
 
@@ -50,9 +50,15 @@ def _message_item(ask: Ask, *, done: bool) -> JsonObject:
     return {"type": "message", "id": f"msg_{ask.seed}", "role": "assistant", "status": status, "content": content}
 
 
+def _thought_item(ask: Ask) -> JsonObject:
+    return {"type": "reasoning", "id": f"rs_{ask.seed}", "summary": [], "encrypted_content": SIGNATURE}
+
+
 def answer(ask: Ask) -> JsonObject:
     """The whole response."""
-    items = [_call_item(call, done=True) for call in ask.calls] or [_message_item(ask, done=True)]
+    items = [_thought_item(ask)] if ask.thinks else []
+    items += [_message_item(ask, done=True)] if ask.speaks else []
+    items += [_call_item(call, done=True) for call in ask.calls]
     return _object(ask, "completed", items)
 
 
@@ -77,27 +83,30 @@ def events(ask: Ask) -> Iterator[bytes]:
 def _steps(ask: Ask) -> Iterator[JsonObject]:
     yield {"type": "response.created", "response": _object(ask, "in_progress", [])}
     yield {"type": "response.in_progress", "response": _object(ask, "in_progress", [])}
-    for index, call in enumerate(ask.calls):
+    if ask.thinks:
+        yield {"type": "response.output_item.added", "output_index": 0, "item": _thought_item(ask)}
+        yield {"type": "response.output_item.done", "output_index": 0, "item": _thought_item(ask)}
+    if ask.speaks:
+        yield from _message_steps(ask, int(ask.thinks))
+    for index, call in enumerate(ask.calls, ask.thinks + ask.speaks):
         item = _call_item(call, done=False)
         place = {"item_id": item["id"], "output_index": index}
         yield {"type": "response.output_item.added", "output_index": index, "item": item}
-        for piece in pieces_of(TOOL_ARGUMENTS_TEXT):
+        for piece in pieces_of(call.written):
             yield {"type": "response.function_call_arguments.delta", **place, "delta": piece}
-        yield {"type": "response.function_call_arguments.done", **place, "arguments": TOOL_ARGUMENTS_TEXT}
+        yield {"type": "response.function_call_arguments.done", **place, "arguments": call.written}
         yield {"type": "response.output_item.done", "output_index": index, "item": _call_item(call, done=True)}
-    if not ask.calls:
-        yield from _message_steps(ask)
     yield {"type": "response.completed", "response": answer(ask)}
 
 
-def _message_steps(ask: Ask) -> Iterator[JsonObject]:
+def _message_steps(ask: Ask, index: int) -> Iterator[JsonObject]:
     item = _message_item(ask, done=False)
-    place = {"item_id": item["id"], "output_index": 0, "content_index": 0}
+    place = {"item_id": item["id"], "output_index": index, "content_index": 0}
     part = {"type": "output_text", "text": "", "annotations": []}
-    yield {"type": "response.output_item.added", "output_index": 0, "item": item}
+    yield {"type": "response.output_item.added", "output_index": index, "item": item}
     yield {"type": "response.content_part.added", **place, "part": part}
     for piece in ask.pieces:
         yield {"type": "response.output_text.delta", **place, "delta": piece, "logprobs": []}
     yield {"type": "response.output_text.done", **place, "text": ask.text, "logprobs": []}
     yield {"type": "response.content_part.done", **place, "part": part | {"text": ask.text}}
-    yield {"type": "response.output_item.done", "output_index": 0, "item": _message_item(ask, done=True)}
+    yield {"type": "response.output_item.done", "output_index": index, "item": _message_item(ask, done=True)}
