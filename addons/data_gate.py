@@ -28,6 +28,7 @@ from ..policies.call_rules import ToolCall
 from ..policies.data_rules import Action, DataPlan, build_plan, call_refusal, label_refusal
 from ..policies.detect.classes import DataClasses, load_data_classes
 from ..policies.detect.engine import Finding, Scan, ScanError, Scanner, scanner_for
+from ..policies.detect.leaves import Leaves
 from ..policies.detect.redact import redact_document, redact_paths
 from ..policies.facts import CallFacts
 from ..policies.packaged import packaged_data_classes
@@ -233,6 +234,8 @@ class DataGate:
         return Screened(seen, _written(document))
 
     def _scan(self, value: Any, plan: DataPlan, late: Callable[[], bool]) -> Scan:
+        if not plan.by_detector:
+            return Scan(Leaves(None), ())
         return self._ready().scan(value, plan.by_detector.keys(), late)
 
     @staticmethod
@@ -348,7 +351,7 @@ class DataGate:
     def judge_export(self, call: Call, egress: Egress) -> Refusal | Awaitable[Refusal | None] | None:
         """May a call of a tool carry what it carries to a host that is no provider."""
         plan = self.plan_of(call.policy)
-        if plan is None:
+        if plan is None or not plan.rules.export_denied:
             return None
         assert call.grant is not None
         marks = self.marks.of(call.grant.job_id)
@@ -358,8 +361,6 @@ class DataGate:
         encoding = call.headers.get("content-encoding", "identity").lower()
 
         def look() -> Screened | Refusal:
-            if not plan.rules.export_denied:
-                return Screened(DataSeen())
             if encoding != "identity" or any(mark in body for mark in _ARCHIVES):
                 return _not_exported("an archive, or a compressed body, which cannot be looked through")
             value = {"url": egress.facts.target, "fields": fields, "body": _readable(body), **beside}
