@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 __all__ = ["MAX_EVENT_BYTES", "REDACTED", "StreamTap", "redact"]
 
 MAX_EVENT_BYTES = 1024 * 1024
-MAX_BLOCK_BYTES = 32 * 1024 * 1024
+MAX_BLOCK_BYTES = 16 * 1024 * 1024
 """Of the events of a call of a tool, each piece of which may bring many times its own length in framing."""
 KEEP_ALIVE_MS = 5_000
 """While a block is being collected, a client hears a comment this often, where the framing has comments."""
@@ -182,7 +182,9 @@ class StreamTap:
             if self._block is None and self._gate is not None and self._reader.untaken:
                 self._block = _Block(begin, self._clock_ms())
             if self._block is not None:
-                self._block.events.append((begin, end, told))
+                # what was read of it is kept only for who may write it anew, or number an error after the first
+                keep = not self._block.events or (self._gate is not None and self._gate.may_replace_later)
+                self._block.events.append((begin, end, told if keep else None))
                 if self._reader.open_calls and not terminal:
                     continue
                 hold = self._end_block(self._block, terminal=terminal)
