@@ -6,6 +6,7 @@ A step returns None to go on, or the ``Refusal`` that ends the call; what it rai
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from copy import copy
@@ -53,6 +54,8 @@ CALLS_PER_MINUTE = 6000
 _RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}")
 _NONCE = re.compile(r"[\x21-\x7e]{1,256}")
 _UNTYPED = "application/json"
+_STRIPPED_AT_ONCE = 32
+"""Declared tools that are judged one by one on the event loop; of more, in a thread."""
 _JSON_TYPE = re.compile(r"application/json\s*(;\s*charset=\"?utf-8\"?\s*)?", re.IGNORECASE)
 
 
@@ -321,11 +324,16 @@ class LiveSteps:
         assert call.policy is not None
         decision = decide(call.facts, call.grant, call.policy)
         if isinstance(decision, Refusal):
-            if not self._strip(call, decision):
-                return decision
-            decision = decide(call.facts, call.grant, call.policy)
-        if isinstance(decision, Refusal):
-            return decision
+            stripping = call.policy.on_denied_tool is OnDeniedTool.STRIP and is_about_tools(decision)
+            # of a message, which has no request of its own, nothing is taken out
+            return self._decide_stripped(call, decision) if stripping and call.wire_request is not None else decision
+        return self._decide_further(call)
+
+    def _decide_further(self, call: Call) -> Refusal | Awaitable[Refusal | None] | None:
+        """Orders to stop, then data."""
+        assert call.facts is not None
+        assert call.grant is not None
+        assert call.policy is not None
         facts, job_id = call.facts, call.grant.job_id
         stopped = self._stops.refuse_call(
             job_id, None, (facts.provider, facts.upstream)
@@ -334,20 +342,26 @@ class LiveSteps:
             return stopped
         return self.data.judge(call)
 
-    def _strip(self, call: Call, refusal: Refusal) -> bool:
-        """Take tools out that the contract does not allow, if it says so; whether any was."""
+    async def _decide_stripped(self, call: Call, refusal: Refusal) -> Refusal | None:
+        """The call without the tools that its contract does not allow, judged from the start; ``refusal`` where none
+        can be taken out."""
         assert call.facts is not None
         assert call.grant is not None
         assert call.policy is not None
-        stripping = call.policy.on_denied_tool is OnDeniedTool.STRIP and is_about_tools(refusal)
-        if not stripping or call.wire_request is None or call.format is None:
-            return False
-        stripped = strip_tools(call.wire_request, call.format, call.facts, call.grant, call.policy)
+        assert call.wire_request is not None
+        assert call.format is not None
+        asked = (call.wire_request, call.format, call.facts, call.grant, call.policy)
+        few = len(call.facts.tools) <= _STRIPPED_AT_ONCE
+        stripped = strip_tools(*asked) if few else await asyncio.to_thread(strip_tools, *asked)
         if stripped is None:
-            return False
+            return refusal
         document, call.stripped = stripped
         self._read_again(call, document)
-        return True
+        decision = decide(call.facts, call.grant, call.policy)
+        if isinstance(decision, Refusal):
+            return decision
+        verdict = self._decide_further(call)
+        return verdict if verdict is None or isinstance(verdict, Refusal) else await verdict
 
     # -- 7 reserve -------------------------------------------------------------------------------------------------
 
