@@ -5,9 +5,10 @@ durable, and a block of events that call tools until the tool gate has judged it
 holds nothing for the reader passes after one scan (docs/architecture.md, step 10).
 
 Where an event ends says its framing (``wire.events``). How the bytes are split into chunks makes no difference to what
-leaves, what is held and what is read; what follows the terminal event is held, and read as well. ``digest_b64u`` is
-over the bytes as they came from upstream, ``delivered_b64u`` over those that leave: a credential of ours that a
-provider echoes is replaced, and so is a refused block.
+leaves, what is held and what is read; what follows the terminal event is read as well, and held event by event: one
+that never becomes whole does not leave. ``digest_b64u`` is over the bytes as they came from upstream,
+``delivered_b64u`` over those that leave: a credential of ours that a provider echoes is replaced, and so is a refused
+block.
 
 Limits: an event above the cap, or a block above its own, raises, which cuts the stream.
 """
@@ -107,13 +108,14 @@ class StreamTap:
     def digest_b64u(self) -> str:
         """SHA-256 of what came from upstream so far."""
         whole = self._came.copy()
-        if not self._held:
-            whole.update(self._carry[self._start :])
+        whole.update(self._carry[self._start :])
         return b64u_encode(whole.digest())
 
     @property
     def delivered_b64u(self) -> str | None:
         """SHA-256 of what leaves, held bytes included; None where that is what came."""
+        if self._delivered is None and self._held and self._carry:  # behind the end stands half an event
+            return b64u_encode(self._came.digest())
         return None if self._delivered is None else b64u_encode(self._delivered.digest())
 
     # -- what comes ------------------------------------------------------------------------------------------------
@@ -150,6 +152,8 @@ class StreamTap:
         told = None
         if left:
             told, _ = self._read(left, first=len(left) == self.seen_bytes)
+            if self._gate is not None and self._reader.ended and self._reader.unread:
+                raise self._gate.unreadable()
         calls = self._gate is not None and (self._block is not None or self._reader.untaken)
         if calls and self._reader.ended:
             raise ClawproxyError("GATEWAY_FAULT", "the provider's stream ends within a call of a tool")
@@ -216,33 +220,34 @@ class StreamTap:
         return told, told is not None and self._reader.on_event(*told)
 
     def _after_the_end(self, data: bytes) -> bytes:
-        self._came.update(data)
         if self._gate is not None and self._gate.refusal is not None:
+            self._came.update(data)
             return b""
         self._late_bytes += len(data)
         if self._late_bytes > self._cap_bytes:
             raise self._too_large("what follows the end")
         self._carry += data
-        self._read_rest()
-        late = self._redacted(data)
-        if self._delivered is not None:
-            self._delivered.update(late)
-        return late
+        return self._late()
 
-    def _read_rest(self) -> None:
-        """Show the reader what is whole of what follows the end; from here on the carry is for reading alone."""
-        carry, framing, start = self._carry, self._framing, 0
+    def _late(self) -> bytes:
+        """What leaves of what follows the end: whole events, once the reader has seen them."""
+        carry, framing = self._carry, self._framing
         while True:
-            start = framing.begin(carry, start)
-            end = framing.end(carry, start, self._searched)
+            begin = framing.begin(carry, self._at)
+            end = framing.end(carry, begin, self._searched)
             if end < 0:
                 break
-            self._read(bytes(carry[start:end]), first=False)
-            start = end
+            told, _ = self._read(bytes(carry[begin:end]), first=False)
+            self._at = end
+            self._pass(begin)
+            self._pass(end, told)
+        if self._gate is not None and self._reader.unread:
+            raise self._gate.unreadable()
         if self._gate is not None and self._reader.untaken:
             raise ClawproxyError("GATEWAY_FAULT", "the provider's stream calls a tool behind its end")
-        del carry[:start]
-        self._searched = len(carry)
+        self._pass(begin)
+        self._at, self._searched = begin, len(carry)
+        return self._now()
 
     # -- a block of calls ------------------------------------------------------------------------------------------
 
@@ -297,10 +302,9 @@ class StreamTap:
         """Hold what is to leave last, and all that follows it."""
         now = self._now()
         self._held = True
-        late = self._leave(len(self._carry))
-        self._start = self._at = self._searched = 0
-        self._read_rest()
-        return Hold(self._flow, "end", now, written + late)
+        self._at = self._start
+        self._searched = 0
+        return Hold(self._flow, "end", now, written + self._late())
 
     def _end_with(self, refusal: Refusal, held: list[Event]) -> Hold:
         """The answer ends here, with an error; what else comes is hashed and thrown away."""

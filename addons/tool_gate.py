@@ -67,6 +67,7 @@ WAITS = Waits.WAITS
 @dataclass(frozen=True, slots=True)
 class _Judged:
     called: CalledTool
+    asked: ToolCall
     digest_b64u: str
     verdict: CallAllowed | CallAsks | Refusal
 
@@ -84,6 +85,7 @@ class ToolGate:
         self._rewriter = rewriter
         self._judges = judges
         self._waiting: list[CalledTool] = []
+        self._too_many = False
         self._keys: list[object] = []
 
     # -- judging ---------------------------------------------------------------------------------------------------
@@ -92,13 +94,13 @@ class ToolGate:
         """The block that the reader has just seen: None lets it pass."""
         called = reader.take_calls()
         self._keys = [each.key for each in called]
-        if reader.more_calls:
-            self._note([_Judged(each, each.digest_b64u(), _TOO_MANY) for each in called])
-            return _TOO_MANY
+        self._too_many = reader.more_calls
         if sum(len(each.text) for each in called) > self.inline_chars:
             self._waiting = called
             return WAITS
         judged = self._judge(called)
+        if self._too_many and not judged:
+            return _TOO_MANY
         if any(isinstance(each.verdict, CallAsks) for each in judged) and _first_refusal(judged) is None:
             self._waiting = called
             return WAITS
@@ -117,6 +119,10 @@ class ToolGate:
                 if not decision.granted:
                     refusal = Refusal(decision.reason, each.verdict.rule, decision.detail, at="observe")
                     judged[n] = replace(each, verdict=refusal)
+        for n, each in enumerate(judged):  # an order may have come while a person thought
+            if refusal is None and (late := self._refuse_further(each.asked)) is not None:
+                refusal = late
+                judged[n] = replace(each, verdict=late)
         self._waiting = []
         self._note(judged, approvals)
         return refusal
@@ -141,11 +147,16 @@ class ToolGate:
         judged = []
         for each in called:
             asked = _as_judged(each)
-            verdict = decide_call(asked, call.facts, call.grant, call.policy)
+            verdict: CallAllowed | CallAsks | Refusal = _TOO_MANY
+            if not self._too_many:
+                verdict = decide_call(asked, call.facts, call.grant, call.policy)
             if not isinstance(verdict, Refusal):
-                verdict = next(filter(None, (further(call, asked) for further in self._judges.further)), verdict)
-            judged.append(_Judged(each, each.digest_b64u(), verdict))
+                verdict = self._refuse_further(asked) or verdict
+            judged.append(_Judged(each, asked, each.digest_b64u(), verdict))
         return judged
+
+    def _refuse_further(self, asked: ToolCall) -> Refusal | None:
+        return next(filter(None, (further(self._call, asked) for further in self._judges.further)), None)
 
     def _note(self, judged: Sequence[_Judged], approvals: dict[int, str] | None = None) -> None:
         """For the receipt. In a block with a refusal, what would have passed is withheld."""

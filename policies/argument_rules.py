@@ -10,7 +10,8 @@ any tool that the word stands for must satisfy all of it. A condition looks at o
     {"argument": "body", "max_chars": 2000}              a text that is no longer
 
 ``argument`` is the name of a member, or a JSON pointer (RFC 6901) that begins with ``/``. An argument that is not
-there, or of another type, fails its condition; with ``"optional": true`` it may be absent. Case counts.
+there, or of another type, fails its condition; with ``"optional": true`` it may be absent. Case counts, and a member
+that only looks like the argument (``PATH``) fails it as well: some readers of JSON take one for the other.
 
 Limits: a schema's patterns are matched in linear time (no look-around, no back references); it may not refer to
 anything outside itself. A condition judges what is written, not what a shell would make of it.
@@ -34,6 +35,7 @@ _MAX_WORDS = 64
 _MAX_CONDITIONS = 64
 _REGEX_BYTES = 1024 * 1024
 _ABSENT = object()
+_UNCLEAR = object()
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +54,8 @@ class Condition:
     def fault(self, arguments: Any) -> str | None:
         """What is wrong, as the name of the part that fails; None if nothing is."""
         value = _at(arguments, self.argument)
-        if value is _ABSENT:
-            return None if self.optional else "argument"
+        if value is _UNCLEAR or value is _ABSENT:
+            return None if self.optional and value is _ABSENT else "argument"
         if self.one_of is not None and not any(type(value) is type(known) and value == known for known in self.one_of):
             return "one_of"
         if self.at_least is not None or self.at_most is not None:
@@ -178,12 +180,14 @@ def _validator(fields: Fields, schema: JsonObject) -> jsonschema_rs.Validator:
 
 
 def _at(arguments: Any, place: str) -> Any:
-    """The value at a name or a JSON pointer, or ``_ABSENT``."""
+    """The value at a name or a JSON pointer, or ``_ABSENT``; ``_UNCLEAR`` where another spelling stands there."""
     names = place.split("/")[1:] if place.startswith("/") else [place]
     value = arguments
     for name in names:
         if place.startswith("/"):
             name = name.replace("~1", "/").replace("~0", "~")
+        if isinstance(value, dict) and _has_other_spelling(value, name):
+            return _UNCLEAR
         if isinstance(value, dict) and name in value:
             value = value[name]
         elif isinstance(value, list) and name.isascii() and name.isdigit() and len(name) < 7 and int(name) < len(value):
@@ -191,6 +195,11 @@ def _at(arguments: Any, place: str) -> Any:
         else:
             return _ABSENT
     return value
+
+
+def _has_other_spelling(value: dict[str, Any], name: str) -> bool:
+    folded = fold(name)
+    return any(key != name and fold(key) == folded for key in value)
 
 
 def _fits(patterns: tuple[str, ...], value: str) -> bool:

@@ -98,11 +98,14 @@ def _other_names(name: str, facts: CallFacts) -> tuple[str, ...]:
 
 def _bare_denial(name: str, policy: Policy) -> Refusal | None:
     """The denial of an MCP tool by the name that its server gives it."""
-    bare = name.partition(".")[2]
-    if not name.startswith(_MCP) or not bare or policy.tools is None:
+    if not name.startswith(_MCP) or policy.tools is None:
         return None
-    denial = policy.tools.denial(bare)
-    return Refusal("POLICY_TOOL_DENIED", str(denial), "a denied tool of a server") if denial is not None else None
+    bare = name.partition(".")[2]
+    while bare:  # the agent chooses the label of the server, which may have dots of its own
+        if (denial := policy.tools.denial(bare)) is not None:
+            return Refusal("POLICY_TOOL_DENIED", str(denial), "a denied tool of a server")
+        bare = bare.partition(".")[2]
+    return None
 
 
 def _inner_fault(name: str, facts: CallFacts, grant: Grant, policy: Policy) -> Refusal | None:

@@ -49,13 +49,14 @@ class CalledTool:
 
     @property
     def text(self) -> str:
-        """The arguments as text: as written, or the value as JSON."""
+        """The arguments as text: as written, or the value as JSON; where both stand there, one after the other."""
+        written = "".join(self.written)
         if self.value is None:
-            return "".join(self.written)
+            return written
         try:
-            return orjson.dumps(self.value).decode()
+            return orjson.dumps(self.value).decode() + written
         except orjson.JSONEncodeError:  # deeper than it writes
-            return json.dumps(self.value)
+            return json.dumps(self.value) + written
 
     def arguments(self) -> Any:
         """The arguments as a JSON value; ``{"input": …}`` for free text, ``{}`` where nothing is written.

@@ -226,6 +226,7 @@ class ChatReader(ResponseReader):
         self._begin(key, name, choice=place[0], free_text=free_text)
         for given in (function.get("arguments"), custom.get("input")):
             if isinstance(given, dict | list) and key in self._calls:
+                self.unread = self.unread or self._calls[key].value not in (None, given)  # which of the two counts?
                 self._calls[key].value = given
             else:
                 self._argue(key, given)

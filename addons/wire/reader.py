@@ -104,9 +104,9 @@ class ResponseReader(ABC):
             if call.ended:
                 self.unread = True
             else:
-                call.name = clip(name, _MAX_NAME_CHARS) or call.name
+                call.name = _shown(name) or call.name
         elif len(self._calls) < MAX_TOOL_CALLS:
-            self._calls[key] = CalledTool(key, clip(name, _MAX_NAME_CHARS), choice, free_text)
+            self._calls[key] = CalledTool(key, _shown(name), choice, free_text)
             self.open_calls += 1
         else:
             self.more_calls = True
@@ -175,6 +175,13 @@ class WholeReader(ResponseReader):
     def _read_answer(self, answer: JsonObject) -> None:
         self._read_model(answer.get("model"))
         self._read_counts(member(answer, "usage"), ("prompt_tokens", "completion_tokens"))
+
+
+def _shown(name: str) -> str:
+    """A tool's name, bounded and printable. One that is not as it came ends in ``…``, which no contract allows:
+    else ``rm`` with a line end would be judged as another tool, by the escape that stands for it."""
+    shown = clip(name, _MAX_NAME_CHARS)
+    return shown if name.isprintable() else f"{shown[: _MAX_NAME_CHARS - 1]}…"
 
 
 def load_object(data: bytes) -> JsonObject | None:

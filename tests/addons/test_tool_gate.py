@@ -14,12 +14,14 @@ import random
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any, cast
 
+import orjson
 import pytest
 from clawproxy.addons.approvals import AskedApproval, Decision, Verdict
 from clawproxy.addons.call import Call
 from clawproxy.addons.holds import Hold
 from clawproxy.addons.stream_tap import StreamTap
 from clawproxy.addons.tool_gate import CallJudges, ToolGate
+from clawproxy.addons.wire.called import CalledTool
 from clawproxy.addons.wire.format import FORMATS
 from clawproxy.addons.wire.refusal_text import RefusalText
 from clawproxy.addons.wire.rewrite import Event
@@ -27,6 +29,8 @@ from clawproxy.policies.policy import Policy
 from clawproxy.receipts.calls import CalledOutcome, Outcome
 from clawproxy.tokens.canonical import JsonObject
 from clawproxy.tokens.digests import b64u_encode
+from clawproxy.tokens.errors import ClawproxyError
+from clawproxy.tokens.reasons import Refusal
 
 from ..policies.makers import a_grant, claw, facts, policy_of
 from .called import STREAMS, CalledStream
@@ -83,10 +87,22 @@ def contract_of(name: str, allow: bool, refuse: bool) -> Policy:
 class Gated:
     """A stream behind a tap with a gate, and what leaves of it."""
 
-    def __init__(self, stream: CalledStream, *, allow: bool, refuse: bool = False, inline: bool = True) -> None:
+    def __init__(
+        self,
+        stream: CalledStream,
+        *,
+        allow: bool,
+        refuse: bool = False,
+        inline: bool = True,
+        policy: Policy | None = None,
+    ) -> None:
         self.stream = stream
         self.call = Call(cast(Any, None), "reverse", "addr:127.0.0.1", 0)
-        self.call.facts, self.call.grant, self.call.policy = FACTS, GRANT, contract_of(stream.name, allow, refuse)
+        self.call.facts, self.call.grant, self.call.policy = (
+            FACTS,
+            GRANT,
+            policy or contract_of(stream.name, allow, refuse),
+        )
         wire = FORMATS[stream.format]
         framing = wire.framing(stream.content_type, stream=True)
         assert framing is not None
@@ -187,6 +203,101 @@ def test_where_the_contract_refuses_a_text_takes_the_place_of_each_block(name: s
     for begin, end in stream.blocks:
         block = stream.data[begin:end]
         assert wanted.count(block) < stream.data.count(block)
+
+
+def sse(*told: JsonObject | str) -> bytes:
+    lines = (one if isinstance(one, str) else orjson.dumps(one).decode() for one in told)
+    return b"".join(f"data: {line}\n\n".encode() for line in lines)
+
+
+def played(wire: str, chunks: Iterable[bytes], *, rewrite: bool = False, **contract: Any) -> tuple[bytes, Gated]:
+    """What leaves of server-sent events, with the format's own rewriter."""
+    stream = CalledStream(wire, wire, "text/event-stream", (), ())
+    gated = Gated(stream, allow=False, policy=policy_of(claw(**contract)))
+    if rewrite:
+        gated.gate._rewriter = FORMATS[wire].new_rewriter()
+    return gated.play(chunks), gated
+
+
+RM: dict[str, Any] = {"allowed_tools": ["ok"], "denied_tools": ["rm"], "tool_classes": {}}
+
+
+@pytest.mark.parametrize("cut", [1, 2, 20])
+def test_half_an_event_behind_the_end_does_not_leave(cut: int) -> None:
+    last = sse({"candidates": [{"content": {"parts": [{"text": "done"}]}, "finishReason": "STOP"}]})
+    call = sse({"candidates": [{"content": {"parts": [{"functionCall": {"name": "rm", "args": {"path": "/"}}}]}}]})
+    for chunks in ([last + call[:-cut]], [last, call[:-cut]], [last, call[:9], call[9:-cut]]):
+        got, gated = played("gemini", chunks, **RM)
+        assert got == last
+        assert gated.tap.digest_b64u == sha(b"".join(chunks))
+        assert gated.tap.delivered_b64u == sha(last)
+    with pytest.raises(ClawproxyError, match="behind its end"):
+        played("gemini", [last, call], **RM)
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+def test_what_an_event_behind_the_end_repeats_of_a_refused_call_is_gone_as_well(at_once: bool) -> None:
+    item = {"type": "function_call", "id": "fc_1", "call_id": "call_1", "name": "rm", "arguments": '{"path":"/etc"}'}
+    events: list[JsonObject] = [
+        {"type": "response.output_item.added", "output_index": 0, "item": item | {"arguments": ""}},
+        {"type": "response.output_item.done", "output_index": 0, "item": item},
+        {"type": "error", "code": "server_error", "message": "too much to do"},
+        {"type": "response.failed", "response": {"id": "resp_1", "status": "failed", "output": [item]}},
+    ]
+    chunks = [sse(*events)] if at_once else [sse(event) for event in events]
+    got, gated = played("openai_responses", chunks, rewrite=True, **RM, on_denied_call="refuse")
+    assert b"/etc" not in got
+    assert b"response.failed" in got
+    assert b"POLICY_TOOL_DENIED" in got
+    assert gated.tap.delivered_b64u == sha(got)
+
+
+@pytest.mark.parametrize("name", ["rm\n", "\u200brm", "rm\u00a0", "rm\x00", "r\u00adm", "rm\\n…", "x" * 300])
+def test_a_name_that_cannot_be_shown_is_not_judged_as_another(name: str) -> None:
+    function = {"name": name, "arguments": "{}"}
+    delta = {"tool_calls": [{"index": 0, "id": "call_1", "function": function}]}
+    data = sse({"choices": [{"index": 0, "delta": delta, "finish_reason": "tool_calls"}]}, "[DONE]")
+    contract: dict[str, Any] = {"allowed_tools": ["any"], "denied_tools": ["rm"], "tool_classes": {"any": ["*"]}}
+    got, gated = played("openai_chat", [data], **contract)
+    assert b"tool_calls" not in got
+    assert [called.outcome for called in gated.call.called] == [CalledOutcome.DENIED]
+
+
+def test_an_order_that_comes_while_a_person_thinks_counts_for_the_call_that_was_approved() -> None:
+    orders: list[Refusal] = []
+
+    class Slow:
+        async def ask(self, call: Call, asked: AskedApproval) -> Decision:
+            orders.append(Refusal("TOOLS_STOPPED", "clawproxy stop --no-tools", "an operator"))
+            return Decision(Verdict.GRANTED, "an approver said yes", "apr_1")
+
+    delta = {"tool_calls": [{"index": 0, "id": "call_1", "function": {"name": "mail", "arguments": "{}"}}]}
+    data = sse({"choices": [{"index": 0, "delta": delta, "finish_reason": "tool_calls"}]}, "[DONE]")
+    contract = {"allowed_tools": [], "denied_tools": [], "tool_classes": {}, "approvals": [{"action": "mail"}]}
+    policy = policy_of(claw(**contract))
+    gated = Gated(CalledStream("chat", "openai_chat", "text/event-stream", (), ()), allow=False, policy=policy)
+    gated.gate._judges = CallJudges(Slow(), (lambda call, tool: orders[0] if orders else None,))
+    assert b"tool_calls" not in gated.play([data])
+    assert [(each.outcome, each.approval) for each in gated.call.called] == [(CalledOutcome.DENIED, "apr_1")]
+
+
+def test_arguments_as_objects_that_come_twice_and_differ_are_not_judged_by_the_last_of_them() -> None:
+    chunks = []
+    for path in ("/etc", "/srv"):
+        function = {"name": "ok", "arguments": {"path": path}}
+        delta = {"tool_calls": [{"index": 0, "id": "call_1", "function": function}]}
+        chunks.append(sse({"choices": [{"index": 0, "delta": delta}]}))
+    chunks.append(sse({"choices": [{"index": 0, "delta": {}, "finish_reason": "tool_calls"}]}, "[DONE]"))
+    with pytest.raises(ClawproxyError, match="cannot be read"):
+        played("openai_chat", chunks, **RM)
+
+
+def test_arguments_that_stand_there_twice_are_shown_and_hashed_as_both() -> None:
+    once, twice = CalledTool("k", "sh"), CalledTool("k", "sh")
+    once.value = twice.value = {"command": "ls"}
+    twice.add('{"command":"rm"}')
+    assert twice.text == '{"command":"ls"}{"command":"rm"}'
+    assert twice.digest_b64u() != once.digest_b64u()
 
 
 @pytest.mark.parametrize("name", CLOSED)

@@ -74,6 +74,13 @@ def test_an_mcp_tool_is_allowed_through_its_server_and_denied_by_its_own_name() 
     assert reason(judge("mcp:tickets.delete", policy=policy)) == "POLICY_TOOL_DENIED"
 
 
+@pytest.mark.parametrize("label", ["tickets", "tickets.eu", "a.b.c"])
+def test_a_dot_in_the_label_of_an_mcp_server_hides_no_denied_tool(label: str) -> None:
+    policy = claw(allowed_tools=["any.server"], denied_tools=["delete"], tool_classes={"any.server": ["mcp:*"]})
+    assert isinstance(judge(f"mcp:{label}.read", policy=policy), CallAllowed)
+    assert reason(judge(f"mcp:{label}.delete", policy=policy)) == "POLICY_TOOL_DENIED"
+
+
 def test_a_tool_of_the_provider_is_allowed_under_the_type_that_the_request_declared() -> None:
     policy = claw(allowed_tools=["web_search_preview"], tool_classes={})
     assert isinstance(judge("web_search", policy=policy, declared=("web_search_preview",)), CallAllowed)
@@ -117,6 +124,17 @@ def test_conditions_hold_or_refuse(condition: dict[str, Any], good: list[Any], b
         assert isinstance(judge("Bash", {"command": value}, policy=policy), CallAllowed), value
     for value in bad:
         assert reason(judge("Bash", {"command": value}, policy=policy)) == "POLICY_TOOL_ARGUMENTS", value
+
+
+@pytest.mark.parametrize("optional", [True, False])
+@pytest.mark.parametrize("other", ["COMMAND", "Command", "ｃommand", "com mand"])
+def test_another_spelling_of_an_argument_fails_since_some_readers_take_it_for_the_argument(
+    optional: bool, other: str
+) -> None:
+    policy = shell(when=[{"argument": "command", "like": ["ls*"], "optional": optional}])
+    assert isinstance(judge("Bash", {"command": "ls"}, policy=policy), CallAllowed)
+    assert isinstance(judge("Bash", {"command": "ls", other: "rm"}, policy=policy), Refusal)
+    assert isinstance(judge("Bash", {other: "rm"}, policy=policy), Refusal)
 
 
 def test_an_argument_that_is_not_there_fails_unless_it_is_optional() -> None:
