@@ -164,7 +164,7 @@ class GatewayMaster:
                     if left == 0 or not any(_wants_any_port(mode) for mode in self.options.modes):
                         raise
                     self._master.options.update(  # type: ignore[no-untyped-call]
-                        mode=[_with_port(mode) for mode in self.options.modes]
+                        mode=_with_ports(self.options.modes)
                     )
             for addon in self._addons:
                 await _call(addon, "running")
@@ -248,7 +248,7 @@ class GatewayMaster:
 def _set_options(target: Options, options: EngineOptions) -> None:
     try:
         target.update(  # type: ignore[no-untyped-call]
-            mode=[_with_port(mode) for mode in options.modes],
+            mode=_with_ports(options.modes),
             confdir=str(options.confdir),
             body_size_limit=str(options.max_body_bytes),
             connection_strategy="lazy",
@@ -300,9 +300,18 @@ def _wants_any_port(mode: str) -> bool:
     return mode.endswith((":0", "@0"))
 
 
-def _with_port(mode: str) -> str:
-    """Two listeners with port 0 are the same address to mitmproxy, so a free port is looked up here."""
-    return f"{mode[:-1]}{get_free_port()}" if _wants_any_port(mode) else mode
+def _with_ports(modes: Sequence[str]) -> list[str]:
+    """Listeners with port 0 are the same address to mitmproxy, so free ports are looked up here, each another one."""
+    taken: set[int] = set()
+    concrete = []
+    for mode in modes:
+        if _wants_any_port(mode):
+            while (port := get_free_port()) in taken:
+                pass
+            taken.add(port)
+            mode = f"{mode[:-1]}{port}"
+        concrete.append(mode)
+    return concrete
 
 
 def _cannot_listen(spec: str, err: Exception) -> ClawproxyError:
