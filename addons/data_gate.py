@@ -40,6 +40,7 @@ from ..tokens.errors import ClawproxyError
 from ..tokens.reasons import Refusal
 from .call import Call
 from .data_marks import JobMarks, Marks, texts_of
+from .export_texts import chosen_host, decoded_parts
 from .json_body import JsonBounds, parse_body
 from .log_redaction import LogRedaction
 from .rerouting import as_addressed
@@ -63,7 +64,8 @@ _ARCHIVES = (
     b"BZh9",
     b"Rar!\x1a",
 )
-_CREDENTIAL_FIELDS = frozenset({"authorization", "cookie", "host", "proxy-authorization"})
+_CREDENTIAL_FIELDS = frozenset({"authorization", "cookie"})
+_NOT_SENT_FIELDS = frozenset({"host", "proxy-authorization"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +161,7 @@ class DataGate:
                     return fault
                 write(call, told.body)
             call.data = told.seen
+            marks.leave(told.seen)
             return None
 
         if len(body) <= INLINE_BYTES and self._scanner is not None:
@@ -204,6 +207,7 @@ class DataGate:
         late, sticky_texts = self._late(), facts is None or sticky
         document: JsonObject = parse_body(body, self._max_body_bytes, self._json_bounds) if body else {}
         labels = self._labels(document, plan, marks, sticky=sticky or bool(facts is not None and facts.provider_state))
+        labels |= marks.labels_in(beside.values())
         refusal = label_refusal(plan.rules, labels)
         if refusal is not None:
             return refusal
@@ -337,11 +341,14 @@ class DataGate:
 
     # -- calls of tools --------------------------------------------------------------------------------------------
 
-    @staticmethod
-    def judge_call(call: Call, tool: ToolCall) -> Refusal | None:
+    def judge_call(self, call: Call, tool: ToolCall) -> Refusal | None:
         """May an answer call the tool, seeing what its conversation carries; and the tools that it names inside."""
         assert call.policy is not None
-        carried = (*call.data.labels, *(name for name, _ in call.data.found))
+        if call.policy.data is None:
+            return None
+        carried = {*call.data.labels, *(name for name, _ in call.data.found)}
+        if call.grant is not None and (call.is_message or (call.facts is not None and call.facts.provider_state)):
+            carried |= self.marks.of(call.grant.job_id).classes  # what was said before is not said again
         for name in (tool.name, *tool.inner):
             refusal = call_refusal(call.policy.data, carried, name)
             if refusal is not None:
@@ -357,19 +364,32 @@ class DataGate:
         marks = self.marks.of(call.grant.job_id)
         body = call.flow.request.raw_content or b""
         beside = {"nonce": call.headers.get("x-idempotency-key", "")}
-        fields = {name: value for name, value in call.headers.items() if name not in _CREDENTIAL_FIELDS}
+        entry, hidden = egress.entry, _CREDENTIAL_FIELDS | _NOT_SENT_FIELDS
+        fields = {name: value for name, value in call.headers.items() if name not in hidden}
+        own_credentials = entry is not None and entry.client_credentials
+        credentials = {name: call.headers[name] for name in _CREDENTIAL_FIELDS & call.headers.keys() if own_credentials}
+        if entry is not None:
+            beside["host"] = chosen_host(egress.facts.host, entry.host)
         encoding = call.headers.get("content-encoding", "identity").lower()
 
         def look() -> Screened | Refusal:
             if encoding != "identity" or any(mark in body for mark in _ARCHIVES):
                 return _not_exported("an archive, or a compressed body, which cannot be looked through")
             value = {"url": egress.facts.target, "fields": fields, "body": _readable(body), **beside}
-            labels = marks.labels_in(texts_of(value))
+            texts = [
+                *texts_of(value),
+                *(part for told in credentials.values() for part in (told, told.partition(" ")[2])),
+            ]
+            labels = marks.labels_in([*texts, *decoded_parts(texts)])
             if labels:
                 return _not_exported(f"it carries {', '.join(sorted(labels))} data")
-            scanned = self._ready().scan(value, plan.export_detectors, self._late())
-            if scanned.findings:
-                names = {scanned_class(finding, plan, self._classes) for finding in scanned.findings}
+            late = self._late()
+            findings = self._ready().scan(value, plan.export_detectors, late).findings
+            # a credential is a secret, and may name whose it is; a card number it is not
+            regulated = plan.export_detectors & self._classes.behind("regulated_pii")
+            findings += self._ready().scan(credentials, regulated, late).findings if credentials else ()
+            if findings:
+                names = {scanned_class(finding, plan, self._classes) for finding in findings}
                 return _not_exported(f"it carries {', '.join(sorted(names))}")
             return Screened(DataSeen())
 
@@ -473,15 +493,19 @@ def _to_redact(plan: DataPlan) -> Callable[[Finding], tuple[str, Action] | None]
 
 
 def _recorded(call: Call) -> dict[str, str]:
-    """What a client chose that stands in records: data that has no place in logs has none there either."""
+    """What a client chose that stands in records, where data that has no place in logs has none either, and the header
+    fields that go on to the provider."""
     facts = call.facts
     named = (
         {}
         if facts is None
         else {"model": facts.model or "", "names": "\n".join((*facts.tools, *facts.fallback_models))}
     )
+    forwarded = call.match.provider.forwarded_headers if call.match is not None else ()
     fields: dict[str, str] = {
-        name: call.headers[name] for name in ("x-idempotency-key", "x-run-id") if name in call.headers
+        name: value
+        for name, value in call.headers.items()
+        if name in ("x-idempotency-key", "x-run-id") or name in forwarded
     }
     return {**named, **fields}
 
@@ -503,10 +527,11 @@ def _written(document: Any) -> bytes:
 
 def _readable(body: bytes) -> Any:
     """A body of any type: JSON where it is, else its text; of two-byte encodings without the empty bytes."""
+    body = body.removeprefix(b"\xef\xbb\xbf")
     try:
         return orjson.loads(body)
     except orjson.JSONDecodeError:
-        return body.decode("utf-8", "replace").replace("\x00", "")
+        return body.decode("utf-8", "replace").replace("\x00", "").lstrip("\ufffd")  # the mark of the byte order
 
 
 def configured_classes(path: str | None) -> DataClasses:

@@ -14,6 +14,7 @@ from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 
 from ..policies.detect.leaves import Leaves
+from ..receipts.calls import DataSeen
 from ..tokens.errors import ClawproxyError
 
 MIN_PIECE_CHARS = 32
@@ -29,6 +30,8 @@ class JobMarks:
         self.key = secrets.token_bytes(32)
         self.seen: frozenset[str] = frozenset()
         """Every label that anything in this job carried."""
+        self.classes: frozenset[str] = frozenset()
+        """Every class of data that was found in a call of this job, and left with it."""
         self.full = False
         self._pieces: dict[bytes, frozenset[str]] = {}
         self._lock = threading.Lock()
@@ -44,6 +47,11 @@ class JobMarks:
                     self.full = True
                     return
                 self._pieces[piece] = self._pieces.get(piece, frozenset()) | labels
+
+    def leave(self, seen: DataSeen) -> None:
+        """A call that may leave carries this: what was redacted stays here."""
+        redacted = {name for name, _ in seen.redacted}
+        self.classes |= {name for name, _ in seen.found if name not in redacted}
 
     def labels_in(self, texts: Iterable[str]) -> frozenset[str]:
         """The labels of what stands in ``texts`` and was kept."""

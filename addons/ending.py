@@ -11,7 +11,7 @@ from dataclasses import replace
 import orjson
 from mitmproxy import http
 
-from ..receipts.calls import CallDenied, CallEnd, CallStart, Outcome
+from ..receipts.calls import CallDenied, CallEnd, CallStart, JudgedCall, Outcome
 from ..receipts.effects import EffectEnd, EffectStart
 from ..receipts.legacy import build_legacy_receipt
 from ..receipts.refusals import RefusalLog
@@ -239,9 +239,14 @@ class Ending:
             ended_ms=self._clock_ms(),
             detail=self._clean(call, call.detail[:200]),
             sent=not (call.unsent or outcome is Outcome.UPSTREAM_UNREACHABLE),
-            called=tuple(call.called),
+            called=tuple(self._told(call, judged) for judged in call.called),
             delivered_hash_b64u=_delivered(call),
         )
+
+    def _told(self, call: Call, judged: JudgedCall) -> JudgedCall:
+        """A call of a tool without what has no place in records; the name that a person approved is that."""
+        name = judged.name if judged.approval is not None else self._clean(call, judged.name)
+        return replace(judged, name=name, rule=self._clean(call, judged.rule))
 
     # -- what travels with the answer ------------------------------------------------------------------------------
 

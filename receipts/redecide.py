@@ -12,7 +12,7 @@ from typing import Any
 
 from ..policies.argument_rules import NO_ARGUMENT_RULES
 from ..policies.call_rules import ToolCall, decide_call
-from ..policies.data_rules import Action, DataRules, label_refusal
+from ..policies.data_rules import Action, DataRules, call_refusal, label_refusal
 from ..policies.decide import Allow, decide
 from ..policies.detect.classes import PII
 from ..policies.egress import EgressEntry, EgressFacts, decide_destination
@@ -76,7 +76,7 @@ def data_refusal(rules: DataRules, seen: Mapping[str, Any]) -> Refusal | None:
     refusal = label_refusal(rules, seen["labels"])
     if refusal is not None:
         return refusal
-    redacted = {row["of"] for row in seen["redacted"] if row["count"]}
+    redacted = {row["of"]: row["count"] for row in seen["redacted"]}
     for row in seen["found"]:
         name = row["of"]
         spoken = [(field, action) for field, of, action in rules.actions if of == name]
@@ -84,7 +84,7 @@ def data_refusal(rules: DataRules, seen: Mapping[str, Any]) -> Refusal | None:
         for field, action in spoken:
             if action is Action.DENY:
                 return Refusal("DATA_CLASS_DENIED", f'{field} "{name}"', "the record says that it was found")
-            if action in _REDACTS and name not in redacted:
+            if action in _REDACTS and redacted.get(name, 0) < row["count"]:
                 return Refusal("DATA_CLASS_DENIED", f'{field} "{name}"', "the record does not say that it was redacted")
     return None
 
@@ -122,6 +122,10 @@ def redecide_called(name: str, detail: Mapping[str, Any], token: Mapping[str, An
     verdict = decide_call(call, facts, grant, replace(policy, arguments=NO_ARGUMENT_RULES))
     if isinstance(verdict, Refusal):
         return Redecided(refusal=verdict)
+    if (seen := detail.get("data")) is not None:
+        refusal = call_refusal(policy.data, (*seen["labels"], *(row["of"] for row in seen["found"])), name)
+        if refusal is not None:
+            return Redecided(refusal=refusal)
     missing = ("the arguments, which are on record as a digest",) if policy.arguments.of(name) else ()
     return Redecided((verdict.rule,), None, missing)
 

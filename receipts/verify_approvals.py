@@ -24,6 +24,7 @@ from ..tokens.canonical import JsonObject
 from ..tokens.keys import Role
 from ..tokens.trust import Trust
 from .job_shapes import APPROVAL_DETAIL, APPROVAL_PAYLOAD
+from .recorded_facts import is_surely_whole
 from .report import Fault, Findings
 from .verify_journal import Entry
 from .wire_envelope import Signatures, check_shape, check_signature, join, same_json
@@ -112,9 +113,8 @@ class ApprovalsSeen:
         if scope is None:
             raise Fault("J45", "APPROVAL_MISSING", path, "no approval on record, or one that was used before")
         bound = (scope["call"], scope["arguments_hash_b64u"])
-        same_tool = scope["tool"].startswith(item["name"]) or item["name"].startswith(
-            scope["tool"]
-        )  # either is clipped
+        short, long = sorted((scope["tool"], item["name"]), key=len)
+        same_tool = short == long or (long.startswith(short) and not is_surely_whole(short))  # one may be clipped more
         if bound != (receipt_id, item["arguments_hash_b64u"]) or not same_tool:
             raise Fault("J45", "APPROVAL_MISSING", path, "the approval is for another call, tool or arguments")
 

@@ -74,11 +74,13 @@ def _rewritten(text: str, marks: list[_Mark]) -> str:
 def _rename(holder: JsonObject, names: Mapping[str, str]) -> None:
     items = [(names.get(key, key), value) for key, value in holder.items()]
     holder.clear()
+    last: dict[str, int] = {}  # by key: thousands may have become the same one
     for key, value in items:
-        unique, n = key, 1
+        unique, n = key, last.get(key, 1)
         while unique in holder:
             n += 1
             unique = f"{key}#{n}"
+        last[key] = n
         holder[unique] = value
 
 

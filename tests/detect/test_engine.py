@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import random
+import time
 from typing import Any
 
 import pytest
@@ -71,6 +72,16 @@ def test_a_key_of_an_object_is_renamed_and_a_number_becomes_a_text(scanner: Scan
     assert cleaned(scanner, {CARD: 4111111111111111, "b": 1}) == {
         "[redacted:payment_card]": "[redacted:payment_card]", "b": 1,
     }  # fmt: skip
+
+
+def test_many_keys_that_become_the_same_one_are_renamed_in_time(scanner: Scanner) -> None:
+    document = {f"a{n}@example.org": n for n in range(6000)}
+    scanned = scanner.scan(document, ["email"])
+    begun = time.process_time()
+    redact_document(scanned, lambda one: (one.detector, Action.MASK), b"k")
+    assert time.process_time() - begun < 1
+    assert len(document) == 6000
+    assert list(document)[:3] == ["[redacted:email]", "[redacted:email]#2", "[redacted:email]#3"]
 
 
 def test_a_finding_is_told_once_however_often_the_text_is_rendered(scanner: Scanner) -> None:

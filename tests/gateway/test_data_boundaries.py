@@ -10,6 +10,7 @@ import ssl
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote, quote_plus
 
 import pytest
 from clawproxy.addons import data_gate
@@ -125,6 +126,18 @@ async def test_what_names_the_call_is_never_redacted_but_refused(tmp_path: Path,
         assert MAIL not in json.dumps(bed.lines())
 
 
+async def test_what_goes_on_in_a_header_field_is_looked_through(tmp_path: Path, provider: Provider) -> None:
+    contract = _contract(data_boundaries={"payment_cards": "deny"}, data_classes_denied=["confidential"], **LABELS)
+    async with running_bed(tmp_path / "s", provider, contract=contract) as bed:
+        target, body = "/openai/v1/chat/completions", chat_body("hello")
+        assert _code(await bed.post(target, _turn())) == "DATA_CLASS_DENIED"  # now the line is known
+        assert (await bed.post(target, body, bed.headers() | {"user-agent": "OpenAI/Python 1.50.2"})).status == 200
+        before = len(provider.seen())
+        for told in (f"agent {CARD}", SECRET_LINE):
+            assert _code(await bed.post(target, body, bed.headers() | {"user-agent": told})) == "DATA_CLASS_DENIED"
+        assert len(provider.seen()) == before
+
+
 def _turn(*more: dict[str, Any]) -> bytes:
     call = {"id": "c1", "type": "function", "function": {"name": "ticket_read", "arguments": "{}"}}
     messages = [
@@ -221,7 +234,7 @@ async def test_a_class_in_a_whole_answer_is_denied_or_redacted(
     contract = _boundaries(ip_addresses=word)
     async with running_bed(tmp_path / "s", provider, contract=contract, wrap_steps=_blind_to_requests) as bed:
         answer = await _answered(bed, stream=False)
-        assert b"10.20.30.40" not in answer.body
+        assert b"4111111111111111" not in answer.body
         if shown is None:
             assert (answer.status, _code(answer)) == (403, "DATA_CLASS_DENIED")
             assert bed.records("receipt")[0]["metadata"]["clawproxy"]["outcome"] == "stopped"
@@ -235,7 +248,7 @@ async def test_a_class_in_a_stream_cuts_it(tmp_path: Path, provider: Provider, w
     contract = _boundaries(ip_addresses=word)
     async with running_bed(tmp_path / "s", provider, contract=contract, wrap_steps=_blind_to_requests) as bed:
         answer = await _answered(bed, stream=True)
-        assert b"10.20.30.40" not in answer.body
+        assert b"4111111111111111" not in answer.body
         assert not answer.complete or answer.status != 200
         await bed.settled()
         [receipt] = bed.records("receipt")
@@ -272,6 +285,21 @@ async def test_a_message_of_a_socket_is_denied_or_redacted(tmp_path: Path, provi
         assert last["error"]["code"] == "DATA_CLASS_DENIED"
 
 
+async def test_what_was_said_before_on_a_socket_decides_which_tool_may_see_it(
+    tmp_path: Path, provider: Provider
+) -> None:
+    access = {"allowed_tools": ["wiki_search"], "tool_data_access": {"wiki_search": ["internal"]}}
+    contract = {**_boundaries(email="redact_in_logs"), **access}
+    tools = [{"type": "function", "name": "wiki_search", "parameters": {}}]
+    async with running_bed(tmp_path / "s", provider, contract=contract) as bed, opened(bed) as socket:
+        await socket.send(create("tool:wiki_search", tools=tools))
+        assert (await until(socket, "response.completed"))[-1]["type"] == "response.completed"
+        await socket.send(create(f"write to {MAIL}"))
+        assert (await until(socket, "response.completed"))[-1]["type"] == "response.completed"
+        await socket.send(create("tool:wiki_search", tools=tools))
+        assert (await until(socket, "response.completed"))[-1]["error"]["code"] == "DATA_CLASS_DENIED"
+
+
 # -- exports -----------------------------------------------------------------------------------------------------
 
 
@@ -297,6 +325,14 @@ EXPORTS: dict[str, tuple[str, bytes, dict[str, str]]] = {
     "a compressed body": ("/v1/a", b"\x1f\x8b\x08\x00abc", {"content_encoding": "gzip"}),
     "an archive": ("/v1/a", b"PK\x03\x04abc", {}),
     "two-byte text": ("/v1/a", MAIL.encode("utf-16"), {}),
+    "labelled text in the query": (f"/v1/a?n=1&q={quote(SECRET_LINE)}", b"x", {}),
+    "labelled text in the path": (f"/v1/{SECRET_LINE.replace(' ', '-')}", b"x", {}),
+    "labelled text in a form": ("/v1/a", f"n=1&q={quote_plus(SECRET_LINE)}".encode(), {}),
+    "labelled text in a field": ("/v1/a", b"x", {"x_note": f"a=1; b={quote(SECRET_LINE)}"}),
+    "labelled two-byte text": ("/v1/a", SECRET_LINE.encode("utf-16"), {}),
+    "labelled text in a cookie": ("/v1/a", b"x", {"cookie": f"a=1; b={quote(SECRET_LINE)}"}),
+    "a card in a cookie": ("/v1/a", b"x", {"cookie": "a=1; b=4111111111111111"}),
+    "labelled text as a credential": ("/v1/a", b"x", {"authorization": f"Bearer {quote(SECRET_LINE)}"}),
 }
 
 
@@ -307,11 +343,13 @@ async def test_marked_data_is_not_exported(tmp_path: Path, provider: Provider, n
 
     async with tool_server(Path(provider.ca).parent) as tool:
         listed = [{"host": "localhost", "port": tool.port, "methods": ["POST"], "paths": ["/v1/*"]}]
+        listed[0] |= {"client_credentials": True}
         contract = _contract(data_boundaries={"export": "deny"}, egress_allowlist=listed, **LABELS)
         sections = {"egress_private": [f"localhost:{tool.port}"]}
         async with running_bed(tmp_path / "s", provider, contract=contract, sections=sections, resolve=resolve) as bed:
             assert (await bed.post("/openai/v1/chat/completions", _turn())).status == 200
-            assert (await _export(bed, tool.port, "/v1/a", b"nothing to see")).status == 200
+            own = {"authorization": "Bearer tok_9fK2mQ7xLr4TzW8sVb1N", "cookie": "sid=8aXb2LqPz81mNbYcRw7Hs91"}
+            assert (await _export(bed, tool.port, "/v1/a", b"nothing to see", **own)).status == 200
             target, body, fields = EXPORTS[name]
             answer = await _export(bed, tool.port, target, body, **fields)
             assert (answer.status, _code(answer)) == (403, "DATA_EXPORT_DENIED")
@@ -337,6 +375,7 @@ async def test_logs_denials_and_receipts_are_free_of_what_is_redacted_there(
         ]
         assert [answer.status >= 400 for answer in denied] == [True] * 5
         await bed.chat(f"model:{MAIL}")
+        await bed.chat("tool:4111111111111111")  # the answer calls a tool of this name
         logging.getLogger("clawproxy.test").error("a fault about %s", MAIL)
         try:
             raise ValueError(MAIL)
@@ -344,6 +383,7 @@ async def test_logs_denials_and_receipts_are_free_of_what_is_redacted_there(
             logging.getLogger("elsewhere").exception("a trace")
     written = b"".join(path.read_bytes() for path in (tmp_path / "s").rglob("*.jsonl"))
     assert MAIL.encode() not in written
+    assert b"4111111111111111" not in written
     assert MAIL not in caplog.text
     assert "[redacted:email]" in caplog.text
     assert not [answer for answer in denied if MAIL.encode() in answer.body]

@@ -501,9 +501,18 @@ def test_a_call_that_was_passed_on_with_its_approval_holds(tmp_path: Path) -> No
         (False, {"approval": f"apr_{uuid.UUID(int=7, version=4)}"}),
         (True, {"arguments_hash_b64u": sha256_b64u(b"other")}),
         (True, {"name": "send_money"}),
+        (True, {"name": "send"}),
         (True, {"outcome": CalledOutcome.ALLOWED, "approval": None}),
     ],
-    ids=["no approval", "simply allowed", "an unknown one", "other arguments", "another tool", "not named"],
+    ids=[
+        "no approval",
+        "simply allowed",
+        "an unknown one",
+        "other arguments",
+        "another tool",
+        "the beginning of its name",
+        "not named",
+    ],
 )
 def test_a_call_that_was_passed_on_without_its_approval_fails(
     tmp_path: Path, answered: bool, over: dict[str, Any]

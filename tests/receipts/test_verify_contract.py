@@ -183,6 +183,7 @@ def data(*labels: str, **classes: tuple[int, int]) -> dict[str, Any]:
         (data(payment_cards=(1, 0)), 'DATA_CLASS_DENIED: data_boundaries.payment_cards "payment_cards"'),
         (data(payment_cards=(1, 1)), 'DATA_CLASS_DENIED: data_boundaries.payment_cards "payment_cards"'),
         (data(email=(1, 0)), 'DATA_CLASS_DENIED: data_boundaries.email "email"'),
+        (data(email=(2, 1)), 'DATA_CLASS_DENIED: data_boundaries.email "email"'),
         (data("internal", email=(2, 2)), ""),
         (data("internal"), ""),
     ],
@@ -218,9 +219,9 @@ def test_a_token_that_lives_longer_than_the_contract_allows_fails() -> None:
     assert report.findings[0].path == "receipts.jsonl:1.body.payload.detail.token"
 
 
-def called_job(name: str, outcome: str, document: dict[str, Any] | None = None, total: int = 1) -> Forge:
+def called_job(name: str, outcome: str, document: dict[str, Any] | None = None, total: int = 1, **over: Any) -> Forge:
     """A job whose one answer called a tool, with this outcome."""
-    forge = job(document)
+    forge = job(document, **over)
     item = {"arguments_hash_b64u": forge.policy_hash, "name": name, "outcome": outcome}
     for record in forge.records:
         if record["kind"] == "receipt":
@@ -246,6 +247,24 @@ def test_a_call_of_a_tool_that_was_delivered_and_is_not_allowed_fails(name: str,
         finding = report.findings[0]
         assert (finding.rule, finding.path) == ("J65", "receipts.jsonl:3.body.payload.metadata.clawproxy.called[0]")
         assert finding.detail.startswith(why)
+
+
+@pytest.mark.parametrize(
+    ("seen", "why"),
+    [
+        (data("internal"), ""),
+        (data("confidential"), 'DATA_CLASS_DENIED: tool_data_access["read_ticket"]'),
+        (data(email=(1, 0)), 'DATA_CLASS_DENIED: tool_data_access["read_ticket"]'),
+    ],
+)
+def test_a_call_of_a_tool_that_may_not_see_what_the_call_carried_fails(seen: dict[str, Any], why: str) -> None:
+    forge = called_job("read_ticket", "allowed", {"tool_data_access": {"read_ticket": ["internal"]}}, data=seen)
+    for record in forge.records:
+        if record["kind"] == "receipt":
+            record["payload"]["metadata"]["clawproxy"]["data"] = seen
+    report = verified(forge)
+    assert report.reason == ("CONTRACT_EXCEEDED" if why else "OK"), report.findings
+    assert not why or report.findings[0].detail.startswith(why)
 
 
 def test_a_call_whose_arguments_have_rules_is_counted_as_judged_by_name_alone() -> None:
