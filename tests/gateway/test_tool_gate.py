@@ -117,6 +117,7 @@ async def test_where_the_contract_says_refuse_a_text_takes_the_place_of_the_call
                 text = wire.text(answer.body)
                 assert (answer.status, answer.complete) == (200, True), seen
                 assert SECRET not in text, seen
+                assert b':"Bash"' not in text, seen
                 assert TEXT in text, seen
                 assert reason.encode() in text, seen
                 assert rule.encode() in text, seen
