@@ -58,7 +58,8 @@ class ItemsReader(ResponseReader):
             elif kind.endswith(".added"):
                 self._item_begins(_place(told, item), item)
             else:
-                self._item_stands(_place(told, item), item, set())
+                place = _place(told, item)
+                self._item_stands(place, item, self._elsewhere(place, item))
         elif kind.endswith((".delta", ".done")):
             what, _, last = kind.removeprefix("response.").partition(".")
             if (whole := _PIECES.get(what)) is not None:
@@ -142,6 +143,11 @@ class ItemsReader(ResponseReader):
         used.add(key)
         self._end(key)
         self._open.pop(place, None)
+
+    def _elsewhere(self, place: object, item: JsonObject) -> set[object]:
+        """Calls of the item's id that stand at other places: not every server gives each call an id of its own."""
+        known = self._told.get(_ident(item), []) if isinstance(place, int) else []
+        return {key for key in known if isinstance(key, tuple) and isinstance(key[0], int) and key[0] != place}
 
     def _read_repeated(self, item: JsonObject) -> None:
         """An item as it joins the conversation, which neither begins nor ends its call; without arguments, it has only

@@ -263,6 +263,17 @@ def test_a_name_that_cannot_be_shown_is_not_judged_as_another(name: str) -> None
     assert [called.outcome for called in gated.call.called] == [CalledOutcome.DENIED]
 
 
+def test_the_same_item_at_two_places_is_two_calls_whatever_ids_a_server_gives() -> None:
+    item = {"type": "function_call", "id": "fc", "call_id": "call", "name": "ok", "arguments": "{}"}
+    events: list[JsonObject] = [
+        {"type": "response.output_item.done", "output_index": n, "item": item} for n in (0, 1, 1)
+    ]
+    whole = {"type": "response.completed", "response": {"id": "resp_1", "status": "completed", "output": []}}
+    got, gated = played("openai_responses", [sse(*events, whole)], **RM)
+    assert got == sse(*events, whole)
+    assert [called.name for called in gated.call.called] == ["ok", "ok"]
+
+
 def test_an_order_that_comes_while_a_person_thinks_counts_for_the_call_that_was_approved() -> None:
     orders: list[Refusal] = []
 
