@@ -13,4 +13,5 @@ def class_demands(policy: Policy, known: DataClasses | None = None) -> tuple[Dem
     if policy.data is None:
         return ()
     unknown = policy.data.unknown(known or packaged_data_classes())
-    return tuple(Demand(place, "neither a class of data that is detected nor a label") for place in unknown)
+    why = "neither a class of data that is detected nor a label (docs/data-boundaries.md has their names)"
+    return tuple(Demand(place, why) for place in unknown)

@@ -35,7 +35,8 @@ _USED = ("usage", "tokens_cached", "tokens_cache_write", "tokens_reasoning", "mo
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """What is known about one call. ``kind`` is ``allowed``, ``refused`` or ``unknown`` (it went out; no receipt)."""
+    """What is known about one call. ``kind`` is ``allowed``, ``refused``, ``answer_refused`` (it went out, and a call
+    of a tool in its answer was refused) or ``unknown`` (it went out; no receipt)."""
 
     receipt_id: str
     kind: str
@@ -48,6 +49,8 @@ class Explanation:
     decision: Mapping[str, Any]
     """``then``, ``now``, ``agrees`` (None where it cannot be worked out), ``rules`` or a refusal, ``note``."""
     outcome: Mapping[str, Any] = field(default_factory=dict)
+    answer: Mapping[str, Any] = field(default_factory=dict)
+    """What became of the calls of tools in the answer, where it has some that were judged."""
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -59,12 +62,13 @@ class Explanation:
             "call": dict(self.call),
             "token": dict(self.token),
             "decision": dict(self.decision),
+            "answer": dict(self.answer),
             "outcome": dict(self.outcome),
         }
 
     def lines(self) -> list[str]:
         """The explanation as text, one fact per line; nothing in it is printed unescaped."""
-        out = [f"{self.receipt_id}: {self.kind}"]
+        out = [f"{self.receipt_id}: {_KINDS.get(self.kind, self.kind)}"]
         parts = (("bundle", {"verdict": str(self.report.verdict), "reason": self.report.reason}),)
         for title, facts in (*parts, *((name, getattr(self, name)) for name in _SECTIONS)):
             if facts:
@@ -73,7 +77,8 @@ class Explanation:
         return out
 
 
-_SECTIONS = ("decision", "call", "contract", "token", "outcome", "place")
+_KINDS = {"answer_refused": "allowed, but a call of a tool in its answer was refused"}
+_SECTIONS = ("decision", "answer", "call", "contract", "token", "outcome", "place")
 
 
 def explain(files: Mapping[str, bytes], receipt_id: str, trust: Trust, refused: Sequence[Finding] = ()) -> Explanation:
@@ -184,7 +189,8 @@ class _Story:
                 "RECEIPT_NOT_FOUND",
                 "the job's journal has no such call",
                 got=receipt_id,
-                remedy="see: clawproxy job tail; calls without a known job are in the gateway's own journal",
+                remedy="ids are those of calls (rcpt_…; an approval's line in clawproxy job tail names its call); "
+                "calls without a known job are in the gateway's own journal",
             )
         if start.payload["event"]["event_type"] == "tool_egress":
             return told.add_to(self._egress(receipt_id, start, end, token))
@@ -230,17 +236,20 @@ class _Story:
                 **{name: ours[name] for name in _USED if name in ours},
             }
             place |= {"receipt": end.path, "receipt_seq": end.seq}
-        outcome |= told_of_budgets(detail, end.payload["metadata"]["clawproxy"] if end is not None else {})
+        told = end.payload["metadata"]["clawproxy"] if end is not None else {}
+        outcome |= told_of_budgets(detail, told)
+        answer = _answer(told)
         return Explanation(
             receipt_id,
-            "unknown" if end is None else "allowed",
+            "unknown" if end is None else "answer_refused" if "reason" in answer else "allowed",
             self.report,
             place,
             self._contract(),
-            {name: detail[name] for name in names},
+            {**{name: detail[name] for name in names}, **_data(detail)},
             {name: token[name] for name in _TOKEN_CLAIMS if name in token},
             _allowed_then(redecide_call(detail, token, self.contract.policy)),
             outcome,
+            answer,
         )
 
     def _refused(self, receipt_id: str, denial: Entry, token: JsonObject, budgets: BudgetView) -> Explanation:
@@ -297,6 +306,31 @@ def _allowed_then(again: Redecided) -> dict[str, Any]:
         return {"then": "allow", "agrees": None, **_missing(again)}
     agrees = {} if again.missing else {"now": "allow"}
     return {"then": "allow", **agrees, "agrees": again.allowed, "rules": list(again.rules), **_missing(again)}
+
+
+def _answer(told: Mapping[str, Any]) -> dict[str, Any]:
+    """The calls of tools in an answer, and why the first that was refused was; empty where none was judged."""
+    called = told.get("called", ())
+    if not called:
+        return {}
+    shown = [" ".join(filter(None, (item["name"], item["outcome"], item.get("rule")))) for item in called]
+    refused = next((str(item.get("rule", "")) for item in called if item["outcome"] == "denied"), None)
+    if refused is None:
+        return {"calls": shown}
+    reason, _, rule = refused.partition(": ")
+    row = REASONS.get(reason)
+    told_why = {"meaning": row.meaning, "remedy": row.remedy} if row else {}
+    return {"calls": shown, "reason": reason, "rule": rule, **told_why}
+
+
+def _data(detail: Mapping[str, Any]) -> dict[str, Any]:
+    """What detectors found in a request, and what of it was redacted before it left."""
+    data = detail.get("data") or {}
+    shown = {f"data_{name}": [f"{row['count']} {row['of']}" for row in data.get(name, ())] for name in _DATA}
+    return {**shown, "data_labels": list(data["labels"])} if data.get("labels") else shown
+
+
+_DATA = ("found", "redacted")
 
 
 def _missing(again: Redecided) -> dict[str, Any]:

@@ -130,5 +130,6 @@ def recomputed_line(counted: Mapping[str, int]) -> str:
     if counted.get("not"):
         parts.append(f"{counted['not']} not")
     if counted.get("arguments_not"):
-        parts.append(f"{counted['arguments_not']} calls of tools without their arguments")
+        noun = "call of a tool" if counted["arguments_not"] == 1 else "calls of tools"
+        parts.append(f"{counted['arguments_not']} {noun} without the arguments")
     return ", ".join(parts)

@@ -91,7 +91,7 @@ _ROWS = (
     Reason("TOKEN_JOB_REQUIRED", "authenticate", 401, "the CST names no job (mission_id)", "mint it with --job"),
     Reason("TOKEN_SCOPE_HASH_REQUIRED", "authenticate", 401, "the CST has no token_scope_hash_b64u", "mint a token with: clawproxy token mint"),
     Reason("TOKEN_SCOPE_HASH_MISMATCH", "authenticate", 401, "the CST's scope hash is not that of its claims", "mint a token with: clawproxy token mint"),
-    Reason("TOKEN_REVOKED", "authenticate", 403, "the CST, its job or its contract was revoked", "ask who revoked it; a new approval is needed"),
+    Reason("TOKEN_REVOKED", "authenticate", 403, "the CST, its job or its contract was revoked", "ask who revoked it, and for a token (or a job, a contract) that was not"),
     Reason("HANDLE_UNKNOWN", "authenticate", 401, "the job handle is not known to this gateway, or its job has ended", "start the job again with: clawproxy run"),
     Reason("PRESENTER_MISMATCH", "authenticate", 403, "the job is bound to another presenter", "use the token only where its job was opened; after a move: clawproxy job rebind"),
     # pin
@@ -148,7 +148,7 @@ _ROWS = (
     Reason("POLICY_TOOL_ARGUMENTS", "observe", 403, "the answer calls a tool with arguments that the contract does not allow", "ask for something else, or have tool_arguments changed and the contract signed"),
     Reason("UPSTREAM_FAILED", "observe", 502, "the provider's answer broke off or cannot be read", "repeat the call; the receipt says how far it came"),
     Reason("UPSTREAM_REDIRECT", "observe", 502, "the provider answered with a redirect, which is not followed", "set providers.<name>.upstream to where the provider really is"),
-    Reason("APPROVAL_DENIED", "observe", 403, "the answer calls a tool that needs an approval, and it was not given", "ask for something else, or ask the approver why"),
+    Reason("APPROVAL_DENIED", "observe", 403, "the answer calls a tool that needs an approval, and it was not given", "ask for something else, or ask the approver why; where nobody could be asked: clawproxy doctor"),
     Reason("APPROVAL_TIMEOUT", "observe", 403, "the answer calls a tool that needs an approval, and nobody answered in time", "have an approver at hand, and repeat the call; they see it with: clawproxy approve list"),
     # any step
     Reason("GATEWAY_FAULT", "admit", 500, "a step failed inside the gateway, so nothing went out", "see the gateway's log under the receipt id"),

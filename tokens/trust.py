@@ -110,7 +110,7 @@ def parse_trust(data: bytes) -> Trust:
 
     Raises ``ClawproxyError``: PARSE_ERROR, TRUST_INVALID, TRUST_ROLE_CONFLICT or INVALID_DID_FORMAT.
     """
-    document = parse_json_object(data, max_bytes=MAX_TRUST_BYTES, max_depth=4, max_nodes=20 * MAX_TRUST_KEYS)
+    document = parse_json_object(data, max_bytes=MAX_TRUST_BYTES, max_depth=16, max_nodes=20 * MAX_TRUST_KEYS)
     if "trust_version" in document:
         return _parse_ours(document)
     if "config_version" in document:

@@ -27,7 +27,7 @@ COMMANDS = {
     "serve": "run the gateway",
     "verify": "verify a job directory, a .zip of one, or any signed file, offline",
     "explain": "why a call was allowed or refused, recomputed from a bundle",
-    "contract": "contracts: new, check, hash, sign, show",
+    "contract": "contracts: new, check, hash, sign, show, test",
     "token": "scoped tokens: mint, inspect, revoke",
     "job": "jobs: open, list, show, seal, rebind, tail",
     "stop": "stop calls, or tools alone, at once: --all, --job, --contract, --provider, --tool",

@@ -21,6 +21,7 @@ from ..policies.contract import (
     sign_contract,
 )
 from ..policies.packaged import packaged_catalogue, packaged_prices, packaged_tool_classes
+from ..receipts.report import printable
 from ..tokens.canonical import JsonObject
 from ..tokens.envelope import timestamp
 from ..tokens.errors import ClawproxyError
@@ -139,7 +140,7 @@ def show(
     state: StateOption = DEFAULT_STATE,
     json_: JsonFlag = False,
 ) -> None:
-    """Show what a contract allows and denies, and who signed it."""
+    """Show all that a contract says, and who signed it."""
     signer, signed_in = None, None
     try:
         value = _meant(contract, StateDir(state))
@@ -205,8 +206,45 @@ def _summary(contract: Contract, signer: str) -> list[tuple[str, str]]:
         rows += [(field.replace("_", " "), entry) for entry in _with_wire_names(document, field)]
     if policy.statements is not None:
         rows.append(("statements", str(len(policy.statements))))
+    rows += _every_other_field(document)
     rows += [("not enforced", f"{demand.field}: {demand.why}") for demand in policy.demands]
     return rows
+
+
+_SHOWN_ABOVE = frozenset(
+    {
+        "policy_name",
+        "wpc_version",
+        "policy_hash",
+        "allowed_providers",
+        "allowed_models",
+        "allowed_tools",
+        "denied_tools",
+        "statements",
+        "token_constraints",
+        "token_requirements",
+        "model_routing",
+        "evidence_requirements",
+    }
+)
+"""Of these, the last four change nothing but the life of a token, which has a line."""
+
+
+def _every_other_field(document: JsonObject) -> list[tuple[str, str]]:
+    """What else the contract says, member by member as it stands there: whoever signs it should have seen all of it."""
+    rows = []
+    for name in sorted(set(document) - _SHOWN_ABOVE):
+        value = document[name]
+        if isinstance(value, dict):
+            parts = [f"{key}: {_as_json(member)}" for key, member in value.items()]
+        else:
+            parts = [_as_json(item) for item in value] if isinstance(value, list) else [_as_json(value)]
+        rows += [(name.replace("_", " "), printable(part)) for part in parts or ["none"]]
+    return rows
+
+
+def _as_json(value: object) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def _with_wire_names(document: JsonObject, field: str) -> list[str]:

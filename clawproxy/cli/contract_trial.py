@@ -71,7 +71,7 @@ def try_contract(contract: Path, fixtures: Path) -> list[Trial]:
     try:
         read = read_fixtures(content)
     except ClawproxyError as err:
-        raise err.at(f"{fixtures}: {err.where}" if err.where else str(fixtures)) from None
+        raise err.at(str(fixtures)) from None
     return [Trial(each.name, each.expect, decide_fixture(each, policy)) for each in read]
 
 

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from ..policies.approval_rules import ActionApproval, ApprovalRules, JobApproval
 from ..policies.contract import open_contract
 from ..policies.packaged import packaged_file
 from ..receipts.order_book import OrderBook
@@ -236,6 +237,29 @@ def _contracts(folder: StateDir, settings: Settings) -> Iterator[Symptom]:
             )
         else:
             yield Symptom("ok", "contract", f"{contract.policy.name}, {contract.policy_hash_b64u}")
+            yield from _approvers(contract.policy.name, contract.policy.approvals, settings)
+
+
+def _approvers(name: str, wanted: ApprovalRules, settings: Settings) -> Iterator[Symptom]:
+    """Groups that a contract wants a yes of, and in which nobody is."""
+    from ..addons.approvers import load_approvers
+
+    asked: list[ActionApproval | JobApproval] = [*wanted.actions, *([wanted.job] if wanted.job is not None else [])]
+    try:
+        approvers = load_approvers(settings, {})
+    except ClawproxyError as err:
+        yield _failed("approvers", err)
+        return
+    for group in sorted({rule.group or "" for rule in asked}):
+        if not approvers.of(group or None):
+            who = f'nobody is in the group "{group}"' if group else "there is no approver"
+            yield Symptom(
+                "warn",
+                "approvers",
+                f"{name} wants approvals, and {who}: the answer is no",
+                f'[trust] approvers = {{ {group or "GROUP"} = ["did:key:…"] }}, a key of: '
+                "clawproxy keys new approval --name NAME; then clawproxy reload",
+            )
 
 
 def _ca(root: Path) -> Symptom:

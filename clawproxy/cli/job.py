@@ -24,7 +24,7 @@ from ..tokens.keys import Role
 from .contract_files import find_signed
 from .gateway_journal import journal_files
 from .job_rebind import rebind
-from .journal_view import open_journal, read_records, record_row
+from .journal_view import open_journal, ours, payload_of, read_records, record_row, refused_calls
 from .own_book import own_book
 from .screen import JsonFlag, new_app, note, own_command, print_json, print_pairs, print_table
 from .state import DEFAULT_STATE, ConfigOption, StateDir, StateOption
@@ -129,6 +129,8 @@ def show(job: JobArgument, state: StateOption = DEFAULT_STATE, json_: JsonFlag =
                 view.take(record)
             if record.get("t") == "denial":
                 refusals[str(record["body"]["payload"].get("reason"))] += 1
+            elif record.get("t") == "receipt":
+                refusals.update(f"{reason} (in an answer)" for _, reason in refused_calls(ours(payload_of(record))))
     shown: JsonObject = {
         "job": job,
         "state": "sealed" if paths.seal.exists() else "open",

@@ -54,7 +54,32 @@ def _event(payload: JsonObject) -> str:
         return ""
     if event.get("event_type") == "approval" and isinstance(detail, dict):
         return f"approval {_approval(detail)}"
+    told = _EVENTS.get(str(event.get("event_type")))
+    if told is not None and isinstance(detail, dict):
+        return f"{event.get('event_type')} {told(detail)}"
     return str(event.get("event_type"))
+
+
+def _stopped(detail: JsonObject) -> str:
+    what = f"order {detail.get('number')}: {detail.get('scope')} {detail.get('name')}".rstrip()
+    mode = "" if detail.get("mode") == "stop" else f" ({str(detail.get('mode')).replace('_', ' ')})"
+    return what + mode + (f": {detail['reason']}" if detail.get("reason") else "")
+
+
+def _revoked(detail: JsonObject) -> str:
+    what = f"order {detail.get('number')}: {detail.get('kind')} {detail.get('name')}"
+    return what + (f": {detail['reason']}" if detail.get("reason") else "")
+
+
+def _resumed(detail: JsonObject) -> str:
+    return f"order {detail.get('number')}: lifts order {detail.get('lifts')}"
+
+
+def _budget_warning(detail: JsonObject) -> str:
+    return f"{detail.get('budget')} {detail.get('used')} of {detail.get('limit')} ({detail.get('percent')} %)"
+
+
+_EVENTS = {"stopped": _stopped, "revoked": _revoked, "resumed": _resumed, "budget_warning": _budget_warning}
 
 
 def _approval(detail: JsonObject) -> str:
@@ -82,6 +107,16 @@ def ours(payload: JsonObject) -> JsonObject:
     return mine if isinstance(mine, dict) else {}
 
 
+def refused_calls(mine: JsonObject) -> list[tuple[str, str]]:
+    """The calls of tools that an answer was refused for, each with its reason code."""
+    called = mine.get("called")
+    return [
+        (str(entry.get("name")), str(entry.get("rule", "")).partition(": ")[0])
+        for entry in (called if isinstance(called, list) else ())
+        if isinstance(entry, dict) and entry.get("outcome") == "denied"
+    ]
+
+
 def _receipt(payload: JsonObject) -> str:
     mine = ours(payload)
     usage = mine.get("usage", "reported" if mine.get("usage_known") else "none")
@@ -90,9 +125,10 @@ def _receipt(payload: JsonObject) -> str:
     if mine.get("model_match") == "other":
         used = f"answered by {mine.get('response_model')}, {used}"
     called = f", calls {', '.join(map(str, mine['tool_calls']))}" if mine.get("tool_calls") else ""
+    refused = "".join(f", {reason} for {name}" for name, reason in refused_calls(mine))
     return (
         f"{payload.get('receipt_id')} {payload.get('provider')} {payload.get('model')} "
-        f"{mine.get('outcome')} {mine.get('status')}, {used}, {payload.get('latency_ms')} ms{called}"
+        f"{mine.get('outcome')} {mine.get('status')}{refused}, {used}, {payload.get('latency_ms')} ms{called}"
     )
 
 

@@ -12,7 +12,7 @@ from ..tokens.canonical import jcs_bytes
 from ..tokens.errors import ClawproxyError
 from ..tokens.keys import Role, SigningKey, load_key, save_key
 from ..tokens.trust import TrustedKey, build_trust
-from .screen import JsonFlag, new_app, note, print_json, print_table
+from .screen import JsonFlag, counted, new_app, note, print_json, print_table
 from .state import DEFAULT_STATE, GATEWAY_ROLES, ConfigOption, StateDir, StateOption, keys_command
 
 app = new_app("Signing keys: one role per key, private parts in the state directory, mode 0600.")
@@ -92,12 +92,13 @@ def trust(
             where=str(state),
             remedy=f"make some with: {keys_command(state, *GATEWAY_ROLES)}",
         )
-    document = jcs_bytes(build_trust(keys).document())
+    built = build_trust(keys)
+    document = jcs_bytes(built.document())
     if out is None:
         print(document.decode())
     else:
         _write_trust(out, document + b"\n", over=force)
-        note(f"wrote {len(keys)} keys to {out}")
+        note(f"wrote {counted(len(built.keys), 'key')} to {out}")
 
 
 def _approvers(config: Path | None, state: Path) -> dict[str, TrustedKey]:

@@ -34,8 +34,19 @@ ReadOnlyFlag = Annotated[
     bool, typer.Option("--read-only-tools", help="Only tools that their contract does not list in read_only_tools.")
 ]
 ReasonOption = Annotated[
-    str, typer.Option("--reason", metavar="TEXT", help="One line, up to 200 characters; agents and evidence get it.")
+    str,
+    typer.Option(
+        "--reason",
+        metavar="TEXT",
+        help="One line, up to 200 characters; the evidence gets it, and agents that are stopped.",
+    ),
 ]
+
+
+def note_unknown_job(folder: StateDir, job: str) -> None:
+    """Say so where an order names a job that is not here: it holds, but the name may be mistyped."""
+    if job and not (folder.jobs / job).is_dir():
+        note(f"no job {job} is here yet; those that are: clawproxy job list")
 
 
 def choose_scope(all_: bool, job: str, contract: str, provider: str, tool: str) -> tuple[Scope, str]:

@@ -21,6 +21,7 @@ from .orders import (
     choose_scope,
     give_order,
     list_orders,
+    note_unknown_job,
 )
 from .screen import JsonFlag, new_app
 from .state import DEFAULT_STATE, StateDir, StateOption
@@ -58,4 +59,5 @@ def stop(
     def done(order: StopOrder) -> str:
         return f"{order.command} stands as order {order.number}"
 
+    note_unknown_job(folder, job)
     give_order(folder, lambda orders, now: orders.with_stop(scope, name, mode, reason, now), as_json=json_, done=done)

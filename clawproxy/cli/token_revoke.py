@@ -10,7 +10,7 @@ import typer
 from ..policies.orders import Revocation, Revoked
 from ..tokens.errors import ClawproxyError
 from ..tokens.verify import parse_token, token_hash
-from .orders import ReasonOption, contract_hash, give_order
+from .orders import ReasonOption, contract_hash, give_order, note_unknown_job
 from .screen import JsonFlag
 from .state import DEFAULT_STATE, StateDir, StateOption, read_file
 
@@ -49,6 +49,7 @@ def revoke(
     def done(revocation: Revocation) -> str:
         return f"revoked {revocation.kind} {revocation.name} (order {revocation.number})"
 
+    note_unknown_job(StateDir(state), job)
     give_order(
         StateDir(state), lambda orders, now: orders.with_revocation(kind, name, reason, now), as_json=json_, done=done
     )

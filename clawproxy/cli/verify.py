@@ -43,11 +43,11 @@ def verify(
     if json_:
         print_json(report.to_json())
     else:
-        print_report(report, path)
+        print_report(report, path, trusted=trust is not None)
     raise typer.Exit(report.exit_code)
 
 
-def print_report(report: Report, path: Path) -> None:
+def print_report(report: Report, path: Path, *, trusted: bool = False) -> None:
     """The report for people: the verdict first, what was found, whose it is, the counts; all of it escaped."""
     word = str(report.verdict)
     if sys.stdout.isatty():
@@ -70,4 +70,5 @@ def print_report(report: Report, path: Path) -> None:
     if told := recomputed_line(report.facts.get("recomputed", {})):
         print(f"  decisions worked out again: {told}")
     if any(finding.reason == "TRUST_NOT_GIVEN" for finding in report.findings):
-        print("  give the gateway's keys with --trust; its operator writes them with: clawproxy keys trust")
+        what = "a trust file that names those too" if trusted else "the gateway's keys"
+        print(f"  give {what} with --trust; its operator writes it with: clawproxy keys trust -o trust.json")

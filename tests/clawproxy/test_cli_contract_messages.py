@@ -119,6 +119,21 @@ def test_show_of_a_document_finds_who_signed_it(state: Path, document: Path) -> 
     assert json.loads(run_cli("contract", "show", "--json", document, state=state).out)["signer_did"].startswith("did:")
 
 
+def test_show_leaves_out_nothing_that_a_reviewer_signs(state: Path, tmp_path: Path) -> None:
+    file = tmp_path / "c.json"
+    said = {
+        "tool_arguments": {"ticket.read": {"when": [{"argument": "id", "like": ["T-*"]}]}},
+        "approvals": [{"action": "payment.send", "required": True, "approver_group": "Finance"}],
+        "data_boundaries": {"payment_cards": "deny"},
+        "budgets": {"requests": 5, "per_contract": {"cost_microusd": 77}},
+        "egress_allowlist": [{"host": "api.tickets.example", "paths": ["/v2/*"]}],
+    }
+    file.write_text(json.dumps(starter("sdk") | said))
+    shown = run_cli("contract", "show", file, state=state).out
+    for word in ("T-*", "Finance", "payment_cards: deny", "requests: 5", "77", "api.tickets.example", "get_ticket"):
+        assert word in shown
+
+
 def test_a_damaged_envelope_in_contracts_does_not_vouch_for_a_document(state: Path, document: Path) -> None:
     contract = run_cli("contract", "sign", document, state=state).out.strip()
     stored = state / "contracts" / f"{contract}.json"

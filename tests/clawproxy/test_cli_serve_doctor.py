@@ -12,6 +12,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from clawproxy.policies.packaged import starter
 
 from .command_line import one_line, run_cli
 
@@ -39,6 +40,22 @@ def test_doctor_names_the_ca_and_the_variables_that_clients_need(state: Path) ->
     assert Path(row["found"]).is_file()
     assert "SSL_CERT_FILE" in row["remedy"]
     assert "NODE_EXTRA_CA_CERTS" in row["remedy"]
+
+
+def test_doctor_tells_that_nobody_can_give_the_approvals_that_a_contract_wants(state: Path, tmp_path: Path) -> None:
+    file = tmp_path / "c.json"
+    wanted = [{"action": "payment.send", "required": True, "approver_group": "Finance"}]
+    file.write_text(json.dumps(starter("sdk") | {"approvals": wanted}))
+    assert run_cli("contract", "sign", file, state=state).code == 0
+    row = rows(state)["approvers"]
+    assert row["state"] == "warn"
+    assert "Finance" in row["found"]
+    anna = run_cli("keys", "new", "approval", "--name", "anna", state=state).out.split()[1]
+    with (state / "clawproxy.toml").open("a") as config:
+        config.write(f'[trust]\napprovers = {{ Finance = ["{anna}"] }}\n')
+    assert "approvers" not in rows(state)
+    trust_file = tmp_path / "trust.json"
+    assert "wrote 4 keys" in run_cli("keys", "trust", "-o", trust_file, state=state).err
 
 
 def test_doctor_names_the_file_in_which_a_credential_is_set(state: Path) -> None:

@@ -28,6 +28,11 @@ def standing(state: Path) -> list[tuple[str, str, str]]:
     return [(order["scope"], order["name"], order["mode"]) for order in told["stops"]]
 
 
+def test_an_order_about_a_job_that_is_not_here_says_so(state: Path) -> None:
+    assert "no job j-9 is here" in run_cli("stop", "--job", "j-9", state=state).err
+    assert "no job j-9 is here" in run_cli("token", "revoke", "--job", "j-9", state=state).err
+
+
 def test_a_stop_is_given_listed_and_lifted_without_a_gateway(state: Path) -> None:
     done = run_cli("stop", "--job", "job-1", "--reason", "odd", state=state)
     assert done.code == 0

@@ -558,3 +558,13 @@ def test_a_question_of_another_version_is_not_signed() -> None:
     for document in documents:
         with pytest.raises(ClawproxyError, match="APPROVAL_INVALID"):
             read_scope(document)
+
+
+def test_explain_does_not_call_a_call_allowed_whose_answer_was_refused(tmp_path: Path) -> None:
+    rule = 'APPROVAL_DENIED: approvals["send_mail"]'
+    whole = asyncio.run(_passed_on(tmp_path, answered=False, outcome=CalledOutcome.DENIED, rule=rule))
+    rows = [orjson.loads(line)["body"]["payload"] for line in _lines(whole)]
+    told = explain(whole, next(row["receipt_id"] for row in rows if "receipt_id" in row), LISTED)
+    assert told.kind == "answer_refused"
+    assert (told.answer["reason"], told.answer["rule"]) == ("APPROVAL_DENIED", 'approvals["send_mail"]')
+    assert "refused" in told.lines()[0]
