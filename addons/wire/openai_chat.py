@@ -214,6 +214,8 @@ class ChatReader(ResponseReader):
             self.unread = True  # more of what was whole
         old = self._ids.get(place)
         if (known is not None and known.ended) or (old and ident and ident != old):
+            if known is not None and not known.text:
+                self.unread = True  # clients that go by the index alone would read one call with both names
             self._turns[place] = self._turns.get(place, 0) + 1
             known = None
         self._ids[place] = ident or old or ""

@@ -303,6 +303,17 @@ def test_arguments_as_objects_that_come_twice_and_differ_are_not_judged_by_the_l
         played("openai_chat", chunks, **RM)
 
 
+def test_two_calls_at_one_index_do_not_add_up_to_a_denied_one() -> None:
+    """Clients that go by the index join the names; with arguments in the first, the rest would be no JSON for them."""
+    calls = [("call_1", "r", ""), ("call_2", "m", "{}")]
+    pieces = [{"index": 0, "id": i, "function": {"name": name, "arguments": given}} for i, name, given in calls]
+    chunks = [sse({"choices": [{"index": 0, "delta": {"tool_calls": [piece]}}]}) for piece in pieces]
+    chunks.append(sse({"choices": [{"index": 0, "delta": {}, "finish_reason": "tool_calls"}]}, "[DONE]"))
+    contract: dict[str, Any] = {"allowed_tools": ["any"], "denied_tools": ["rm"], "tool_classes": {"any": ["*"]}}
+    with pytest.raises(ClawproxyError, match="cannot be read"):
+        played("openai_chat", chunks, **contract)
+
+
 def test_arguments_that_stand_there_twice_are_shown_and_hashed_as_both() -> None:
     once, twice = CalledTool("k", "sh"), CalledTool("k", "sh")
     once.value = twice.value = {"command": "ls"}
