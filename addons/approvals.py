@@ -180,6 +180,7 @@ class ApprovalDesk:
             job,
             asked.group,
             asked.deadline_s,
+            policy_hash_b64u=call.policy.policy_hash_b64u,
             run_id=intended.run_id,
             call=call.receipt_id,
             event_hash_b64u=intended.event_hash_b64u,
@@ -236,7 +237,9 @@ class ApprovalDesk:
         self._forget_late()
         if len(self._open) >= self._limits.in_all or self._closed or job.refusal is not None or job.is_full:
             raise ClawproxyError("APPROVAL_INVALID", "no more questions can be taken", where=job.job_id)
-        scope = self._scope(job, rule.group, DEFAULT_DEADLINE_S, run_id=job.run_id)
+        scope = self._scope(
+            job, rule.group, DEFAULT_DEADLINE_S, policy_hash_b64u=policy.policy_hash_b64u, run_id=job.run_id
+        )
         ends_s = asyncio.get_running_loop().time() + DEFAULT_DEADLINE_S
         question = self._open[scope.approval_id] = _Question(scope, job, policy.name, "", ends_s, None)
         return self._shown(question)
@@ -313,7 +316,9 @@ class ApprovalDesk:
     async def _record(self, question: _Question, envelope: JsonObject) -> None:
         await question.job.note("approval", approval_detail(question.scope, envelope))
 
-    def _scope(self, job: Job, group: str | None, deadline_s: float, *, run_id: str, **about_call: str) -> Scope:
+    def _scope(
+        self, job: Job, group: str | None, deadline_s: float, *, policy_hash_b64u: str, run_id: str, **about_call: str
+    ) -> Scope:
         now_ms = self._clock_ms()
         return Scope(
             approval_id=f"apr_{uuid.uuid4()}",
@@ -321,7 +326,7 @@ class ApprovalDesk:
             incarnation=job.facts.incarnation,
             agent_did=job.agent_did,
             run_id=run_id,
-            policy_hash_b64u=job.policy_hash_b64u,
+            policy_hash_b64u=policy_hash_b64u,
             group=group,
             nonce=secrets.token_hex(16),
             asked_at=timestamp(now_ms),

@@ -78,8 +78,8 @@ class Budgeting:
         self._clock_ms = clock_ms
         self._default_max_output_tokens = default_max_output_tokens
         self._unread_input_tokens = unread_input_tokens
-        self._timers: dict[str, asyncio.TimerHandle] = {}
-        self._metered: WeakKeyDictionary[Job, Budgets] = WeakKeyDictionary()
+        self._timers: dict[tuple[str, str], asyncio.TimerHandle] = {}
+        self._metered: WeakKeyDictionary[Job, tuple[Budgets, str]] = WeakKeyDictionary()
 
     @classmethod
     def unmetered(cls, clock_ms: Callable[[], int]) -> Budgeting:
@@ -100,7 +100,8 @@ class Budgeting:
         if isinstance(price, Refusal):
             return price
         amounts, choices = self._worst_case(call, call.facts, price, in_money=budgets.has_money)
-        job, account = call.job, self._account(budgets, call.job)
+        job, policy_hash = call.job, call.policy.policy_hash_b64u
+        account = self._account(budgets, job, policy_hash)
         if isinstance(account, Refusal):
             return account
         refusal = self._late(budgets, job, account) or self._full(budgets, job, account, amounts)
@@ -108,12 +109,18 @@ class Budgeting:
             return refusal
         has_price = budgets.has_money and price is not None
         call.reservation = Reservation(
-            amounts, choices, price if has_price else None, self._prices.as_of, budgets, job.facts.opened_ms
+            amounts,
+            choices,
+            price if has_price else None,
+            self._prices.as_of,
+            budgets,
+            job.facts.opened_ms,
+            policy_hash,
         )
         job.hold(call.nonce, amounts)
-        self._metered[job] = budgets
+        self._metered[job] = budgets, policy_hash
         if self._ledger is not None and account is not None:
-            self._ledger.take(job.policy_hash_b64u, call.receipt_id, amounts)
+            self._ledger.take(policy_hash, call.receipt_id, amounts)
         return None
 
     async def commit(self, call: Call, reservation: Reservation) -> Refusal | None:
@@ -123,10 +130,10 @@ class Budgeting:
         budgets, job = reservation.budgets, call.job
         if self._ledger is not None and budgets.has_contract_limits:
             await self._ledger.commit(call.receipt_id)
-        account = self._account(budgets, job)
+        account = self._account(budgets, job, reservation.policy_hash_b64u)
         if isinstance(account, Refusal):
             return account
-        self._arm(budgets, job, account)
+        self._arm(reservation, job, account)
         return self._late(budgets, job, account) or self._full(budgets, job, account, NOTHING)
 
     def give_back(self, call: Call) -> None:
@@ -138,12 +145,12 @@ class Budgeting:
         if call.job is not None:
             self._disarm(call.job)
 
-    def _account(self, budgets: Budgets, job: Job) -> ContractAccount | Refusal | None:
+    def _account(self, budgets: Budgets, job: Job, policy_hash_b64u: str) -> ContractAccount | Refusal | None:
         if not budgets.has_contract_limits:
             return None
         if self._ledger is None:
             return Refusal("EVIDENCE_UNAVAILABLE", f"budgets.{PER_CONTRACT}", "this gateway keeps no accounts")
-        return self._ledger.account(job.policy_hash_b64u, job.facts.opened_ms)
+        return self._ledger.account(policy_hash_b64u, job.facts.opened_ms)
 
     def _price(self, facts: CallFacts, budgets: Budgets) -> Price | Refusal | None:
         """None where it is not known and does not matter."""
@@ -212,7 +219,7 @@ class Budgeting:
         before its receipt."""
         assert call.job is not None
         charged = settlement_of(reservation, end).charged
-        account = self._account(reservation.budgets, call.job)
+        account = self._account(reservation.budgets, call.job, reservation.policy_hash_b64u)
         if not isinstance(account, ContractAccount):
             return end, charged
         reserved, tally = reservation.amounts, account.tally
@@ -236,19 +243,21 @@ class Budgeting:
         if self._ledger is not None:
             self._ledger.close_call(call.receipt_id, charged)
         self._disarm(job)
-        account = self._account(reservation.budgets, job)
+        account = self._account(reservation.budgets, job, reservation.policy_hash_b64u)
         now_ms = self._clock_ms()
         for scope, limits, spent, held, open_calls, began_ms in _states(reservation.budgets, job, account):
             state = limits.state(spent, held, open_calls=open_calls, elapsed_s=max(0, now_ms - began_ms) // 1000)
             prefix = "" if scope == "budgets" else f"{PER_CONTRACT}."
             for name, percent in thresholds_passed(limits, state):
                 told = {"limit": state[name]["limit"], "used": state[name]["used"]}
+                if job.policy_hash_b64u != reservation.policy_hash_b64u:
+                    return  # the job came under another contract, whose budgets these are not
                 await _note(job, {"budget": prefix + name, "percent": percent, **told})
 
     def marks(self, call: Call, reservation: Reservation) -> dict[bytes, bytes]:
         """The header field of an answer: the budgets of which four fifths or more are used or taken."""
         assert call.job is not None
-        account = self._account(reservation.budgets, call.job)
+        account = self._account(reservation.budgets, call.job, reservation.policy_hash_b64u)
         now_ms, told = self._clock_ms(), []
         for scope, limits, spent, held, open_calls, began_ms in _states(reservation.budgets, call.job, account):
             state = limits.state(spent, held, open_calls=open_calls, elapsed_s=max(0, now_ms - began_ms) // 1000)
@@ -264,11 +273,11 @@ class Budgeting:
     def standing(self) -> JsonObject:
         """By id of each open job that has budgets, and had a call: where they stand, those of its contract as well."""
         now_ms, told = self._clock_ms(), {}
-        for job, budgets in self._metered.items():
+        for job, (budgets, policy_hash) in self._metered.items():
             told[job.job_id] = {
                 (name if scope == "budgets" else f"{PER_CONTRACT}.{name}"): figures
                 for scope, limits, spent, held, open_calls, began_ms in _states(
-                    budgets, job, self._account(budgets, job)
+                    budgets, job, self._account(budgets, job, policy_hash)
                 )
                 for name, figures in limits.state(
                     spent, held, open_calls=open_calls, elapsed_s=max(0, now_ms - began_ms) // 1000
@@ -278,30 +287,36 @@ class Budgeting:
 
     # -- time ----------------------------------------------------------------------------------------------------------
 
-    def _arm(self, budgets: Budgets, job: Job, account: ContractAccount | None) -> None:
-        """One timer for each job that has calls open."""
+    def _arm(self, reservation: Reservation, job: Job, account: ContractAccount | None) -> None:
+        """One timer for each job that has calls open, and contract that they are under."""
+        key = (job.job_id, reservation.policy_hash_b64u)
         ends_ms = [
             began_ms + limits.wall_time_s * 1000
-            for _, limits, began_ms in _clocks(budgets, job, account)
+            for _, limits, began_ms in _clocks(reservation.budgets, job, account)
             if limits.wall_time_s is not None
         ]
-        if ends_ms and job.job_id not in self._timers:
+        if ends_ms and key not in self._timers:
             wait_s = max(0.0, (min(ends_ms) - self._clock_ms()) / 1000)
-            self._timers[job.job_id] = asyncio.get_running_loop().call_later(wait_s, self._cut, job.job_id)
+            self._timers[key] = asyncio.get_running_loop().call_later(wait_s, self._cut, key)
 
     def _disarm(self, job: Job) -> None:
-        if not job.metered_calls and (timer := self._timers.pop(job.job_id, None)) is not None:
-            timer.cancel()
+        if not job.metered_calls:
+            for key in [key for key in self._timers if key[0] == job.job_id]:
+                self._timers.pop(key).cancel()
 
-    def _cut(self, job_id: str) -> None:
+    def _cut(self, key: tuple[str, str]) -> None:
         """The time is over: what is open ends; again soon, for what was just leaving."""
-        self._timers.pop(job_id, None)
-        left = [call for call in self.open_calls() if call.job_id == job_id and call.reservation is not None]
+        self._timers.pop(key, None)
+        left = [
+            call
+            for call in self.open_calls()
+            if call.reservation is not None and (call.job_id, call.reservation.policy_hash_b64u) == key
+        ]
         for call in left:
             call.stop("budgets.wall_time_s is over")
         if left:
             loop = asyncio.get_running_loop()
-            self._timers[job_id] = loop.call_later(_CUT_AGAIN_S, self._cut, job_id)
+            self._timers[key] = loop.call_later(_CUT_AGAIN_S, self._cut, key)
 
     def stop(self) -> None:
         """Forget every timer."""

@@ -103,6 +103,8 @@ class Call:
     """How many of the steps before egress have passed (``Gate``)."""
     held_bytes: int = 0
     """Room taken for the body, while it is large and not judged yet."""
+    by_handle: bool = False
+    """The token is one that the gateway minted for a handle."""
     judging: bool = False
     """Steps 1 to 9 are running; nobody else may end the call meanwhile."""
     outcome: Outcome | None = None

@@ -186,7 +186,7 @@ class LiveSteps:
         grant = self._verifier.authenticate(token, now_s)
         if isinstance(grant, Refusal):
             return grant
-        call.grant = grant
+        call.grant, call.by_handle = grant, token is not call.token
         return None
 
     # -- 4 pin -----------------------------------------------------------------------------------------------------
@@ -249,7 +249,10 @@ class LiveSteps:
         call.policy = policy
         await self.data.prepare(policy)
         hash_b64u, envelope = policy.policy_hash_b64u, policy.envelope
-        opened = await self._jobs.job_for(grant, hash_b64u, envelope, call.presenter, call.way_in)
+        # what the gateway mints for a handle is newer each time, under the contract of before: it brings no other
+        opened = await self._jobs.job_for(
+            grant, hash_b64u, envelope, call.presenter, call.way_in, may_change=not call.by_handle
+        )
         if isinstance(opened, Refusal):
             if opened.reason == "PRESENTER_MISMATCH":  # whoever reads the job's evidence should see it
                 call.job = self._jobs.opened(grant.job_id)

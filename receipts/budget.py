@@ -31,7 +31,8 @@ BASES = ("reported", "reserved", "nothing", "not_sent")
 class Reservation:
     """What a call may use at most. ``price`` and ``price_as_of`` only under a budget in money.
 
-    ``budgets`` are the contract's, and ``opened_ms`` is when the job began, for the state in the receipt.
+    ``budgets`` are those of the contract ``policy_hash_b64u``, and ``opened_ms`` is when the job began, for the state
+    in the receipt.
     """
 
     amounts: Amounts
@@ -40,6 +41,7 @@ class Reservation:
     price_as_of: str
     budgets: Budgets
     opened_ms: int
+    policy_hash_b64u: str = ""
 
     def to_json(self) -> JsonObject:
         """The ``budget`` of an intent."""

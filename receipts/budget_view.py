@@ -17,6 +17,8 @@ class BudgetView:
     tally: Tally = field(default_factory=Tally)
     open_calls: dict[str, Amounts] = field(default_factory=dict)
     last_timestamp: str = ""
+    policy_hash_b64u: str | None = None
+    """The contract that the job came under after its first, by the last event that names one."""
     per_contract: JsonObject | None = None
     """Of all jobs of the contract, as the last receipt had it."""
 
@@ -33,6 +35,8 @@ class BudgetView:
             ours = payload["metadata"]["clawproxy"]
             self._close(payload["receipt_id"], charged_in(ours))
             self.per_contract = ours.get("budget", {}).get("per_contract", self.per_contract)
+        elif record["t"] == "event" and payload["event"]["event_type"] == "authority_changed":
+            self.policy_hash_b64u = payload["detail"].get("policy_hash_b64u", self.policy_hash_b64u)
         elif record["t"] == "recovery":
             for receipt_id in payload["open_calls"]:
                 self._close(receipt_id, None)

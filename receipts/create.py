@@ -17,11 +17,12 @@ from typing import Any
 from ..tokens.canonical import JsonObject, jcs_bytes
 from ..tokens.errors import ClawproxyError
 from ..tokens.keys import Role, SigningKey, load_key, save_key
+from .contract_files import MAX_CONTRACT_BYTES
 from .disk import Disk, OsDisk, write_synced
 from .job_facts import JobFacts
 from .job_paths import JobPaths, is_job_id, job_key_path
 from .payloads import authority_detail
-from .recover import MAX_CONTRACT_BYTES, new_progress
+from .recover import new_progress
 from .scribe import Scribe
 
 

@@ -97,8 +97,9 @@ def explain(files: Mapping[str, bytes], receipt_id: str, trust: Trust, refused: 
             remedy="see: clawproxy verify",
         )
     try:
-        contract = parse_contract(orjson.loads(files[CONTRACT_FILE])["payload"])
-        story = _Story(bundle.entries, contract, bundle.report)
+        names = (CONTRACT_FILE, *sorted(name for name in files if name.startswith("contracts/")))
+        contracts = [parse_contract(orjson.loads(files[name])["payload"]) for name in names]
+        story = _Story(bundle.entries, contracts, bundle.report)
         told = story.tell(receipt_id)
         worth = f"{story.strength}: {WORTH.get(story.strength, 'not known')}" if story.strength else None
         return replace(told, call={**told.call, "presenter_strength": worth})
@@ -144,9 +145,11 @@ class _Approvals:
 class _Story:
     """The records of one job, asked about one call."""
 
-    def __init__(self, entries: tuple[Entry, ...], contract: Contract, report: Report) -> None:
+    def __init__(self, entries: tuple[Entry, ...], contracts: list[Contract], report: Report) -> None:
         self.entries = entries
-        self.contract = contract
+        self.contract = contracts[0]
+        """The one that the call was judged by: it was in force then."""
+        self.contracts = {contract.policy_hash_b64u: contract for contract in contracts}
         self.report = report
         self.strength: str | None = None
         """What the job's binding to a presenter was worth at the time of the call."""
@@ -165,6 +168,8 @@ class _Story:
             if entry.kind == "event" and "token" in payload["detail"]:
                 if start is None and denial is None:
                     self.strength = payload["detail"].get("presenter_strength")
+                    named = payload["detail"].get("policy_hash_b64u")
+                    self.contract = self.contracts.get(named, self.contract)
                 found = payload["detail"]["token"]
                 tokens[str(found.get("token_hash_hex"))] = found
             elif entry.kind == "intent" and payload["detail"]["receipt_id"] == receipt_id:

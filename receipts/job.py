@@ -19,6 +19,7 @@ from ..tokens.errors import ClawproxyError
 from ..tokens.grant import Grant
 from ..tokens.reasons import Refusal
 from .calls import CallDenied, CallEnd, CallStart, Outcome, Usage
+from .contract_files import MAX_CONTRACT_CHANGES
 from .effects import EffectEnd, EffectStart
 from .job_facts import JobFacts
 from .journal import Journal, JournalError, LogFile
@@ -90,7 +91,13 @@ class Job:
 
     @property
     def policy_hash_b64u(self) -> str:
-        return self.facts.policy_hash_b64u
+        """The contract in force."""
+        return self._progress.policy_hash_b64u
+
+    @property
+    def contracts(self) -> frozenset[str]:
+        """Hashes of the contracts that were ever in force, the present one too."""
+        return frozenset(self._progress.contracts)
 
     @property
     def agent_did(self) -> str:
@@ -163,6 +170,7 @@ class Job:
         """Whether this token and presenter were judged before, and nothing has changed since."""
         return (
             grant.token_hash_hex in self._progress.tokens
+            and grant.policy_hash_b64u == self.policy_hash_b64u
             and presenter == self._progress.presenter
             and grant.sub == self.facts.agent_did
             and self.refusal is None
@@ -173,20 +181,60 @@ class Job:
 
         That event is queued before any later intent; nobody waits for it alone.
         """
-        facts, progress = self.facts, self._progress
+        progress = self._progress
         self.used_ms = self._clock_ms()
         if self.refusal is not None:
             return self.refusal
-        if policy_hash != facts.policy_hash_b64u or grant.policy_hash_b64u != policy_hash:
-            return Refusal("POLICY_HASH_MISMATCH", "contract", f"the job has contract {facts.policy_hash_b64u}")
-        if grant.sub != facts.agent_did:
-            return Refusal("POLICY_HASH_MISMATCH", "sub", "the job was opened for another agent")
+        if policy_hash != self.policy_hash_b64u or grant.policy_hash_b64u != policy_hash:
+            return Refusal("POLICY_HASH_MISMATCH", "contract", f"the job has contract {self.policy_hash_b64u}")
+        refusal = self._other_holder(grant, presenter)
+        if refusal is not None:
+            return refusal
         presenter = clip_text(presenter)
-        if progress.presenter not in (None, presenter):
-            return Refusal("PRESENTER_MISMATCH", "presenter", f"the job is bound to {progress.presenter}")
         if progress.presenter is None or grant.token_hash_hex not in progress.tokens:
             detail = authority_detail(token_facts(grant), presenter, way_in)
             self._queue_event("authority_changed", detail)
+        return None
+
+    def _other_holder(self, grant: Grant, presenter: str) -> Refusal | None:
+        if grant.sub != self.facts.agent_did:
+            return Refusal("POLICY_HASH_MISMATCH", "sub", "the job was opened for another agent")
+        bound = self._progress.presenter
+        if bound not in (None, clip_text(presenter)):
+            return Refusal("PRESENTER_MISMATCH", "presenter", f"the job is bound to {bound}")
+        return None
+
+    def change_refusal(self, grant: Grant, policy_hash: str, presenter: str) -> Refusal | None:
+        """Why ``grant``, of a trusted issuer, does not bring the job under another contract, if it does not.
+
+        Only forward: it is issued later than every token on record, and before there is one, than the job was opened.
+        Else an agent that holds tokens under two contracts would choose the wider.
+        """
+        self.used_ms = self._clock_ms()
+        if self.refusal is not None:
+            return self.refusal
+        if grant.policy_hash_b64u != policy_hash:
+            return Refusal("POLICY_HASH_MISMATCH", "contract", f"the token is under {grant.policy_hash_b64u}")
+        refusal = self._other_holder(grant, presenter)
+        if refusal is not None:
+            return refusal
+        if grant.iat_s <= (self._progress.issued_s or self.facts.opened_ms // 1000):
+            detail = f"the job has contract {self.policy_hash_b64u}; only a token issued later brings another"
+            return Refusal("POLICY_HASH_MISMATCH", "contract", detail)
+        if self.is_full or self._progress.contract_changes >= MAX_CONTRACT_CHANGES:
+            return Refusal("JOB_FULL", "changes of contract", f"{self._progress.contract_changes} are on record")
+        return None
+
+    def change_contract(self, grant: Grant, policy_hash: str, presenter: str, way_in: str) -> Refusal | None:
+        """Bring the job under another contract, whose file is durable. Its segment begins with the event, so that the
+        receipts of one proof bundle name one contract. Calls that are open go on under theirs."""
+        refusal = self.change_refusal(grant, policy_hash, presenter)
+        if refusal is not None:
+            return refusal
+        detail = authority_detail(token_facts(grant), clip_text(presenter), way_in)
+        detail |= {"policy_hash_b64u": policy_hash, "previous_policy_hash_b64u": self.policy_hash_b64u}
+        self._queue(self._scribe.new_segment(self._clock_ms()))
+        self._queue_event("authority_changed", detail)
         return None
 
     async def rebind(self, presenter: str | None) -> None:
@@ -303,6 +351,11 @@ class Job:
         self._check_open()
         if event_type not in _NOTED:
             raise ClawproxyError("GATEWAY_FAULT", "not an event to note", got=event_type, expected=", ".join(_NOTED))
+        scope = detail["scope"] if event_type == "approval" else {"call": ""}
+        if scope["call"] is None and scope["policy_hash_b64u"] != self.policy_hash_b64u:
+            raise ClawproxyError(
+                "APPROVAL_INVALID", "the job came under another contract since the question", where=self.job_id
+            )
         await self._queue_event(event_type, detail)
 
     # -- for JobBook -------------------------------------------------------------------------------------------------
@@ -351,8 +404,12 @@ class Job:
     def _check_start(self, start: CallStart | EffectStart) -> None:
         """That the call goes out on an authority that is on record, under ids of its own; else the gateway is wrong."""
         progress = self._progress
+        if start.policy_hash_b64u != self.policy_hash_b64u and start.policy_hash_b64u in progress.contracts:
+            raise ClawproxyError(
+                "POLICY_HASH_MISMATCH", "the job came under another contract while the call was judged"
+            )
         known = (
-            start.policy_hash_b64u == self.facts.policy_hash_b64u
+            start.policy_hash_b64u == self.policy_hash_b64u
             and progress.tokens.get(start.token_hash_hex) == start.token_scope_hash_b64u
             and clip_text(start.presenter) == progress.presenter
         )

@@ -39,6 +39,14 @@ class JobPaths:
         return self.directory / "contract.json"
 
     @property
+    def contracts(self) -> Path:
+        return self.directory / "contracts"
+
+    def contract_of(self, policy_hash_b64u: str) -> Path:
+        """Where a contract lies that the job came under after its first."""
+        return self.contracts / f"{policy_hash_b64u}.json"
+
+    @property
     def journal(self) -> Path:
         return self.directory / "receipts.jsonl"
 

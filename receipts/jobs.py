@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..tokens.canonical import JsonObject
@@ -17,6 +17,7 @@ from ..tokens.errors import ClawproxyError
 from ..tokens.grant import Grant
 from ..tokens.keys import Role, SigningKey, load_key
 from ..tokens.reasons import Refusal
+from .contract_files import place_contract, settle_contracts
 from .create import build_facts, create_files, create_job, ensure_job_key, locked, make_directories, unavailable
 from .disk import FULL_DISK_ERRNOS, Disk
 from .job import Job, JobLimits
@@ -40,6 +41,8 @@ _NOT_RECOVERED = Refusal("EVIDENCE_UNAVAILABLE", "the job's journal", "it is bei
 class _Entry:
     job: Job
     lock: int
+    changing: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Held while the job comes under another contract, and while it ends."""
 
 
 class JobBook:
@@ -74,6 +77,7 @@ class JobBook:
         self._reserved_dids = self._signers | frozenset(reserved_dids)
         self._entries: dict[str, _Entry] = {}
         self._opening: dict[str, asyncio.Task[Job]] = {}
+        self._changing: set[asyncio.Task[Refusal | None]] = set()
         self._closed_jobs: dict[str, Refusal] = {}
         self._sealed_jobs: set[str] = set()
         """Sealed by this gateway since it started: none of them is opened again, whatever becomes of its directory."""
@@ -94,12 +98,21 @@ class JobBook:
         return entry.job
 
     async def job_for(
-        self, grant: Grant, policy_hash: str, contract_envelope: JsonObject, presenter: str, way_in: str
+        self,
+        grant: Grant,
+        policy_hash: str,
+        contract_envelope: JsonObject,
+        presenter: str,
+        way_in: str,
+        *,
+        may_change: bool = True,
     ) -> Job | Refusal:
-        """The job that ``grant`` names, opened or reopened if need be.
+        """The job that ``grant`` names, opened or reopened if need be, and brought under its contract if it may.
 
+        ``may_change`` is false for tokens that the gateway mints itself, each time under the contract of before.
         Refusals: TOKEN_INVALID_CLAIMS (no job id, or an agent whose key has another role), POLICY_HASH_MISMATCH (the
-        job has another contract or agent), PRESENTER_MISMATCH, JOB_SEALED, JOB_DAMAGED, EVIDENCE_UNAVAILABLE.
+        job has another contract, which the token does not change, or another agent), JOB_FULL, PRESENTER_MISMATCH,
+        JOB_SEALED, JOB_DAMAGED, EVIDENCE_UNAVAILABLE.
         """
         job_id = grant.job_id
         if not is_job_id(job_id):
@@ -110,7 +123,7 @@ class JobBook:
         if (closed := _SEALED if job_id in self._sealed_jobs else self._closed_jobs.get(job_id)) is not None:
             return closed
         if (entry := self._entries.get(job_id)) is not None:
-            return entry.job.admit(grant, policy_hash, presenter, way_in) or entry.job
+            return await self._admit(entry.job, grant, policy_hash, contract_envelope, presenter, way_in, may_change)
 
         def make() -> None:
             self._make(grant, policy_hash, contract_envelope, presenter, way_in)
@@ -119,7 +132,7 @@ class JobBook:
             job = await self._open_once(job_id, make)
         except (ClawproxyError, OSError) as err:
             return self._refused(job_id, err)
-        return job.admit(grant, policy_hash, presenter, way_in) or job
+        return await self._admit(job, grant, policy_hash, contract_envelope, presenter, way_in, may_change)
 
     async def job_named(self, job_id: str) -> Job:
         """A job that exists, opened if need be, without a token. Raises ``ClawproxyError`` (JOB_NOT_FOUND, JOB_SEALED,
@@ -191,8 +204,54 @@ class JobBook:
         self._stopped = True
         if self._opening:
             await asyncio.wait(self._opening.values())
+        if self._changing:
+            await asyncio.wait(self._changing)
         for job_id in list(self._entries):
             await self._let_go(job_id, Refusal("GATEWAY_STOPPING", "the gateway"))
+
+    # -- another contract ----------------------------------------------------------------------------------------------
+
+    async def _admit(
+        self,
+        job: Job,
+        grant: Grant,
+        policy_hash: str,
+        contract_envelope: JsonObject,
+        presenter: str,
+        way_in: str,
+        may_change: bool,
+    ) -> Job | Refusal:
+        entry = self._entries.get(job.job_id)
+        if policy_hash == job.policy_hash_b64u or not may_change or entry is None or entry.job is not job:
+            return job.admit(grant, policy_hash, presenter, way_in) or job
+        # a caller that goes away leaves no file behind that no event names
+        task = asyncio.create_task(self._change(entry, grant, policy_hash, contract_envelope, presenter, way_in))
+        self._changing.add(task)
+        task.add_done_callback(self._changed)
+        return await asyncio.shield(task) or job
+
+    def _changed(self, task: asyncio.Task[Refusal | None]) -> None:
+        self._changing.discard(task)
+        if not task.cancelled():
+            task.exception()  # seen, also where the caller has gone
+
+    async def _change(
+        self, entry: _Entry, grant: Grant, policy_hash: str, envelope: JsonObject, presenter: str, way_in: str
+    ) -> Refusal | None:
+        """First the file, durable, then the event that names it. One change at a time, and none while a job ends."""
+        job, paths = entry.job, self._paths(entry.job.job_id)
+        async with entry.changing:
+            if policy_hash == job.policy_hash_b64u:
+                return job.admit(grant, policy_hash, presenter, way_in)
+            refusal = job.change_refusal(grant, policy_hash, presenter)
+            if refusal is not None:
+                return refusal
+            if policy_hash not in job.contracts:
+                try:
+                    await asyncio.to_thread(place_contract, self._disk, paths, policy_hash, envelope)
+                except (ClawproxyError, OSError) as err:
+                    return self._refused(job.job_id, err)  # a file without its event goes when the job is sealed
+            return job.change_contract(grant, policy_hash, presenter, way_in)
 
     # -- opening -------------------------------------------------------------------------------------------------------
 
@@ -283,7 +342,8 @@ class JobBook:
     async def _let_go(self, job_id: str, refusal: Refusal) -> None:
         """Stop a job, its journal durable as far as it can be, and give up its files and its lock."""
         entry = self._entries.pop(job_id)
-        await entry.job.stop(refusal)
+        async with entry.changing:
+            await entry.job.stop(refusal)
         self._disk.close(entry.job.log.handle)
         self._disk.close(entry.lock)
 
@@ -302,8 +362,11 @@ class JobBook:
         else:
             job = await self._open_once(job_id, None)
         left = tuple(names_of_a_seal(job.facts, job.counts["segments"])) if job.refusal == _SEALED else ()
-        await asyncio.to_thread(check_directory, self._disk, paths, left)
-        await job.record_end(force=force)
+        async with self._entries[job_id].changing:
+            later = set(job.contracts - {job.facts.policy_hash_b64u})
+            await asyncio.to_thread(settle_contracts, self._disk, paths, later)
+            await asyncio.to_thread(check_directory, self._disk, paths, left)
+            await job.record_end(force=force)
         job_key_file = job_key_path(self._job_keys_dir, job_id)
 
         def write() -> SealResult:

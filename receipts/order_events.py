@@ -21,7 +21,9 @@ class JobOfOrders(Protocol):
     def job_id(self) -> str: ...
 
     @property
-    def policy_hash_b64u(self) -> str: ...
+    def contracts(self) -> frozenset[str]:
+        """Those that were ever in force: a call of an earlier one may be open."""
+        ...
 
     @property
     def standing_orders(self) -> list[StopOrder | Revocation]: ...
@@ -73,7 +75,7 @@ def _stop_touches(order: StopOrder, job: JobOfOrders) -> bool:
     if order.scope is Scope.JOB:
         return order.name == job.job_id
     if order.scope is Scope.CONTRACT:
-        return order.name == job.policy_hash_b64u
+        return order.name in job.contracts
     return True  # a provider or a tool: any job may use it
 
 
@@ -86,4 +88,4 @@ def _revocation_touches(revocation: Revocation, job: JobOfOrders) -> bool:
         case Revoked.JOB:
             return revocation.name == job.job_id
         case _:
-            return revocation.name == job.policy_hash_b64u
+            return revocation.name in job.contracts

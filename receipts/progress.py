@@ -69,6 +69,13 @@ class Progress:
     base_run_id: str
     head_b64u: str
     next_seq: int = 0
+    policy_hash_b64u: str = ""
+    """The contract in force: that of the last ``authority_changed`` that names one, at first that of job.json."""
+    contracts: set[str] = field(default_factory=set)
+    """Every contract that was ever in force."""
+    contract_changes: int = 0
+    issued_s: float = 0
+    """When the newest token on record was issued, Unix seconds; 0 before there is one."""
     last_timestamp: str = ""
     segments: dict[int, Segment] = field(default_factory=dict)
     """The current segment and, while they have calls open, those before."""
@@ -103,6 +110,7 @@ class Progress:
 
     def __post_init__(self) -> None:
         self.segments[self.current] = Segment(self.current, self.run_id(self.current))
+        self.contracts.add(self.policy_hash_b64u)
 
     def run_id(self, segment: int) -> str:
         return f"{self.base_run_id}::{segment:04d}"
@@ -202,8 +210,14 @@ class Progress:
                 self.tokens[token_hash] = detail["token"]["token_scope_hash_b64u"]
                 if isinstance(jti := detail["token"].get("jti"), str):
                     self.jtis.add(jti)
+                if type(issued_s := detail["token"].get("iat")) in (int, float):
+                    self.issued_s = max(self.issued_s, issued_s)
             self.presenter = detail["presenter"]
+            if "policy_hash_b64u" in detail:
+                self._take_contract(detail["previous_policy_hash_b64u"], detail["policy_hash_b64u"])
         elif event_type == "approval" and detail["scope"]["call"] is None:
+            if detail["scope"]["policy_hash_b64u"] != self.policy_hash_b64u:
+                raise ValueError("an approval of the job under a contract that is not in force")
             answer = detail["approval"]["payload"]
             given = answer["approval_type"] == "explicit_approve"
             self.approval = JobApproved(answer["receipt_id"], detail["approval"]["signer_did"], given)
@@ -218,6 +232,16 @@ class Progress:
         self.events += 1
         segment.events += 1
         segment.last_event_hash_b64u = entry["event_hash_b64u"]
+
+    def _take_contract(self, before: str, after: str) -> None:
+        """Approvals of the job and warnings about its budgets begin anew; what was used stays used."""
+        if before != self.policy_hash_b64u or after == before:
+            raise ValueError("a change of contract does not begin with the one in force")
+        self.policy_hash_b64u = after
+        self.contracts.add(after)
+        self.contract_changes += 1
+        self.approval = None
+        self.warned = set()
 
     def _take_receipt(self, payload: JsonObject) -> None:
         ours = payload["metadata"]["clawproxy"]

@@ -1,7 +1,8 @@
 """Reads files: a job's evidence from a directory or a .zip, within bounds, believing nothing about names and sizes.
 
 B01 a name is relative, plain, inside the bundle, and occurs once (BUNDLE_NAME_REFUSED)
-B02 only regular files: no symlink, device, socket, or directory besides ``torn`` (BUNDLE_NAME_REFUSED)
+B02 only regular files: no symlink, device, socket, or directory besides ``torn`` and ``contracts``
+    (BUNDLE_NAME_REFUSED)
 B03 within the bounds of files, bytes per file and bytes in all (BUNDLE_TOO_LARGE)
 B04 a .zip is not encrypted, unpacks to the sizes it states, and to at most ``Bounds.zip_ratio`` times its own
 B05 each file can be read (BUNDLE_UNREADABLE)
@@ -30,7 +31,7 @@ from .report import Finding
 MAX_WIRE_FILE_BYTES = 16 * 1024 * 1024
 _FREE_RATIO_BYTES = 1024 * 1024
 _MAX_NAME_CHARS = 255
-_KNOWN_DIRECTORIES = frozenset({"torn"})
+_KNOWN_DIRECTORIES = frozenset({"contracts", "torn"})
 _BLOCK_BYTES = 1024 * 1024
 _END = struct.Struct("<4s4H2LH")
 _END_SIGNATURE = b"PK\5\6"
@@ -79,6 +80,8 @@ def most_bytes(name: str) -> int:
     """How large the file of this name may be."""
     if name.startswith("torn/"):
         return _MOST_BYTES_TORN
+    if name.startswith("contracts/"):
+        return _MOST_BYTES["contract.json"]
     if name.startswith("proof_bundle"):
         return _MOST_BYTES_OF_A_PROOF_BUNDLE
     return _MOST_BYTES.get(name, _MOST_BYTES_UNKNOWN)
@@ -105,7 +108,9 @@ class Loaded:
 
 
 def load_directory(directory: Path, bounds: Bounds = BOUNDS) -> Loaded:
-    """The regular files of a job directory and of its ``torn``. Raises ``ClawproxyError`` when it cannot be listed."""
+    """The regular files of a job directory, of its ``torn`` and its ``contracts``.
+
+    Raises ``ClawproxyError`` when it cannot be listed."""
     loaded = Loaded(bounds)
     try:
         entries = sorted(_walk(directory, "", loaded))

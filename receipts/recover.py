@@ -1,9 +1,10 @@
 """Touches files: opens the journal of a job that exists, after whatever ended its last writer.
 
 In order: read and verify every record, signatures included, in bounded memory; put a torn tail into ``torn/`` and cut
-it off; hand over the log and its ``Progress``. ``Job`` then appends the recovery record that names the torn files and
-the calls whose outcome nobody knows. Each step can die and be done again: a tail that was copied but not cut is found
-again under the same name, and a torn file that no record names yet is named by the next.
+it off; take away a contract that no event names (``contract_files``); hand over the log and its ``Progress``. ``Job``
+then appends the recovery record that names the torn files and the calls whose outcome nobody knows. Each step can die
+and be done again: a tail that was copied but not cut is found again under the same name, and a torn file that no record
+names yet is named by the next.
 
 What is torn: bytes after the last LF, which no caller was ever told about. And, since the sectors of one write may
 reach the disk in any order, bytes from the first line that holds a NUL (no record does), as long as a crash can leave
@@ -24,6 +25,7 @@ from dataclasses import dataclass
 from ..tokens.canonical import JsonObject, parse_json_object
 from ..tokens.digests import sha256_b64u
 from ..tokens.errors import ClawproxyError
+from .contract_files import MAX_CONTRACT_BYTES, settle_contracts, stray_file
 from .disk import Disk, place_file, read_whole
 from .job_facts import MAX_FACTS_BYTES, JobFacts, parse_job_facts
 from .job_paths import JobPaths
@@ -32,7 +34,6 @@ from .progress import Progress
 from .records import Record, read_record
 from .torn import records_within, why_not_torn
 
-MAX_CONTRACT_BYTES = 1024 * 1024
 _MAX_TORN_BYTES = MAX_WRITE_BYTES
 _TORN_NAME = re.compile(r"(0|[1-9]\d{0,17})\.(0|[1-9]\d{0,5})", re.ASCII)
 
@@ -75,6 +76,7 @@ def open_log(disk: Disk, paths: JobPaths, signers: frozenset[str]) -> OpenedLog:
             disk.ftruncate(handle, good_bytes)
             disk.fdatasync(handle)
         torn = tuple(_torn_files(disk, paths, progress, signers))
+        settle_contracts(disk, paths, progress.contracts - {facts.policy_hash_b64u})
     except BaseException:
         disk.close(handle)
         raise
@@ -99,7 +101,9 @@ def load_facts(disk: Disk, paths: JobPaths) -> JobFacts:
 
 def new_progress(facts: JobFacts) -> Progress:
     """The state before the first record."""
-    return Progress(facts.job_id, facts.incarnation, facts.run_id, facts.hash_b64u)
+    return Progress(
+        facts.job_id, facts.incarnation, facts.run_id, facts.hash_b64u, policy_hash_b64u=facts.policy_hash_b64u
+    )
 
 
 def walk_journal(disk: Disk, paths: JobPaths, facts: JobFacts, signers: frozenset[str]) -> Iterator[Record | bytes]:
@@ -183,17 +187,6 @@ def check_torn_names(disk: Disk, paths: JobPaths) -> None:
     for name in disk.names(paths.torn):
         if not _TORN_NAME.fullmatch(name) or disk.size(paths.torn / name) is None:
             raise stray_file(paths, f"torn/{name}")
-
-
-def stray_file(paths: JobPaths, name: str) -> ClawproxyError:
-    """A file that is not of a job. It may not stay, since a verifier refuses a bundle that has it."""
-    return ClawproxyError(
-        "JOB_DAMAGED",
-        "the job's directory holds a file that is not the gateway's",
-        where=str(paths.directory),
-        got=name,
-        remedy="move it out of the directory; a gateway that refused the job for it must be restarted",
-    )
 
 
 def _torn_files(disk: Disk, paths: JobPaths, progress: Progress, signers: frozenset[str]) -> Iterator[JsonObject]:

@@ -68,9 +68,11 @@ class Scribe:
 
     def next_segment(self, now_ms: int) -> Record | None:
         """The ``segment_opened`` event, if the current segment is full."""
+        return self.new_segment(now_ms) if self.progress.segment.is_full else None
+
+    def new_segment(self, now_ms: int) -> Record:
+        """The ``segment_opened`` event, however full the current segment is."""
         before = self.progress.segment
-        if not before.is_full:
-            return None
         self.progress.begin_segment()
         detail: JsonObject = {
             "head_b64u": self.progress.head_b64u,

@@ -29,13 +29,14 @@ from ..tokens.envelope import build_envelope
 from ..tokens.errors import ClawproxyError
 from ..tokens.keys import SigningKey
 from .budget import charged_in
+from .contract_files import contract_names, stray_file
 from .disk import Disk, place_file, read_whole
 from .job_facts import JobFacts
 from .job_paths import JobPaths, proof_bundle_name
 from .progress import Progress
 from .rate_claims import Rates, read_rates
 from .records import Record
-from .recover import check_torn_names, new_progress, progress_take, stray_file, walk_journal
+from .recover import check_torn_names, new_progress, progress_take, walk_journal
 
 _MAX_SEAL_BYTES = 64 * 1024
 
@@ -56,6 +57,8 @@ class SealResult:
 class _SegmentBundle:
     """What one segment's proof bundle gathers while the journal is read."""
 
+    policy_hash_b64u: str
+    """The contract that its calls are under."""
     event_chain: list[JsonObject] = field(default_factory=list)
     receipts: list[JsonObject] = field(default_factory=list)
     effects: list[JsonObject] = field(default_factory=list)
@@ -93,17 +96,22 @@ def read_seal(disk: Disk, paths: JobPaths) -> SealResult | None:
 
 
 def check_directory(disk: Disk, paths: JobPaths, made: Iterable[str] = ()) -> None:
-    """That a job's directory holds nothing but the job, its torn files, and of what a seal makes at most ``made``.
+    """That a job's directory holds the job, its torn files and contracts, and of what a seal makes at most ``made``.
 
     Raises ``ClawproxyError`` (JOB_DAMAGED) naming the first file that is not the gateway's.
     """
     known = {paths.facts.name, paths.contract.name, paths.journal.name, *made}
     for name in disk.names(paths.directory):
         path = paths.directory / name
-        fits = disk.is_dir(path) if name == paths.torn.name else name in known and disk.size(path) is not None
+        fits = (
+            disk.is_dir(path)
+            if name in (paths.torn.name, paths.contracts.name)
+            else name in known and disk.size(path) is not None
+        )
         if not fits:
             raise stray_file(paths, name)
     check_torn_names(disk, paths)
+    contract_names(disk, paths)
 
 
 def names_of_a_seal(facts: JobFacts, segments: int) -> Iterator[str]:
@@ -154,8 +162,9 @@ def write_seal(
 
 def protect(disk: Disk, paths: JobPaths) -> None:
     """Take write permission away: against accidents, since the owner can give it back."""
-    for name in disk.names(paths.torn):
-        disk.make_read_only(paths.torn / name)
+    for inner in (paths.torn, paths.contracts):
+        for name in disk.names(inner):
+            disk.make_read_only(inner / name)
     for name in disk.names(paths.directory):
         disk.make_read_only(paths.directory / name)
     disk.make_read_only(paths.directory)
@@ -173,7 +182,9 @@ def _gather(record: Record, progress: Progress, bundles: dict[int, _SegmentBundl
             bundle.open_calls.discard(receipt_id)
         return
     place = payload["metadata"]["clawproxy"] if record.kind == "receipt" else payload
-    bundle = bundles.setdefault(place["segment"], _SegmentBundle())
+    if place["segment"] not in bundles:
+        bundles[place["segment"]] = _SegmentBundle(progress.policy_hash_b64u)
+    bundle = bundles[place["segment"]]
     if record.kind == "denial":
         bundle.denials += 1
     elif record.kind == "receipt":
@@ -193,6 +204,8 @@ def _gather(record: Record, progress: Progress, bundles: dict[int, _SegmentBundl
         bundle.event_chain.append(payload["event"])
         if record.kind == "intent":
             bundle.open_calls.add(payload["detail"]["receipt_id"])
+        elif payload["event"]["event_type"] == "authority_changed":
+            bundle.policy_hash_b64u = payload["detail"].get("policy_hash_b64u", bundle.policy_hash_b64u)
         elif payload["event"]["event_type"] == "approval":
             bundle.approvals_total += 1
             if payload["detail"]["scope"]["call"] is not None:
@@ -220,7 +233,7 @@ def _write_bundle(
         "harness_bound": bundle.harness_bound,
         "incarnation": facts.incarnation,
         "job_id": facts.job_id,
-        "policy_hash_b64u": facts.policy_hash_b64u,
+        "policy_hash_b64u": bundle.policy_hash_b64u,
         "segment": number,
         "segments": segments,
     }
@@ -241,7 +254,7 @@ def _write_bundle(
     }
     if bundle.receipts:
         payload["receipts"] = sorted(bundle.receipts, key=lambda envelope: str(envelope["payload"]["receipt_id"]))
-    claim = rates.claim(bundle.charged, facts, bundle.event_chain[0]["run_id"])
+    claim = rates.claim(bundle.policy_hash_b64u, bundle.charged, facts, bundle.event_chain[0]["run_id"])
     if claim is not None:
         payload["rate_limit_claims"] = [claim]
     if bundle.effects:
@@ -258,6 +271,7 @@ def _entries(disk: Disk, paths: JobPaths, bundles: Iterable[str]) -> Iterator[di
     """Every file of the bundle but MANIFEST and SEAL."""
     names = [*bundles, paths.facts.name, paths.contract.name, paths.journal.name]
     names += [f"{paths.torn.name}/{n}" for n in disk.names(paths.torn)]
+    names += [f"{paths.contracts.name}/{n}" for n in disk.names(paths.contracts)]
     for name in sorted(names):
         digest, size = hashlib.sha256(), 0
         for block in disk.read_blocks(paths.directory / name):

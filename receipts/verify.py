@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from ..tokens.canonical import parse_json_object
@@ -16,11 +17,12 @@ from .verify_wire import verify_wire_file
 __all__ = ["load_bundle", "verify_job", "verify_path", "verify_wire_file"]
 
 
-def verify_path(path: Path, trust: Trust, contract: bytes | None = None) -> Report:
+def verify_path(path: Path, trust: Trust, contract: bytes | Sequence[bytes] | None = None) -> Report:
     """Verify a job directory, a .zip of one, or one signed JSON file.
 
-    ``contract`` is the contract that the auditor expects. Raises ``ClawproxyError`` (BUNDLE_UNREADABLE, …) when there
-    is nothing to verify at ``path``; whatever is wrong with what is there is in the report.
+    ``contract`` is what the auditor expects: one contract, or all that the job came under. Raises ``ClawproxyError``
+    (BUNDLE_UNREADABLE, …) when there is nothing to verify at ``path``; whatever is wrong with what is there is in the
+    report.
     """
     if path.is_dir() or path.suffix.lower() == ".zip":
         loaded = load_bundle(path)

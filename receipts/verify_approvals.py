@@ -60,13 +60,27 @@ class ApprovalsSeen:
     gaps: dict[str, tuple[str, str]] = field(default_factory=dict)
     """Reason -> where it was first, and why."""
 
-    def take(self, entry: Entry, detail: JsonObject, call: OpenCall | None, path: str) -> None:
-        """J44. ``call`` is the open call that the question names, if there is such a one."""
+    def take_contract(self, policy: Policy) -> None:
+        """Another contract is in force: the whole job is approved anew, if that wants it."""
+        self.policy = policy
+        self.job_approved = False
+
+    def take(
+        self,
+        entry: Entry,
+        detail: JsonObject,
+        call: OpenCall | None,
+        path: str,
+        policy_hash_b64u: str,
+        policy: Policy | None,
+    ) -> None:
+        """J44. ``call`` is the open call that the question names, if there is such a one; ``policy`` its contract, or
+        the one in force for a question about the whole job."""
         check_shape(APPROVAL_DETAIL, detail, "J44", path)
         scope, envelope = detail["scope"], detail["approval"]
         payload, inside = envelope["payload"], join(path, "approval.payload")
         check_shape(APPROVAL_PAYLOAD, payload, "J44", inside)
-        self._check_scope(scope, call, join(path, "scope"))
+        self._check_scope(scope, call, join(path, "scope"), policy_hash_b64u, policy)
         self._check_answer(entry, scope, envelope, join(path, "approval"))
         self._check_said(scope, envelope, call, inside)
         self._check_time(entry, scope, payload, path)
@@ -86,15 +100,15 @@ class ApprovalsSeen:
         if self.policy is not None and self.policy.approvals.job is not None and not self.job_approved:
             raise Fault("J45", "APPROVAL_MISSING", path, "the call left without an approval of the job in force")
 
-    def check_called(self, receipt_id: str, called: list[JsonObject], path: str) -> None:
-        """J45 for the calls of tools in an answer, as its receipt lists them."""
+    def check_called(self, receipt_id: str, called: list[JsonObject], path: str, policy: Policy | None) -> None:
+        """J45 for the calls of tools in an answer, as its receipt lists them; ``policy`` is the call's contract."""
         for n, item in enumerate(called):
             where = join(path, f"called[{n}]")
             if item["outcome"] == "approved":
                 self._check_approved(receipt_id, item, where)
             elif "approval" in item and item["outcome"] == "allowed":
                 raise Fault("J45", "EVIDENCE_MISMATCH", join(where, "approval"), "no approval was needed")
-            elif item["outcome"] == "allowed" and self._needs(item["name"]):
+            elif item["outcome"] == "allowed" and _needs(policy, item["name"]):
                 raise Fault("J45", "APPROVAL_MISSING", where, "the contract wants it approved, and it was passed on")
 
     def tell(self, findings: Findings) -> None:
@@ -103,10 +117,6 @@ class ApprovalsSeen:
             findings.gap("J44", reason, path, why)
 
     # -- inside ------------------------------------------------------------------------------------------------------
-
-    def _needs(self, name: str) -> bool:
-        tools = self.policy.tools if self.policy is not None else None
-        return tools is not None and tools.approval(name) is not None
 
     def _check_approved(self, receipt_id: str, item: JsonObject, path: str) -> None:
         scope = self.given.pop(item.get("approval", ""), None)
@@ -118,8 +128,12 @@ class ApprovalsSeen:
         if bound != (receipt_id, item["arguments_hash_b64u"]) or not same_tool:
             raise Fault("J45", "APPROVAL_MISSING", path, "the approval is for another call, tool or arguments")
 
-    def _check_scope(self, scope: JsonObject, call: OpenCall | None, path: str) -> None:
-        for member in ("agent_did", "incarnation", "job_id", "policy_hash_b64u"):
+    def _check_scope(
+        self, scope: JsonObject, call: OpenCall | None, path: str, policy_hash_b64u: str, policy: Policy | None
+    ) -> None:
+        if scope["policy_hash_b64u"] != policy_hash_b64u:
+            raise Fault("J44", "EVIDENCE_MISMATCH", join(path, "policy_hash_b64u"), f"expected {policy_hash_b64u}")
+        for member in ("agent_did", "incarnation", "job_id"):
             if scope[member] != self.facts[member]:
                 raise Fault("J44", "EVIDENCE_MISMATCH", join(path, member), "not that of job.json")
         about_call = [scope[name] is not None for name in ("action", "arguments_hash_b64u", "event_hash_b64u", "tool")]
@@ -134,12 +148,13 @@ class ApprovalsSeen:
             for member in ("event_hash_b64u", "run_id"):
                 if scope[member] != getattr(call, member):
                     raise Fault("J44", "RECEIPT_BINDING_MISMATCH", join(path, member), "not that of the call's intent")
-        self._check_asked_for(scope, path)
+        self._check_asked_for(scope, path, policy)
 
-    def _check_asked_for(self, scope: JsonObject, path: str) -> None:
-        if self.policy is None:
+    @staticmethod
+    def _check_asked_for(scope: JsonObject, path: str, policy: Policy | None) -> None:
+        if policy is None:
             return
-        rules, tools = self.policy.approvals, self.policy.tools
+        rules, tools = policy.approvals, policy.tools
         if scope["call"] is None:
             whole = rules.job
             if whole is None or whole.group != scope["group"]:
@@ -216,3 +231,8 @@ class ApprovalsSeen:
             raise Fault("J44", "CLAIM_NOT_FOUND", path, f"not an approver of the group {group}")
         why = f"the trust file does not say whether {signer} is in the group {group}"
         self.gaps.setdefault("APPROVER_GROUP_UNKNOWN", (path, why))
+
+
+def _needs(policy: Policy | None, name: str) -> bool:
+    tools = policy.tools if policy is not None else None
+    return tools is not None and tools.approval(name) is not None

@@ -38,12 +38,21 @@ class BudgetsSeen:
     budgets: Budgets | None
     opened_ms: int
     spent: Amounts = NOTHING
-    open_calls: dict[str, tuple[Amounts, int, JsonObject]] = field(default_factory=dict)
-    """By receipt id: what was reserved, the segment, and the intent's ``budget``."""
+    open_calls: dict[str, tuple[Amounts, int, JsonObject, Budgets]] = field(default_factory=dict)
+    """By receipt id: what was reserved, the segment, the intent's ``budget``, and the budgets of its contract."""
     by_segment: dict[int, Amounts] = field(default_factory=dict)
+    limits_of: dict[int, Limits] = field(default_factory=dict)
+    """Limits of segments that begin under another contract, until the next such."""
     warned: set[tuple[str, int]] = field(default_factory=set)
     overrun: dict[str, str] = field(default_factory=dict)
     """Budget -> path of the first record with which it was used up beyond its limit."""
+
+    def take_contract(self, budgets: Budgets | None, segment: int) -> None:
+        """Another contract is in force from this segment on. What was used stays used; warnings begin anew."""
+        self.limits_of.setdefault(1, self.limits)
+        self.budgets = budgets
+        self.limits_of[segment] = self.limits
+        self.warned = set()
 
     @property
     def limits(self) -> Limits:
@@ -51,11 +60,11 @@ class BudgetsSeen:
 
     @property
     def held(self) -> Amounts:
-        return sum((reserved for reserved, _, _ in self.open_calls.values()), NOTHING)
+        return sum((reserved for reserved, *_ in self.open_calls.values()), NOTHING)
 
     @property
     def metered_calls(self) -> int:
-        return sum(reserved.requests > 0 for reserved, _, _ in self.open_calls.values())
+        return sum(reserved.requests > 0 for reserved, *_ in self.open_calls.values())
 
     def take_intent(self, detail: JsonObject, segment: int, timestamp: str, path: str) -> None:
         """J70, J71. ``detail`` has its closed shape."""
@@ -76,7 +85,7 @@ class BudgetsSeen:
             raise Fault("J71", "BUDGET_EXCEEDED", where, f"concurrent_calls: more than {most} are open")
         if limits.wall_time_s is not None and self._elapsed_s(timestamp) > limits.wall_time_s:
             raise Fault("J71", "BUDGET_EXCEEDED", where, f"wall_time_s: the {limits.wall_time_s} s were over")
-        self.open_calls[detail["receipt_id"]] = (reserved, segment, told)
+        self.open_calls[detail["receipt_id"]] = (reserved, segment, told, self.budgets)
 
     def _check_price(self, told: JsonObject, reserved: Amounts, where: str) -> None:
         assert self.budgets is not None
@@ -103,13 +112,13 @@ class BudgetsSeen:
             raise Fault("J70", "EVIDENCE_MISMATCH", where, "it stands there exactly where the intent has one")
         if told is None or opened is None:
             return
-        reserved, segment, intended = opened
+        reserved, segment, intended, budgets = opened
         charged = Amounts.from_json(told["charged"])
         expected = _charge(told["basis"], payload, ours, reserved, intended, where)
         if charged != expected:
             raise Fault("J72", "EVIDENCE_MISMATCH", join(where, "charged"), f"expected {expected.to_json()}")
-        self._add(charged, segment, path)
-        state = self.limits.state(
+        self._add(charged, segment, path, budgets.job)
+        state = budgets.job.state(
             self.spent,
             self.held,
             open_calls=self.metered_calls,
@@ -118,17 +127,16 @@ class BudgetsSeen:
         if not same_json(told["state"], state):
             raise Fault("J72", "EVIDENCE_MISMATCH", join(where, "state"), "not the sum of the records so far")
         self._check_elapsed(told["state"], payload["timestamp"], where)
-        self._check_contract_state(told.get(PER_CONTRACT), join(where, PER_CONTRACT))
+        self._check_contract_state(told.get(PER_CONTRACT), join(where, PER_CONTRACT), budgets.contract)
 
     def _check_elapsed(self, state: JsonObject, timestamp: str, where: str) -> None:
         # the receipt's own time may stand a moment later, where the records before it were made ahead of the clock
         if "wall_time_s" in state and state["wall_time_s"]["used"] > self._elapsed_s(timestamp):
             raise Fault("J72", "EVIDENCE_MISMATCH", join(where, "state.wall_time_s"), "more time than there was")
 
-    def _check_contract_state(self, state: JsonObject | None, where: str) -> None:
+    def _check_contract_state(self, state: JsonObject | None, where: str, limits: Limits) -> None:
         if state is None:
             return
-        limits = self.budgets.contract if self.budgets is not None else Limits()
         if {name: state[name]["limit"] for name in state} != dict(limits.items()):
             raise Fault("J72", "EVIDENCE_MISMATCH", where, "not the limits of the contract")
         for name, _ in limits.items(METERED):
@@ -139,12 +147,12 @@ class BudgetsSeen:
         """A call whose outcome nobody knows stays charged as reserved."""
         opened = self.open_calls.pop(receipt_id, None)
         if opened is not None:
-            self._add(opened[0], opened[1], path)
+            self._add(opened[0], opened[1], path, opened[3].job)
 
-    def _add(self, charged: Amounts, segment: int, path: str) -> None:
+    def _add(self, charged: Amounts, segment: int, path: str, limits: Limits) -> None:
         self.spent += charged
         self.by_segment[segment] = self.by_segment.get(segment, NOTHING) + charged
-        for name, limit in self.limits.items(METERED):
+        for name, limit in limits.items(METERED):
             if self.spent.of(name) > limit:
                 self.overrun.setdefault(name, path)
 
@@ -178,7 +186,9 @@ class BudgetsSeen:
 
     def rate_claims(self, segment: int, agent_did: str, run_id: str, window: tuple[str, str]) -> list[JsonObject]:
         """What the proof bundle of a segment must claim of rates: its own share of what the job may use."""
-        limits, seen = self.limits, self.by_segment.get(segment, NOTHING)
+        began = max((number for number in self.limits_of if number <= segment), default=None)
+        limits = self.limits if began is None else self.limits_of[began]
+        seen = self.by_segment.get(segment, NOTHING)
         if all(limit is None for limit in (limits.requests, limits.input_tokens, limits.output_tokens)):
             return []
         most = 2**53 - 1 if limits.requests is None else limits.requests

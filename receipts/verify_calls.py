@@ -9,9 +9,11 @@ J33 a segment holds at most 900 calls and 990 events, the end not counted (SEGME
 J34 ``job_opened`` and ``authority_changed``: the token is this job's, agent's and contract's (EVIDENCE_MISMATCH), its
     scope hash that of its claims (TOKEN_SCOPE_HASH_MISMATCH), its issuer one that the trust file names, if that names
     any (CLAIM_NOT_FOUND), and has no other role (KEY_IN_TWO_ROLES); a job may be opened before there is a token, and
-    stays with one presenter, unless the operator binds it anew (verify_presenter)
-J35 an intent: closed detail, contract of the job, token and presenter on record before it (EVIDENCE_MISMATCH); one that
-    was made before its token was issued, or after it expired, by more than a minute, is a gap (TOKEN_NOT_VALID_THEN)
+    stays with one presenter, unless the operator binds it anew (verify_presenter), and under its contract, unless a
+    later token brings another (verify_change)
+J35 an intent: closed detail, the contract in force, a token of that contract and the presenter on record before it
+    (EVIDENCE_MISMATCH); one that was made before its token was issued, or after it expired, by more than a minute, is a
+    gap (TOKEN_NOT_VALID_THEN)
 J36 a receipt answers one open intent of its segment (RECEIPT_UNMATCHED); ids and nonces occur once (RECEIPT_DUPLICATE)
 J37 a receipt says what its intent said, names the job's agent, and its model identity has its hash (EVIDENCE_MISMATCH,
     HASH_MISMATCH); its parts of tokens are no more than the whole, all are 0 where nothing was used, and where the
@@ -46,6 +48,7 @@ from typing import Any
 
 import orjson
 
+from ..policies.policy import Policy
 from ..tokens.canonical import JsonObject
 from ..tokens.digests import sha256_b64u
 from ..tokens.errors import ClawproxyError
@@ -55,6 +58,7 @@ from .job_shapes import CALL_START, DIGEST, EFFECT_START, NAME, TOKEN_HASH
 from .report import Fault, Findings
 from .verify_approvals import ApprovalsSeen, OpenCall
 from .verify_budgets import BudgetsSeen
+from .verify_change import ContractSeen
 from .verify_journal import JOURNAL, Entry, crash_leaves
 from .verify_orders import EVENTS, OrdersSeen
 from .verify_presenter import check_presenter, is_rebinding
@@ -84,6 +88,8 @@ class SegmentSeen:
 
     number: int
     run_id: str
+    policy_hash_b64u: str
+    """The contract that its calls are under."""
     events: list[JsonObject] = field(default_factory=list)
     receipts: list[JsonObject] = field(default_factory=list)
     """Receipt envelopes bound to our chain; those bound to a harness's are only counted."""
@@ -133,6 +139,10 @@ class JobSeen:
     roles: dict[str, str]
     """DID -> the role that it has in this job or in the trust file."""
     approvals: ApprovalsSeen
+    contract: ContractSeen
+    """Which contract is in force."""
+    policies: Mapping[str, Policy] = field(default_factory=dict)
+    """Hash -> contract, of those in the bundle."""
     segments: list[SegmentSeen] = field(default_factory=list)
     open_calls: dict[str, Call] = field(default_factory=dict)
     tokens: dict[str, JsonObject] = field(default_factory=dict)
@@ -167,7 +177,7 @@ class JobSeen:
     """Times of the first record and of the last one."""
 
     def __post_init__(self) -> None:
-        self.orders = OrdersSeen(self.facts)
+        self.orders = OrdersSeen(self.facts, self.contract.named)
 
     def counts(self) -> dict[str, int]:
         """As SEAL.json counts."""
@@ -233,7 +243,8 @@ class JobSeen:
     def _segment_for(self, event_type: str, number: int, path: str) -> SegmentSeen:
         opens = {"job_opened": 1, "segment_opened": max(len(self.segments) + 1, 2)}.get(event_type)
         if opens is not None and opens == len(self.segments) + 1:
-            self.segments.append(SegmentSeen(opens, f"{self.facts['run_id']}::{opens:04d}"))
+            run_id = f"{self.facts['run_id']}::{opens:04d}"
+            self.segments.append(SegmentSeen(opens, run_id, self.contract.in_force))
         elif opens is not None or not self.segments:
             raise Fault("J32", "EVENT_OUT_OF_PLACE", join(path, "event.event_type"), f"{event_type} cannot stand here")
         if number != len(self.segments):
@@ -282,10 +293,13 @@ class JobSeen:
         if (strength := detail.get("presenter_strength")) is not None:
             self.presenter_strengths.add(strength)
         where = join(path, "token")
+        begins = [event["event_type"] for event in self.segments[-1].events] == ["segment_opened"]
+        if self.contract.take(event_type, detail, begins_segment=begins, path=path):
+            self._take_contract()
         for member, expected in (
             ("mission_id", self.facts["job_id"]),
             ("sub", self.facts["agent_did"]),
-            ("policy_hash_b64u", self.facts["policy_hash_b64u"]),
+            ("policy_hash_b64u", self.contract.in_force),
         ):
             if token.get(member) != expected:
                 raise Fault("J34", "EVIDENCE_MISMATCH", join(where, member), f"expected {expected}")
@@ -308,13 +322,25 @@ class JobSeen:
         if (known := self.roles.setdefault(token["issuer_did"], str(Role.TOKEN))) != Role.TOKEN:
             raise Fault("J34", "KEY_IN_TWO_ROLES", join(path, "issuer_did"), f"it is a {known} key as well")
         self.tokens[token["token_hash_hex"]] = token
+        self.contract.take_token(token)
+
+    def _take_contract(self) -> None:
+        """Another contract is in force: what it allows from here on, and what calls may use."""
+        self.segments[-1].policy_hash_b64u = self.contract.in_force
+        policy = self.policies[self.contract.in_force]
+        self.approvals.take_contract(policy)
+        self.budgets.take_contract(policy.budgets, self.segments[-1].number)
 
     def _take_approval(self, entry: Entry, detail: JsonObject, segment: SegmentSeen, path: str) -> None:
         scope = detail.get("scope")
         call = self.open_calls.get(str(scope.get("call"))) if isinstance(scope, dict) else None
         event = call.entry.payload["event"] if call is not None and not call.is_effect else None
-        anchor = OpenCall(event["run_id"], event["event_hash_b64u"]) if event is not None else None
-        self.approvals.take(entry, detail, anchor, path)
+        under = self.contract.in_force
+        anchor = None
+        if call is not None and event is not None:
+            under = call.detail["policy_hash_b64u"]
+            anchor = OpenCall(event["run_id"], event["event_hash_b64u"])
+        self.approvals.take(entry, detail, anchor, path, under, self.policies.get(under))
         segment.approvals_total += 1
         if call is not None:
             segment.approvals.append(detail["approval"]["payload"])
@@ -326,11 +352,13 @@ class JobSeen:
         check_shape(EFFECT_START if is_effect else CALL_START, detail, "J35", path)
         receipt_id = detail["receipt_id"]
         self._use_id(receipt_id, join(path, "receipt_id"))
-        if detail["policy_hash_b64u"] != self.facts["policy_hash_b64u"]:
-            raise Fault("J35", "EVIDENCE_MISMATCH", join(path, "policy_hash_b64u"), "not the job's contract")
+        if detail["policy_hash_b64u"] != self.contract.in_force:
+            raise Fault("J35", "EVIDENCE_MISMATCH", join(path, "policy_hash_b64u"), "not the contract in force")
         token = self.tokens.get(detail["token_hash_hex"], {})
         if token.get("token_scope_hash_b64u") != detail["token_scope_hash_b64u"]:
             raise Fault("J35", "EVIDENCE_MISMATCH", join(path, "token_hash_hex"), "no such token is on record before")
+        if token.get("policy_hash_b64u") != self.contract.in_force:
+            raise Fault("J35", "EVIDENCE_MISMATCH", join(path, "token_hash_hex"), "its token is under another contract")
         if detail["presenter"] != self.presenter:
             raise Fault("J35", "EVIDENCE_MISMATCH", join(path, "presenter"), "not the presenter on record")
         self.approvals.check_intent(path)
@@ -361,7 +389,8 @@ class JobSeen:
             for name, seen in self.told.items():
                 seen[ours[name]] += 1
         self._check_binding(payload, call, path)
-        self.approvals.check_called(payload["receipt_id"], ours.get("called", []), where)
+        policy = self.policies.get(call.detail["policy_hash_b64u"])
+        self.approvals.check_called(payload["receipt_id"], ours.get("called", []), where, policy)
         self.budgets.take_receipt(payload, path)
         self.receipts += 1
         if call.detail["harness_run_id"] and call.detail["harness_event_hash_b64u"]:
@@ -541,6 +570,7 @@ def check_end(seen: JobSeen, files: Mapping[str, bytes], findings: Findings) -> 
     for path, why in seen.out_of_time:
         findings.gap("J35", "TOKEN_NOT_VALID_THEN", path, why)
     seen.approvals.tell(findings)
+    seen.contract.check_end(files, findings, ended=seen.ended)
     there = {path for path in files if path.startswith("torn/")}
     for path, item in seen.torn.items():
         if path not in there:

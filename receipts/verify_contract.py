@@ -20,6 +20,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from ..policies.contract import parse_contract
@@ -37,25 +38,42 @@ NOT_RECOMPUTED = "NOT_RECOMPUTED"
 _DELIVERED = ("allowed", "approved")
 
 
+@dataclass(frozen=True, slots=True)
+class _Under:
+    """One contract; ``policy`` None where it cannot be read, ``demands`` what this version does not judge."""
+
+    policy: Policy | None
+    demands: str
+    path: str
+
+
 class ContractCheck:
-    """One contract against the records of a job, given in order by ``take``; ``tell`` at the end.
+    """The contracts of a job (``add``, the first one first) against its records, given in order by ``take``; ``tell``
+    at the end.
 
     Only what the rules of a record passed (``verify_calls``) may be given.
     """
 
-    def __init__(self, document: JsonObject, path: str) -> None:
+    def __init__(self) -> None:
         self.counted: Counter[str] = Counter()
         """How many calls were decided again in ``whole``, in ``part``, or not at all (``not``)."""
         self._found = Findings()
-        self._open: dict[str, tuple[Mapping[str, Any], JsonObject]] = {}
-        """Receipt id -> detail and token of model calls without a receipt so far."""
-        self._policy: Policy | None = None
+        self._open: dict[str, tuple[Mapping[str, Any], JsonObject, _Under]] = {}
+        """Receipt id -> detail, token and contract of model calls without a receipt so far."""
+        self._contracts: dict[str, _Under] = {}
+        self._in_force: _Under | None = None
+        self._not_judged: list[_Under] = []
+
+    def add(self, policy_hash_b64u: str, document: JsonObject, path: str) -> None:
+        """A contract of the job, which lies at ``path``."""
+        policy: Policy | None = None
         try:
-            self._policy = parse_contract(document).policy
+            policy = parse_contract(document).policy
         except ClawproxyError as err:
             self._found.gap("J60", "CONTRACT_NOT_READ", path, err.one_line())
-        self._demands = ", ".join(demand.field for demand in self._policy.demands) if self._policy else ""
-        self._path = path
+        demands = ", ".join(demand.field for demand in policy.demands) if policy else ""
+        under = self._contracts[policy_hash_b64u] = _Under(policy, demands, path)
+        self._in_force = self._in_force or under
 
     def take(self, entry: Entry, tokens: Mapping[str, JsonObject]) -> None:
         """One more record, with the token facts on record by now."""
@@ -64,25 +82,31 @@ class ContractCheck:
             self._take_intent(entry, payload["event"]["event_type"], payload["detail"], tokens)
         elif entry.kind == "receipt":
             self._take_receipt(entry, payload["metadata"]["clawproxy"], self._open.pop(payload["receipt_id"], None))
-        elif entry.kind == "event" and self._policy is not None:
-            token = payload["detail"].get("token")
-            refusal = token_life_refusal(token, self._policy) if isinstance(token, dict) else None
+        elif entry.kind == "event":
+            detail = payload["detail"]
+            if payload["event"]["event_type"] == "authority_changed":
+                self._in_force = self._contracts.get(detail.get("policy_hash_b64u", ""), self._in_force)
+            token, policy = detail.get("token"), self._in_force.policy if self._in_force else None
+            refusal = token_life_refusal(token, policy) if isinstance(token, dict) and policy is not None else None
             if refusal is not None:
                 self._exceeded("J63", join(entry.path, "body.payload.detail.token"), refusal)
 
     def _take_intent(
         self, entry: Entry, event_type: str, detail: Mapping[str, Any], tokens: Mapping[str, JsonObject]
     ) -> None:
-        if self._policy is None or self._demands:
+        under = self._in_force
+        if under is None or under.policy is None or under.demands:
             self.counted["not"] += 1
+            if under is not None and under.demands and under not in self._not_judged:
+                self._not_judged.append(under)
             return
         path = join(entry.path, "body.payload.detail")
         if event_type == "llm_call":
             token = tokens.get(detail["token_hash_hex"], {})
-            self._open[detail["receipt_id"]] = (detail, token)
-            rule, again = "J61", redecide_call(detail, token, self._policy)
+            self._open[detail["receipt_id"]] = (detail, token, under)
+            rule, again = "J61", redecide_call(detail, token, under.policy)
         else:
-            rule, again = "J62", redecide_effect(detail, self._policy)
+            rule, again = "J62", redecide_effect(detail, under.policy)
         self.counted["part" if again.missing else "whole"] += 1
         if again.refusal is not None:
             self._exceeded(rule, path, again.refusal)
@@ -91,16 +115,17 @@ class ContractCheck:
             self._found.gap("J64", NOT_RECOMPUTED, path, f"cannot be recomputed: not whole on record are {what}")
 
     def _take_receipt(
-        self, entry: Entry, ours: Mapping[str, Any], start: tuple[Mapping[str, Any], JsonObject] | None
+        self, entry: Entry, ours: Mapping[str, Any], start: tuple[Mapping[str, Any], JsonObject, _Under] | None
     ) -> None:
-        if self._policy is None or start is None:
+        if start is None or start[2].policy is None:
             return
+        detail, token, policy = start[0], start[1], start[2].policy
         called = ours.get("called", ())
         for n, item in enumerate(called):
             if item["outcome"] not in _DELIVERED:
                 continue
             path = join(entry.path, f"body.payload.metadata.clawproxy.called[{n}]")
-            again = redecide_called(item["name"], *start, self._policy)
+            again = redecide_called(item["name"], detail, token, policy)
             if again.refusal is not None:
                 self._exceeded("J65", path, again.refusal)
             if again.missing:
@@ -115,9 +140,9 @@ class ContractCheck:
 
     def tell(self, findings: Findings) -> None:
         """What was found, after what the other rules did."""
-        if self._demands and self.counted["not"]:
-            detail = f"cannot be recomputed: this version does not judge {self._demands}"
-            self._found.gap("J60", NOT_RECOMPUTED, self._path, detail)
+        for under in self._not_judged:
+            detail = f"cannot be recomputed: this version does not judge {under.demands}"
+            self._found.gap("J60", NOT_RECOMPUTED, under.path, detail)
         for finding in self._found.all():
             findings.add(finding)
 

@@ -8,8 +8,10 @@ J02 job.json is the JCS bytes of a closed object
 J03 the job key and the gateway's are Ed25519 did:keys; no DID stands in two roles, of this job or of the trust file and
     its lists (KEY_IN_TWO_ROLES); ``gateway_did`` signed the first record (EVIDENCE_MISMATCH); note: another receipt key
     signs later ones (SIGNER_CHANGED)
-J04 contract.json is the JCS bytes of a signed contract that says what a contract may say (verify_wire, W02 to W05)
-J05 its hash is the one in job.json, and that of the contract the auditor gave, if any (POLICY_HASH_MISMATCH)
+J04 contract.json is the JCS bytes of a signed contract that says what a contract may say
+    (verify_wire, W02 to W05); so is each file in contracts/
+J05 its hash is the one in job.json, that of a file in contracts/ the one in its name, and each is that of a contract
+    the auditor gave, if any (POLICY_HASH_MISMATCH)
 J06 its signer is a trusted policy key, unless the auditor gave the contract itself
 J07 no trust file, or none that names receipt keys (and policy keys): a gap (TRUST_NOT_GIVEN)
 J08 no SEAL.json: a gap (NOT_SEALED)
@@ -38,16 +40,18 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ..policies.contract import document_in, hash_contract, parse_contract
+from ..policies.policy import Policy
 from ..tokens.canonical import JsonObject, parse_json_object
 from ..tokens.digests import sha256_b64u
 from ..tokens.errors import ClawproxyError
 from ..tokens.keys import Role, public_key_from_did
 from ..tokens.trust import Trust, TrustedKey, build_trust
-from .job_shapes import JOB_FACTS, TORN_PATH
+from .job_shapes import CONTRACT_PATH, JOB_FACTS, TORN_PATH
 from .report import Fault, Finding, Findings, Report, Verdict, build_report
 from .verify_approvals import ApprovalsSeen
 from .verify_budgets import BudgetsSeen
 from .verify_calls import JobSeen, check_end
+from .verify_change import ContractSeen
 from .verify_contract import ContractCheck
 from .verify_journal import JOURNAL, Entry, Place, check_signed, parse_canonical, read_journal
 from .verify_seal import MANIFEST_FILE, SEAL_FILE, check_manifest, check_seal, check_sealed_counts, check_sealed_job
@@ -71,9 +75,13 @@ class JobBundle:
 
 
 def verify_job(
-    files: Mapping[str, bytes], trust: Trust, contract: bytes | None = None, refused: Sequence[Finding] = ()
+    files: Mapping[str, bytes],
+    trust: Trust,
+    contract: bytes | Sequence[bytes] | None = None,
+    refused: Sequence[Finding] = (),
 ) -> Report:
-    """Verify the files of one job. ``contract`` is the contract that the auditor expects, document or envelope.
+    """Verify the files of one job. ``contract`` is the contract that the auditor expects, document or envelope; several
+    where the job came under another.
 
     ``refused`` is what the reader of the files did not take: with any of it, the job fails.
     """
@@ -81,10 +89,14 @@ def verify_job(
 
 
 def examine_job(
-    files: Mapping[str, bytes], trust: Trust, contract: bytes | None = None, refused: Sequence[Finding] = ()
+    files: Mapping[str, bytes],
+    trust: Trust,
+    contract: bytes | Sequence[bytes] | None = None,
+    refused: Sequence[Finding] = (),
 ) -> JobBundle:
     """``verify_job``, with the records that were read."""
-    examination = _Examination(files, trust, contract)
+    given = (contract,) if isinstance(contract, bytes) else tuple(contract or ())
+    examination = _Examination(files, trust, given)
     try:
         examination.run()
     except Fault as fault:
@@ -98,13 +110,17 @@ def _with_refused(report: Report, refused: Sequence[Finding]) -> Report:
     return replace(report, verdict=Verdict.FAILED, reason=refused[0].reason, findings=findings)
 
 
+def _is_inner(name: str) -> bool:
+    return TORN_PATH.fault(name) is None or CONTRACT_PATH.fault(name) is None
+
+
 class _Examination:
     """One verification, phase after phase."""
 
-    def __init__(self, files: Mapping[str, bytes], trust: Trust, contract: bytes | None) -> None:
+    def __init__(self, files: Mapping[str, bytes], trust: Trust, given: tuple[bytes, ...]) -> None:
         self.files = files
         self.trust = trust
-        self.contract = contract
+        self.given = given
         self.findings = Findings()
         self.signatures = Signatures()
         self.job: JsonObject | None = None
@@ -125,7 +141,7 @@ class _Examination:
             check_sealed_job(seal, job)
         roles = self._roles_of(job)
         approvals = ApprovalsSeen(job, self.trust, roles, signatures=self.signatures)
-        seen = JobSeen(job, self.trust.signers(Role.TOKEN), roles, approvals)
+        seen = JobSeen(job, self.trust.signers(Role.TOKEN), roles, approvals, ContractSeen(job))
         self._read_records(job, seen, signers, ended=sealed)
         if self.findings.failed:
             return  # a file differs, and its lines do not say where: what they mean is beside the point
@@ -157,6 +173,8 @@ class _Examination:
             if self.seen.presenter_strengths:
                 facts["presenter_strength"] = sorted(self.seen.presenter_strengths)
             facts |= {name: dict(sorted(told.items())) for name, told in self.seen.told.items()}
+        if self.seen and len(self.seen.contract.named) > 1:
+            facts["policy_hash_b64u_last"] = self.seen.contract.in_force
         if self.seen and self.decisions:
             facts["recomputed"] = dict(sorted(self.decisions.counted.items()))
         job_id = self.job["job_id"] if self.job else None
@@ -168,7 +186,7 @@ class _Examination:
     def _check_names(self) -> None:
         known = {*_NEEDED, MANIFEST_FILE, SEAL_FILE}
         for name in sorted(self.files):
-            if name in known or _PROOF_BUNDLE.fullmatch(name) or TORN_PATH.fault(name) is None:
+            if name in known or _PROOF_BUNDLE.fullmatch(name) or _is_inner(name):
                 continue
             self.findings.fail("J01", "FILE_UNLISTED", name, "not a file of the format")
         for name in _NEEDED:
@@ -218,39 +236,53 @@ class _Examination:
         elif MANIFEST_FILE in self.files:
             check_manifest(self.files, None, self.findings)
 
-    def _check_contract(self, job: JsonObject, seen: JobSeen) -> None:
-        envelope = parse_canonical(self.files[CONTRACT_FILE], "J04", CONTRACT_FILE)
+    def _check_contracts(self, job: JsonObject, seen: JobSeen) -> None:
+        """J04 to J06, of the job's first contract and of those that it came under."""
+        given = self._given_hashes()
+        checks = ContractCheck()
+        policies: dict[str, Policy] = {}
+        later = sorted(name for name in self.files if name.startswith("contracts/"))
+        for name in (CONTRACT_FILE, *later):
+            envelope = parse_canonical(self.files[name], "J04", name)
+            policy_hash = self._check_contract(envelope, name, given)
+            stated = name.removeprefix("contracts/").removesuffix(".json") if name in later else job["policy_hash_b64u"]
+            if policy_hash != stated or policy_hash in policies:
+                what = "job.json" if name == CONTRACT_FILE else "its own name"
+                raise Fault("J05", "POLICY_HASH_MISMATCH", name, f"not the contract that {what} names, or there twice")
+            signer = envelope["signer_did"]
+            known = seen.roles.setdefault(signer, str(Role.POLICY))
+            if known != Role.POLICY:
+                raise Fault("J03", "KEY_IN_TWO_ROLES", join(name, "signer_did"), f"it is a {known} key as well")
+            policies[policy_hash] = parse_contract(envelope["payload"]).policy
+            checks.add(policy_hash, envelope["payload"], name)
+        seen.policies, seen.contract.known = policies, policies.keys()
+        first = policies[job["policy_hash_b64u"]]
+        seen.approvals.policy = first
+        seen.budgets = BudgetsSeen(first.budgets, job["opened_ms"])
+        self.decisions = checks
+
+    def _check_contract(self, envelope: JsonObject, name: str, given: frozenset[str]) -> str:
         signers = self.trust.signers(Role.POLICY)
-        given = self._given_hash()
-        signer_known = bool(signers) and given is None
+        signer_known = bool(signers) and not given
         try:
             policy_hash = check_contract_envelope(
-                envelope, self.trust, self.signatures, CONTRACT_FILE, signer_known=signer_known
+                envelope, self.trust, self.signatures, name, signer_known=signer_known
             )
         except Fault as fault:
             rule = "J06" if fault.reason in ("CLAIM_NOT_FOUND", "DEPENDENCY_NOT_CONFIGURED") else "J04"
             raise Fault(rule, fault.reason, fault.path, fault.detail) from None
-        if policy_hash != job["policy_hash_b64u"]:
-            raise Fault("J05", "POLICY_HASH_MISMATCH", CONTRACT_FILE, "not the contract that job.json names")
-        seen.approvals.policy = parse_contract(envelope["payload"]).policy
-        if given is not None and given != policy_hash:
-            detail = f"the job ran under {policy_hash}, the contract given is {given}"
-            raise Fault("J05", "POLICY_HASH_MISMATCH", CONTRACT_FILE, detail)
-        if not signers and given is None:
+        if given and policy_hash not in given:
+            expected = ", ".join(sorted(given))
+            detail = f"the job ran under {policy_hash}, the contract given is {expected}"
+            raise Fault("J05", "POLICY_HASH_MISMATCH", name, detail)
+        if not signers and not given:
             why = "the trust file names no policy key, and no contract was given"
-            self.findings.gap("J07", "TRUST_NOT_GIVEN", CONTRACT_FILE, f"{why}: who signed it is not known")
-        self.decisions = ContractCheck(envelope["payload"], CONTRACT_FILE)
-        signer = envelope["signer_did"]
-        known = seen.roles.setdefault(signer, str(Role.POLICY))
-        if known != Role.POLICY:
-            raise Fault("J03", "KEY_IN_TWO_ROLES", join(CONTRACT_FILE, "signer_did"), f"it is a {known} key as well")
-        seen.budgets = BudgetsSeen(parse_contract(document_in(envelope)).policy.budgets, job["opened_ms"])
+            self.findings.gap("J07", "TRUST_NOT_GIVEN", name, f"{why}: who signed it is not known")
+        return policy_hash
 
-    def _given_hash(self) -> str | None:
-        if self.contract is None:
-            return None
+    def _given_hashes(self) -> frozenset[str]:
         try:
-            return hash_contract(document_in(parse_json_object(self.contract)))
+            return frozenset(hash_contract(document_in(parse_json_object(given))) for given in self.given)
         except ClawproxyError as err:
             raise Fault.of(err, "J05", "the contract given") from None
 
@@ -258,7 +290,7 @@ class _Examination:
         """The contract, then the journal. What of the journal holds is kept also if the contract does not."""
         unfit: Fault | None = None
         try:
-            self._check_contract(job, seen)
+            self._check_contracts(job, seen)
         except Fault as fault:
             unfit = fault
         head = sha256_b64u(self.files[JOB_FILE])

@@ -14,7 +14,7 @@ came after an order but was on its way to the journal before it cannot be told f
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -77,6 +77,8 @@ class OrdersSeen:
     """The orders on record so far; ``facts`` is job.json."""
 
     facts: Mapping[str, Any]
+    contracts: Set[str]
+    """Hashes of the contracts that were in force so far."""
     named: set[int] = field(default_factory=set)
     stops: dict[int, JsonObject] = field(default_factory=dict)
     """Number -> detail, of those that no later event lifts."""
@@ -92,9 +94,9 @@ class OrdersSeen:
         if detail["number"] in self.named:
             raise Fault("J75", "EVENT_OUT_OF_PLACE", join(path, "number"), "the order is on record already")
         self.named.add(detail["number"])
-        own = {"job": self.facts["job_id"], "contract": self.facts["policy_hash_b64u"]}
+        own = {"job": {self.facts["job_id"]}, "contract": self.contracts}
         about = detail["scope"] if event_type == "stopped" else detail["kind"]
-        if detail["name"] != own.get(about, detail["name"]):
+        if detail["name"] not in own.get(about, {detail["name"]}):
             raise Fault("J75", "EVIDENCE_MISMATCH", join(path, "name"), f"not this job's {about}")
         if event_type == "stopped":
             self.stops[detail["number"]] = detail
@@ -110,7 +112,8 @@ class OrdersSeen:
             raise Fault("J76", "CALL_WHILE_STOPPED", path, f"it went out though {why}")
 
     def _against(self, detail: JsonObject, token: JsonObject, *, is_effect: bool) -> Iterator[str]:
-        names = {"token": detail["token_hash_hex"], "jti": token.get("jti")}
+        contract = detail["policy_hash_b64u"]
+        names = {"token": detail["token_hash_hex"], "jti": token.get("jti"), "contract": contract}
         for order in self.revoked:
             if names.get(order["kind"], order["name"]) == order["name"]:
                 yield f"order {order['number']} had revoked its {order['kind']}"
@@ -118,7 +121,9 @@ class OrdersSeen:
         tools = detail.get("tools", ())
         for order in self.stops.values():
             scope, mode = order["scope"], order["mode"]
-            if mode == "no_tools":
+            if scope == "contract" and order["name"] != contract:
+                hit = False
+            elif mode == "no_tools":
                 hit = is_effect or bool(tools)
             elif mode == "read_only_tools":
                 hit = is_effect and detail["method"] not in _READING

@@ -91,7 +91,7 @@ def _check_contents(payload: JsonObject, segment: SegmentSeen, seen: JobSeen, pa
                 "harness_bound": segment.harness_bound,
                 "incarnation": seen.facts["incarnation"],
                 "job_id": seen.facts["job_id"],
-                "policy_hash_b64u": seen.facts["policy_hash_b64u"],
+                "policy_hash_b64u": segment.policy_hash_b64u,
                 "segment": segment.number,
                 "segments": len(seen.segments),
             }

@@ -135,7 +135,7 @@ def show(job: JobArgument, state: StateOption = DEFAULT_STATE, json_: JsonFlag =
         "job": job,
         "state": "sealed" if paths.seal.exists() else "open",
         "opened": timestamp(facts.opened_ms),
-        "policy_hash_b64u": facts.policy_hash_b64u,
+        "policy_hash_b64u": view.policy_hash_b64u or facts.policy_hash_b64u,
         "agent_did": facts.agent_did,
         "gateway_did": facts.gateway_did,
         "run_id": facts.run_id,
@@ -158,7 +158,9 @@ def show(job: JobArgument, state: StateOption = DEFAULT_STATE, json_: JsonFlag =
 def _budgets(paths: JobPaths, facts: JobFacts, view: BudgetView) -> JsonObject:
     """Where the job's budgets stand; empty where the contract has none, or is not readable."""
     try:
-        budgets = budgets_in(parse_json_object(paths.contract.read_bytes()))
+        later = view.policy_hash_b64u not in (None, facts.policy_hash_b64u)
+        contract = paths.contract_of(str(view.policy_hash_b64u)) if later else paths.contract
+        budgets = budgets_in(parse_json_object(contract.read_bytes()))
     except (OSError, ClawproxyError):
         return {}
     now_ms = time.time_ns() // 1_000_000

@@ -52,7 +52,10 @@ def mint_(
         list[str] | None, typer.Option("--scope", help="clawproxy:call (default), or clawproxy:call:PROVIDER.")
     ] = None,
     contract: Annotated[
-        str, typer.Option("--contract", help="For a job that is not opened here: a signed contract, file or hash.")
+        str,
+        typer.Option(
+            "--contract", help="A signed contract, file or hash [default: the job's]; another brings the job under it."
+        ),
     ] = "",
     sub: Annotated[str, typer.Option("--sub", help="For a job that is not opened here: the agent's DID.")] = "",
     out: Annotated[
@@ -123,9 +126,14 @@ def _job_binding(folder: StateDir, job: str, contract: str, sub: str) -> tuple[s
         )
     if sub and sub != facts.agent_did:
         raise ClawproxyError("USAGE", "the job is another agent's", where="--sub", got=sub, expected=facts.agent_did)
-    if contract and find_signed(contract, folder)["payload_hash_b64u"] != facts.policy_hash_b64u:
+    if contract:
+        return facts.agent_did, find_signed(contract, folder)
+    if JobPaths(folder.jobs, job).contracts.exists():
         raise ClawproxyError(
-            "POLICY_HASH_MISMATCH", "the job is under another contract", where="--contract", got=contract
+            "USAGE",
+            "the job came under another contract, and a new token may bring it back",
+            where=job,
+            expected="--contract, to say under which one the token is",
         )
     return facts.agent_did, find_signed(str(JobPaths(folder.jobs, job).contract), folder)
 

@@ -31,15 +31,14 @@ def verify(
         typer.Option("--trust", help="The trust file that you hold; keys in a bundle never vouch for it."),
     ] = None,
     contract: Annotated[
-        Path | None, typer.Option("--contract", help="The contract that you expect the job to be under.")
+        list[Path] | None,
+        typer.Option("--contract", help="A contract that you expect the job to be under; again for each other."),
     ] = None,
     json_: JsonFlag = False,
 ) -> None:
     """Say VERIFIED or CONFORMS (exit 0), FAILED (1), or INCOMPLETE (3: unsealed, a recorded gap, or no trust file)."""
     check_job_directory(path)
-    report = verify_path(
-        path, load_trust(trust) if trust else Trust(), None if contract is None else read_file(contract)
-    )
+    report = verify_path(path, load_trust(trust) if trust else Trust(), [read_file(file) for file in contract or ()])
     if json_:
         print_json(report.to_json())
     else:

@@ -6,14 +6,16 @@ import pytest
 from clawproxy.receipts.report import Fault
 from clawproxy.receipts.verify_orders import OrdersSeen
 
+EARLIER = "C" * 42 + "A"
+"""The contract that the job was under before."""
 HASH = "A" * 43
 AT = "2026-01-01T00:00:00.000Z"
-CALL = {"token_hash_hex": "a" * 64, "provider": "openai", "tools": []}
-EFFECT = {"token_hash_hex": "a" * 64, "method": "POST"}
+CALL = {"policy_hash_b64u": HASH, "token_hash_hex": "a" * 64, "provider": "openai", "tools": []}
+EFFECT = {"policy_hash_b64u": HASH, "token_hash_hex": "a" * 64, "method": "POST"}
 
 
 def seen() -> OrdersSeen:
-    return OrdersSeen({"job_id": "job-1", "policy_hash_b64u": HASH})
+    return OrdersSeen({"job_id": "job-1", "policy_hash_b64u": HASH}, {HASH, EARLIER})
 
 
 def stopped(scope: str = "all", name: str = "", mode: str = "stop", **over: Any) -> dict[str, Any]:
@@ -46,6 +48,9 @@ def revoked(kind: str, name: str, **over: Any) -> dict[str, Any]:
         (revoked("jti", "id-2"), CALL, False, False),
         (revoked("job", "job-1"), CALL, False, True),
         (revoked("contract", HASH), CALL, False, True),
+        (stopped("contract", EARLIER), CALL, False, False),
+        (stopped("contract", EARLIER, "no_tools"), {**CALL, "tools": ["Read"]}, False, False),
+        (revoked("contract", EARLIER), CALL, False, False),
     ],
 )
 def test_a_call_that_an_order_on_record_forbids_fails(
