@@ -3,8 +3,8 @@
 J70 where the contract has budgets, each intent of a model call says what the call may use, and each receipt what it was
     charged; elsewhere none does (EVIDENCE_MISMATCH)
 J71 an intent has room: what is used, what open calls may use and what it may use are within each budget of the job, and
-    so are time and calls open at once (BUDGET_EXCEEDED). Its cost is that of its tokens at its prices, which stand
-    there where a budget is in money (EVIDENCE_MISMATCH)
+    so are time and calls open at once (BUDGET_EXCEEDED). It is one request, and none where a socket opens.
+    Its cost is that of its tokens at its prices, which stand there where a budget is in money (EVIDENCE_MISMATCH)
 J72 a receipt is charged as its ``basis`` says, worked out again from its tokens and the intent's prices; the state in
     it is the sum of the records so far, under the contract's limits (EVIDENCE_MISMATCH)
 J73 ``budget_warning`` names a budget of the contract and a threshold of it once, with the figures of that moment
@@ -74,6 +74,10 @@ class BudgetsSeen:
         if told is None or self.budgets is None:
             return
         reserved = Amounts.from_json(told["reserved"])
+        kind = detail.get("facts", {}).get("kind")
+        if kind is not None and reserved.requests != (kind != "connect"):  # the handshake of a socket asks nothing
+            detail_text = "a call is one request, and the handshake of a socket none"
+            raise Fault("J71", "EVIDENCE_MISMATCH", join(where, "reserved.requests"), detail_text)
         self._check_price(told, reserved, where)
         held, limits = self.held, self.limits
         for name, limit in limits.items(METERED):

@@ -10,7 +10,8 @@ J62 a call of a tool goes where ``egress_allowlist`` says: scheme, host, port, m
 J63 no token on record lives longer than the contract allows (CONTRACT_EXCEEDED)
 J64 facts that are on record only in part are judged as far as they are there, and are a gap (NOT_RECOMPUTED); those
     that no record holds, in evidence of before and of the paths of tools' calls, are counted (``recomputed``)
-J65 a call of a tool in an answer that the agent got is one that the contract allows, by its name (CONTRACT_EXCEEDED);
+J65 a call of a tool in an answer that the agent got is one that the contract allows, by its name and by what data the
+    call carried (CONTRACT_EXCEEDED); one of which only the name is on record, and that is not allowed, is a gap (J64);
     where it has rules on its arguments, of which a digest is on record, it is counted (``arguments_not``)
 
 Limits: a record says what the gateway saw. That the request held nothing else is its word, as is a path.
@@ -130,6 +131,11 @@ class ContractCheck:
                 self._exceeded("J65", path, again.refusal)
             if again.missing:
                 self.counted["arguments_not"] += 1
+        for n, name in enumerate(() if "called" in ours else ours["tool_calls"]):
+            if redecide_called(name, detail, token, policy).refusal:
+                path = join(entry.path, f"body.payload.metadata.clawproxy.tool_calls[{n}]")
+                what = f"no record says what became of this call of {name[:64]}, which the contract does not allow"
+                self._found.gap("J64", NOT_RECOMPUTED, path, what)
         if len(called) < ours.get("called_total", 0):
             what = f"{len(called)} of {ours['called_total']} calls of tools are on record"
             self._found.gap("J64", NOT_RECOMPUTED, join(entry.path, "body.payload"), f"cannot be recomputed: {what}")

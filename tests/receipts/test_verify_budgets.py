@@ -186,6 +186,17 @@ def test_two_calls_at_once_must_both_have_room_when_they_leave(limits: dict[str,
         assert (report.verdict, report.reason) == (Verdict.FAILED, "BUDGET_EXCEEDED")
 
 
+@pytest.mark.parametrize("kind", ["generate", "embed", "count", "list"])
+def test_a_call_that_says_that_it_is_no_request_fails(kind: str) -> None:
+    forge = forge_with({"requests": 1})
+    nothing = dict.fromkeys(RESERVED, 0)
+    for n in range(2):
+        forge.intend(n, budget={"choices": 1, "reserved": nothing}, facts={"kind": kind})
+    forge.recover([forge.records[n]["payload"]["detail"]["receipt_id"] for n in (1, 2)])
+    report = judged(forge)
+    assert (report.verdict, report.findings[0].rule) == (Verdict.FAILED, "J71")
+
+
 def test_a_call_that_left_when_the_time_was_over_fails() -> None:
     forge = forge_with()
     intent = intend(forge, 0)

@@ -278,6 +278,21 @@ def test_calls_of_tools_that_are_not_all_on_record_are_a_gap() -> None:
     assert (report.verdict, report.reason) == (Verdict.INCOMPLETE, "NOT_RECOMPUTED")
 
 
+@pytest.mark.parametrize(
+    ("name", "reason"), [("read_ticket", "OK"), ("shell_exec", "NOT_RECOMPUTED"), ("other", "NOT_RECOMPUTED")]
+)
+def test_an_answer_that_called_a_denied_tool_and_does_not_say_what_became_of_it_is_a_gap(
+    name: str, reason: str
+) -> None:
+    forge = job()
+    for record in forge.records:
+        if record["kind"] == "receipt":
+            record["payload"]["metadata"]["clawproxy"] |= {"tool_calls": [name], "tool_calls_total": 1}
+    report = verified(forge)
+    assert report.reason == reason
+    assert (report.verdict is Verdict.VERIFIED) == (reason == "OK")
+
+
 # -- what cannot be recomputed -----------------------------------------------------------------------------------------
 
 
