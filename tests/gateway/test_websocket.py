@@ -705,7 +705,7 @@ async def test_without_the_judge_of_unasked_events_they_reach_the_agent(
 async def test_without_the_check_of_the_answer_an_extension_is_agreed_to(
     tmp_path: Path, provider: Provider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("clawproxy.addons.steps.answer_fault", lambda *_: None)
+    monkeypatch.setattr("clawproxy.addons.answer_steps.answer_fault", lambda *_: None)
     change = {"sec_websocket_extensions": "permessage-deflate", "sec_websocket_accept": "bm9uZQ=="}
     async with (
         rogue(provider, _nothing, lambda head: switched(head, **change)) as bad,
