@@ -132,7 +132,7 @@ _ROWS = (
     Reason("DATA_EXPORT_DENIED", "decide", 403, "the call of a tool would carry marked data to a host that is no provider", "take the data out, or have data_boundaries.export changed and the contract signed"),
     # reserve
     Reason("IDEMPOTENCY_KEY_IN_USE", "reserve", 403, "this job has used the idempotency key before", "send a new X-Idempotency-Key for each call"),
-    Reason("BUDGET_EXCEEDED", "reserve", 403, "the call may use more than is left of a budget of the contract", "ask for less (a smaller maximum of output tokens, a shorter request), wait for open calls to give back what they do not use, or have the budget raised and the contract signed"),
+    Reason("BUDGET_EXCEEDED", "reserve", 403, "the call may use more than is left of a budget of the contract", "of tokens or money ask for less (a smaller maximum of output, a shorter request) or wait for open calls to give back what they do not use; else have the budget raised and the contract signed"),
     Reason("BUDGET_UNPRICED", "reserve", 403, "the contract has a budget in money, and what this call costs is not known", "use a model with a price at its list price, or add the price to [prices] of the configuration"),
     Reason("JOB_SEALED", "reserve", 403, "the job is sealed: its evidence is closed", "open a new job"),
     Reason("JOB_FULL", "reserve", 403, "the job's evidence is as large as a verifier reads", "open a new job"),
