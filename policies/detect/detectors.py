@@ -35,6 +35,8 @@ class Detector:
     looks: Looks = Looks.EVERYWHERE
     find: str = ""
     """What hyperscan looks for in place of ``pattern``: something that is in every match and costs less."""
+    cost: int = 1
+    """What a candidate costs, in units of the engine."""
 
 
 def _words(*words: str) -> tuple[bytes, ...]:
@@ -108,6 +110,7 @@ SECRETS = (
         1,
         Looks.DECODED,
         _SAID + r"[A-Za-z0-9_]*[\\\"'`\]) \t]*[:=,> \t][^\n]{8}",
+        4,
     ),
     Detector(
         "spoken_secret",
@@ -117,6 +120,7 @@ SECRETS = (
         1,
         Looks.DECODED,
         _SAID + r"[^\n]* (?:lautet|ist|is|est|es|to|er)[ :]",
+        4,
     ),
     Detector("command_password", r"sshpass -p ?[\"']{0,1}([^\s\"']{6,})|(?:mysql|mysqldump|mariadb)[^\n]{0,80} -p([^\s\"'-][^\s\"']{5,})|curl[^\n]{0,} (?:-u|--user) ?[\"']?[^\s:\"']{1,64}:([^\s\"']{6,})", checks.url_password, _words("sshpass", " -p", "curl"), looks=Looks.DECODED),
     Detector("registry_auth", r"\"auth\\?\"[ ]?:[ ]?\\?\"([A-Za-z0-9+/=]{16,})", checks.assigned, _words("auth"), 1, Looks.DECODED),
@@ -131,7 +135,7 @@ SECRETS = (
 )  # fmt: skip
 
 CARDS = (
-    Detector("payment_card", r"(?:^|[^0-9A-Za-z_.,])([2-6](?:[ .\-/]{0,2}[0-9]){11,18}|8[12](?:[ .\-]?[0-9]){14})\b", checks.card, group=1),
+    Detector("payment_card", r"(?:^|[^0-9A-Za-z_.,])([2-6](?:[ .\-/]{0,2}[0-9]){11,18}|8[12](?:[ .\-]?[0-9]){14})\b", checks.card, group=1, cost=3),
 )  # fmt: skip
 
 ACCOUNTS = (
@@ -217,7 +221,7 @@ CONTACT = (
 
 _OCTET = "(?:25[0-5]|2[0-4][0-9]|1?[0-9]{1,2})"
 ADDRESSES = (
-    Detector("ipv4", rf"{_OCTET}\.{_OCTET}\.{_OCTET}\.{_OCTET}", checks.ipv4, _words("."), looks=Looks.DECODED),
+    Detector("ipv4", rf"{_OCTET}\.{_OCTET}\.{_OCTET}\.{_OCTET}", checks.ipv4, _words("."), looks=Looks.DECODED, cost=2),
     Detector("ipv6", r"(?i:(?:[0-9a-f]{1,4}:{1,2}){2,7}[0-9a-f]{0,4}|[0-9a-f]{1,4}::[0-9a-f]{1,4}|::ffff:[0-9.]{7,15})", checks.ipv6, _words(":"), looks=Looks.DECODED),
 )  # fmt: skip
 

@@ -6,7 +6,7 @@ Keys count as strings, and so do numbers, since a card number needs no quotes.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import accumulate
 from typing import Any, NamedTuple
 
@@ -61,10 +61,25 @@ class Leaves(Sequence[Leaf]):
     def __getitem__(self, at: Any) -> Any:
         return self._leaves[at]
 
+    def __iter__(self) -> Iterator[Leaf]:
+        return iter(self._leaves)
+
+    def joining(self) -> list[tuple[int, str]]:
+        """The values of which ``Leaf.joins`` is true and that are not empty, with their places."""
+        return [
+            (n, text)
+            for n, (holder, key, text, is_key) in enumerate(self._leaves)
+            if text and not is_key and key not in _STRUCTURE and holder[key].__class__ is str
+        ]
+
+    def at(self, offset: int) -> int:
+        """The leaf that stands at an offset into ``text``."""
+        return max(0, bisect_right(self.starts, offset) - 1)
+
     def pieces(self, start: int, end: int) -> list[tuple[int, int, int]]:
         """A span of ``text`` as (leaf, start, end) inside of each leaf that it covers."""
         found = []
-        n = max(0, bisect_right(self.starts, start) - 1)
+        n = self.at(start)
         while n < len(self._leaves) and self.starts[n] < end:
             base, size = self.starts[n], len(self._leaves[n].text)
             a, b = max(0, start - base), min(size, end - base)

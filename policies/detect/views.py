@@ -10,18 +10,21 @@ scripts, other spaces and hyphens) becomes that character, what is invisible goe
 from __future__ import annotations
 
 import base64
+import re
 import unicodedata
 from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache
+from itertools import accumulate
 from operator import itemgetter
 
 from .leaves import Leaves
 
 MIN_BASE64 = 16
 _MAX_REPLACED = 24
+_ESCAPES_A_UNIT, _RUNS_A_UNIT = 4, 3
 _B64 = bytes(c if chr(c).isalnum() and c < 128 else {43: 43, 47: 47, 45: 43, 95: 47}.get(c, 32) for c in range(256))
 _JSON_ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "b": " ", "f": " ", '"': '"', "/": "/", "'": "'"}
 _HEX = frozenset("0123456789abcdefABCDEF")
@@ -60,16 +63,19 @@ class View:
     locate: Callable[[int, int], list[tuple[int, int, int]]]
 
 
-def views(leaves: Leaves) -> Iterator[View]:
-    """Every view of a document that differs from the others."""
+def views(leaves: Leaves, spend: Callable[[int], None] = lambda _: None) -> Iterator[View]:
+    """Every view of a document that differs from the others. ``spend`` is told what making them costs, in units of the
+    engine, and may raise."""
     text, back = _plain(leaves.text)
     written = text.encode("ascii", "replace")
     yield View(Rendering.WRITTEN, written, lambda a, b: leaves.pieces(back(a), back(b - 1) + 1))
-    if "\\" in leaves.text:
+    if escapes := leaves.text.count("\\"):
+        spend(escapes // _ESCAPES_A_UNIT)
         yield _decoded(leaves, Rendering.UNESCAPED, "\\", _unescape)
-    if "%" in leaves.text:
+    if escapes := leaves.text.count("%"):
+        spend(escapes // _ESCAPES_A_UNIT)
         yield _decoded(leaves, Rendering.PERCENT, "%", _unquote)
-    yield from _base64(leaves, written, back)
+    yield from _base64(leaves, written, back, spend)
     if len(leaves) > 1:
         yield from _joined(leaves)
 
@@ -176,6 +182,11 @@ class _Pieces:
         begun, stood, width = self._place(at - 1)
         return stood + (width or at - begun)
 
+    def left(self, at: int) -> int:
+        """How many characters there are from ``at`` to the end of the piece that it stands in."""
+        n = bisect_right(self._places, at, key=itemgetter(0))
+        return (self._places[n][0] if n < len(self._places) else self._size) - at
+
     def _place(self, at: int) -> tuple[int, int, int]:
         return self._places[bisect_right(self._places, at, key=itemgetter(0)) - 1]
 
@@ -239,96 +250,174 @@ def _unquote(pieces: _Pieces, text: str, base: int) -> None:
 # -- base64 ------------------------------------------------------------------------------------------------------
 
 
-def _base64(leaves: Leaves, written: bytes, back: Callable[[int], int]) -> Iterator[View]:
-    """What runs of base64 stand for, from each of the four places at which they could begin.
+def _base64(leaves: Leaves, written: bytes, back: Callable[[int], int], spend: Callable[[int], None]) -> Iterator[View]:
+    """What runs of base64 stand for, from each of the four places at which they could begin; of that only what could be
+    text, with what stands around it.
 
     A run may be broken into lines. What is found in it stands for the whole run.
     """
     lines = written.translate(_B64, b"\r\n")
-    runs = [run for run in lines.split() if len(run) >= MIN_BASE64]
+    runs = list(_stretches(lines.translate(_NO_SPACE), MIN_BASE64))
     if not runs:
         return
+    spend(len(runs) // _RUNS_A_UNIT)
     places = _RunPlaces(written, runs)
+    # each run is filled up with four to seven of what stands for zeros, so that all begin at the same shift
+    filled = bytearray(b"".join([lines[a:b] + _FILL[(b - a) % 4] for a, b in runs]))
+    starts = list(accumulate([(b - a) // 4 * 4 + (4 if (b - a) % 4 == 0 else 8) for a, b in runs], initial=0))[:-1]
     for shift in range(4):
-        cut = [run[shift : len(run) - (len(run) - shift) % 4] for run in runs]
-        # what is left at the end of a run is decoded with fill
-        tails = [run[len(run) - (len(run) - shift) % 4 :] for run in runs]
-        whole = [
-            body + tail + b"=" * (4 - len(tail)) if len(tail) > 1 else body
-            for body, tail in zip(cut, tails, strict=True)
-        ]
-        sizes = [len(run) // 4 * 3 for run in whole]
-        pure = b"".join(run if run[-1:] != b"=" else run.replace(b"=", b"A") for run in whole)
-        data = base64.b64decode(pure)
-        data = data.translate(_ASCII)  # control characters stand for words (``_WORDS``) in what is no binary
-
-        def locate(a: int, b: int, sizes: list[int] = sizes) -> list[tuple[int, int, int]]:
-            return [
-                piece
-                for start, end in places.covering(a, b, sizes)
-                for piece in leaves.pieces(back(start), back(end - 1) + 1)
-            ]
-
-        yield View(Rendering.BASE64, data, locate)
+        # a single character at the end of a run stands for nothing
+        single = [at + b - a - 1 for at, (a, b) in zip(starts, runs, strict=True) if (b - a - shift) % 4 == 1]
+        kept = [filled[at] for at in single]
+        for at in single:
+            filled[at] = _ZERO
+        decoded = base64.b64decode(filled[shift : len(filled) - (-shift % 4)])
+        for at, char in zip(single, kept, strict=True):
+            filled[at] = char
+        if shift < 3:  # nor does what stands before the next place
+            for at in starts:
+                filled[at + shift] = _ZERO
+        windows = _windows(decoded)
+        if windows:
+            yield _base64_view(leaves, back, places, windows, decoded, shift, starts)
 
 
+_ZERO = ord("A")
+_FILL = tuple(b"A" * (8 - n if n else 4) for n in range(4))
 _ASCII = bytes(c if 32 <= c < 127 or c in (0, 9, 10, 13) else 63 for c in range(256))
+_IS_TEXT = bytes(65 if 32 <= c < 127 or c in (9, 10, 13) else 32 for c in range(256))
+_NO_SPACE = bytes(32 if c == 32 else 65 for c in range(256))
+_MIN_TEXT = 6
+"""Nothing that a detector finds is shorter."""
+_BEFORE, _BEHIND = 64, 8
+_MAX_WINDOWS = 2000
+
+
+def _stretches(marks: bytes, least: int) -> Iterator[tuple[int, int]]:
+    """Where ``least`` times A or more stand in a row among spaces."""
+    wanted, find, end = b"A" * least, marks.find, 0
+    while (start := find(wanted, end)) >= 0:
+        end = find(b" ", start + least)
+        if end < 0:
+            end = len(marks)
+        yield start, end
+
+
+def _windows(decoded: bytes) -> list[tuple[int, int]]:
+    """The parts of ``decoded`` that could be text: a few printable characters in a row, and what stands around them.
+    All of it where there are too many."""
+    windows: list[tuple[int, int]] = []
+    begun, stop = -1, 0
+    for start, end in _stretches(decoded.translate(_IS_TEXT), _MIN_TEXT):
+        if start - _BEFORE > stop or begun < 0:
+            if begun >= 0:
+                windows.append((begun, stop))
+                if len(windows) > _MAX_WINDOWS:
+                    return [(0, len(decoded))]
+            begun = max(0, start - _BEFORE)
+        stop = end + _BEHIND
+    if begun >= 0:
+        windows.append((begun, min(stop, len(decoded))))
+    return windows
+
+
+def _base64_view(
+    leaves: Leaves,
+    back: Callable[[int], int],
+    places: _RunPlaces,
+    windows: list[tuple[int, int]],
+    decoded: bytes,
+    shift: int,
+    starts: list[int],
+) -> View:
+    # between two windows stands the end of a line, which belongs to neither
+    data = b"\n".join([decoded[a:b] for a, b in windows]).translate(_ASCII)
+    begins = list(accumulate([b - a + 1 for a, b in windows], initial=0))
+
+    def undone(at: int) -> int:
+        n = bisect_right(begins, at) - 1
+        return windows[n][0] + at - begins[n]
+
+    def locate(a: int, b: int) -> list[tuple[int, int, int]]:
+        first = max(0, bisect_right(starts, undone(a) // 3 * 4 + shift + 3) - 1)
+        last = max(first, bisect_right(starts, undone(b - 1) // 3 * 4 + shift) - 1)
+        return [
+            piece for start, end in places.spans(first, last) for piece in leaves.pieces(back(start), back(end - 1) + 1)
+        ]
+
+    return View(Rendering.BASE64, data, locate)
 
 
 class _RunPlaces:
     """Where runs of base64 stand in the text that they were taken from; worked out when asked."""
 
-    def __init__(self, written: bytes, runs: list[bytes]) -> None:
+    def __init__(self, written: bytes, runs: list[tuple[int, int]]) -> None:
         self._written = written
         self._runs = runs
-        self._spans: list[tuple[int, int]] = []
+        self._shifts: list[int] | None = None
 
-    def covering(self, start: int, end: int, sizes: list[int]) -> list[tuple[int, int]]:
-        if not self._spans:
-            self._spans = list(self._find())
-        found, at = [], 0
-        for n, size in enumerate(sizes):
-            if at < end and at + size > start:
-                found.append(self._spans[n])
-            at += size
-            if at >= end:
-                break
-        return found
+    def spans(self, first: int, last: int) -> Iterator[tuple[int, int]]:
+        if self._shifts is None:
+            breaks = [one.start() for one in _BREAK.finditer(self._written)]
+            self._shifts = [place - n for n, place in enumerate(breaks)]
+        for start, end in self._runs[first : last + 1]:
+            yield start + bisect_right(self._shifts, start), end - 1 + bisect_right(self._shifts, end - 1) + 1
 
-    def _find(self) -> Iterator[tuple[int, int]]:
-        breaks = [n for n, code in enumerate(self._written) if code in b"\r\n"]
-        shifts = [place - n for n, place in enumerate(breaks)]
-        lines, at = self._written.translate(_B64, b"\r\n"), 0
-        for run in self._runs:
-            at = lines.find(run, at)
-            stop = at + len(run)
-            yield at + bisect_right(shifts, at), stop - 1 + bisect_right(shifts, stop - 1) + 1
-            at = stop
+
+_BREAK = re.compile(rb"[\r\n]")
 
 
 # -- neighbours --------------------------------------------------------------------------------------------------
 
 
 def _joined(leaves: Leaves) -> Iterator[View]:
-    """Values one behind the other, without keys and without what only says what something is."""
-    chosen = [n for n, leaf in enumerate(leaves) if leaf.joins and leaf.text]
+    """Values one behind the other, without keys and without what only says what something is. Of a long value its two
+    ends: only what goes over a border counts."""
+    chosen = leaves.joining()
     if len(chosen) < 2:
         return
     pieces = _Pieces()
-    for n in chosen:
-        pieces.add(leaves[n].text, leaves.starts[n])
+    for n, whole in chosen:
+        start = leaves.starts[n]
+        if len(whole) <= 2 * _END:
+            pieces.add(whole, start)
+            continue
+        head, tail = _ends(whole)
+        if head >= tail:
+            pieces.add(whole, start)
+        else:
+            pieces.add(whole[:head], start)
+            pieces.add("\n", start + head)
+            pieces.add(whole[tail:], start + tail)
     text, back = _plain("".join(pieces.parts))
 
     def locate(a: int, b: int) -> list[tuple[int, int, int]]:
         found: list[tuple[int, int, int]] = []
         at, stop = back(a), back(b - 1) + 1
-        if pieces.start(at) + stop - at == pieces.start(stop - 1) + 1:
+        if leaves.at(pieces.start(at)) == leaves.at(pieces.start(stop - 1)):
             return []  # within one value: it was found there
         while at < stop:
-            n, start, _ = leaves.pieces(pieces.start(at), pieces.start(at) + 1)[0]
-            size = min(len(leaves[n].text) - start, stop - at)
-            found.append((n, start, start + size))
+            size = min(pieces.left(at), stop - at)
+            stood = pieces.start(at)
+            n, start, _ = leaves.pieces(stood, stood + 1)[0]
+            if found and found[-1][0] == n:  # its two ends, and what stands between them
+                start = found.pop()[1]
+            found.append((n, start, stood + size - leaves.starts[n]))
             at += size
         return found
 
     yield View(Rendering.JOINED, text.encode("ascii", "replace"), locate)
+
+
+_END = 160
+_TOKEN = re.compile(r"[^A-Za-z0-9+/=_.~\r\n-]")
+
+
+def _ends(text: str) -> tuple[int, int]:
+    """Where the two ends of a value end and begin that are joined to its neighbours: ``_END`` characters, what hangs
+    together with them (a key in lines of base64), and half as many for what is said of it."""
+    stop = _TOKEN.search(text, _END)
+    head = (stop.start() if stop else len(text)) + _END // 2
+    behind = _TOKEN.search(text[::-1], _END)
+    tail = (len(text) - behind.start() if behind else 0) - _END // 2
+    return head, tail

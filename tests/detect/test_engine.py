@@ -102,6 +102,46 @@ def test_too_many_findings_end_a_look(scanner: Scanner) -> None:
         scanner.scan(["a@bc.de " * 21_000], ALL)
 
 
+@pytest.mark.parametrize("bait", ["41 ", "1.1.1.1 ", "password ab12ab12 ", "%41", "\\n", "a@bc.de "])
+def test_what_is_made_to_take_long_ends_by_its_work_and_not_by_the_clock(scanner: Scanner, bait: str) -> None:
+    with pytest.raises(ScanError, match="takes more than it may"):
+        scanner.scan([bait * (400_000 // len(bait))], ALL, lambda: False)
+
+
+def test_a_long_list_of_numbers_and_many_addresses_are_within_the_work(scanner: Scanner) -> None:
+    assert found(scanner, {"input": list(range(1000, 30_000))}) == []
+    assert len(found(scanner, [f"row {n}: somebody.{n}@analytical.org, open\n" for n in range(3000)])) == 3000
+
+
+def test_what_stands_in_the_middle_of_a_binary_in_base64_is_found(scanner: Scanner) -> None:
+    noise = random.Random(3).randbytes
+    for junk in range(4):
+        text = base64.b64encode(noise(30_000 + junk) + f"\nthe key is {KEY} \n".encode() + noise(30_000)).decode()
+        assert ("aws_access_key", [text.rstrip("=")]) in found(scanner, [f"{'.' * junk}{text}"])
+    words = base64.b64encode(f"Größenmaß für Prüfgerät, Schlüssel: password: xK9!pq2Wz7, {CARD}".encode()).decode()
+    assert {name for name, _ in found(scanner, [words])} >= {"assigned_secret", "payment_card"}
+    two = [base64.b64encode(text.encode()).decode() for text in (f"first {KEY} end", "nothing here at all")]
+    assert found(scanner, [" ".join(two)]) == [("aws_access_key", [two[0].rstrip("=")])]
+
+
+def test_of_long_neighbours_the_ends_are_joined(scanner: Scanner) -> None:
+    prose = "some words of no meaning, " * 200
+    one, other = f"{prose}key {KEY[:9]}", f"{KEY[9:]} end {prose}"
+    assert found(scanner, [one, other]) == [("aws_access_key", [KEY[:9], KEY[9:]])]
+    body = base64.b64encode(random.Random(5).randbytes(1200)).decode()
+    lines = "\n".join(body[n : n + 64] for n in range(0, len(body), 64))
+    parts = [
+        f"{prose}\n-----BEGIN RSA PRIVATE KEY-----\n{lines[:700]}",
+        f"{lines[700:]}\n-----END RSA PRIVATE KEY-----\n{prose}",
+    ]
+    spans = [piece for name, pieces in found(scanner, parts) if name == "private_key" for piece in pieces]
+    assert any(piece.endswith(lines[:700]) for piece in spans)
+    assert any(piece.startswith(lines[700:]) for piece in spans)
+    assert "private_key" in {
+        name for name, _ in found(scanner, [f"{prose}\n-----BEGIN RSA PRIV", f"ATE KEY-----\n{lines}{prose}"])
+    }
+
+
 @pytest.mark.parametrize(
     "text",
     [
