@@ -15,7 +15,7 @@ from typing import Any
 from urllib.parse import unquote
 
 import pytest
-from clawproxy.addons import dial, egress_request, egress_steps, gate, http1_guards, steps, websocket
+from clawproxy.addons import dial, egress_request, egress_steps, gate, http1_guards, request_head, steps, websocket
 from clawproxy.addons.connections import Tunnel
 from clawproxy.addons.identity import proxy_password
 from clawproxy.addons.wire import asked, bedrock_anthropic, gemini, keys, parts, proto_json
@@ -32,7 +32,6 @@ from .forged import STRANGER
 from .runner import Execution, Runner, running_runner
 
 CASES = {case.id: case for case in load_corpus()}
-READ_HEAD = "read_head" if hasattr(steps, "read_head") else "_read_head"
 
 type TakeOut = Callable[[Runner, pytest.MonkeyPatch], None]
 
@@ -117,10 +116,8 @@ def _lenient_head(request: Any, *_caps: Any) -> dict[str, str]:
 
 
 def _boundless_head(_runner: Runner, patch: pytest.MonkeyPatch) -> None:
-    real = getattr(steps, READ_HEAD)
-    if hasattr(steps, "_MAX_HEADERS"):
-        patch.setattr(steps, "_MAX_HEADERS", 10**9)
-    patch.setattr(steps, READ_HEAD, lambda request, *caps: real(request, *(10**9 for _ in caps)))
+    real = request_head.read_head
+    patch.setattr(steps, "read_head", lambda request, *caps: real(request, *(10**9 for _ in caps)))
 
 
 def _lenient_path(path: str) -> tuple[str, str]:
@@ -183,10 +180,14 @@ GUARDS: list[tuple[str, TakeOut, str]] = [
         _without(canonical, "_skip_space", lambda text, at: len(text) if at else 0),
         "c24-trailing-garbage compat openai_chat",
     ),
-    ("the strict head", _without(steps, READ_HEAD, _lenient_head), "b19-twice-accept"),
-    ("fields that occur once", _without(steps, "_SINGLE_HEADERS", frozenset()), "b19-twice-accept connect openai_chat"),
+    ("the strict head", _without(steps, "read_head", _lenient_head), "b19-twice-accept"),
+    (
+        "fields that occur once",
+        _without(request_head, "_SINGLE_HEADERS", frozenset()),
+        "b19-twice-accept connect openai_chat",
+    ),
     ("the bound of fields", _boundless_head, "b21-many-fields"),
-    ("methods in capitals", _without(steps, "_METHOD", re.compile(rb".*")), "b19-method-lower"),
+    ("methods in capitals", _without(request_head, "_METHOD", re.compile(rb".*")), "b19-method-lower"),
     ("folded keys", _without(keys, "fold_key", lambda key: key), "c23-turn-role"),
     ("closed sets of keys", _without(keys.ClosedKeys, "check"), "c29-key-engine"),
     ("the content type", _without(steps, "_JSON_TYPE", ANYTHING), "c25-text-plain connect anthropic_messages"),
