@@ -119,7 +119,7 @@ def test_a_sentence_in_place_of_a_tools_name_does_not_get_into_a_denial() -> Non
     secret = "the customer's card is 4111 1111 1111 1111"
     facts = dataclasses.replace(FULL, tools=(secret, "read_ticket"), any_tools=(secret,), tool_choice=secret)
     told = denial_fields(make_denied(provider="openai", route="r", facts=facts))
-    assert b"4111" not in orjson.dumps(told)
+    assert b"4111 1111" not in orjson.dumps(told)
     assert told["facts"]["clipped"] == ["any_tools", "tool_choice", "tools"]
 
 
