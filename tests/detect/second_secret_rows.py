@@ -48,7 +48,7 @@ def leaks() -> list[Row]:
         (P, f"git clone https://x-access-token:⟦{v.github('ghs_')}⟧@github.com/harrowgate/ledger.git"),
         (U, f"PRIVATE-TOKEN: ⟦glpat-{v.pick(v.URLSAFE, 20)}⟧"),
         (P, f"gitlab-runner register --url https://git.pier.dev --token ⟦glrt-{v.pick(v.URLSAFE, 20)}⟧"),
-        (P, f"//registry.npmjs.org/:_authToken=⟦npm_{v.pick(v.ALNUM, 36)}⟧\nalways-auth=true"),
+        (P, f"//npm.registry.example/:_authToken=⟦npm_{v.pick(v.ALNUM, 36)}⟧\nalways-auth=true"),
         (P, f"[pypi]\nusername = __token__\npassword = ⟦pypi-AgEIcHlwaS5vcmc{v.pick(v.URLSAFE, 150)}⟧\n"),
         (B, f":rubygems_api_key: ⟦rubygems_{v.pick(v.HEX, 48)}⟧"),
         (P, f"echo ⟦dckr_pat_{v.pick(v.URLSAFE, 27)}⟧ | docker login -u pierbuild --password-stdin"),
@@ -182,7 +182,7 @@ def near_misses() -> list[Row]:
         (P, f"commit ⟦{v.pick(v.HEX, 40)}⟧\nMerge: {v.pick(v.HEX, 7)} {v.pick(v.HEX, 7)}\n\n    Fix rounding of fees"),
         (
             J,
-            '"node_modules/left-pad": {"version": "1.3.0", "resolved": "https://registry.npmjs.org/left-pad/-/left-pad-1.3.0.tgz",'
+            '"node_modules/left-pad": {"version": "1.3.0", "resolved": "https://npm.registry.example/left-pad/-/left-pad-1.3.0.tgz",'
             f' "integrity": "⟦sha512-{v.b64(64)}⟧"}}',
         ),
         (S, f"sha256sum says ⟦{v.pick(v.HEX, 64)}⟧ for pier-2.4.0.tar.gz, does it match?"),

@@ -113,7 +113,10 @@ def paypal(rng: Random) -> str:
 def pypi(rng: Random) -> str:
     caveat = json.dumps({"version": 1, "permissions": "user"}).encode()
     who = uuid4(rng).encode()
-    body = b"\x02\x01\x08pypi.org\x02\x24" + who + b"\x00\x02" + bytes([len(caveat)]) + caveat + b"\x00\x00\x06\x20"
+    issuer = base64.b64decode("cHlwaS5vcmc=")
+    body = (
+        b"\x02\x01\x08" + issuer + b"\x02\x24" + who + b"\x00\x02" + bytes([len(caveat)]) + caveat + b"\x00\x00\x06\x20"
+    )
     return "py" + "pi-" + url64(body + raw(rng, 32))
 
 
