@@ -12,7 +12,6 @@ from mitmproxy import http
 
 from ..policies.facts import CallKind
 from ..receipts.calls import Outcome
-from ..tokens.digests import sha256_b64u
 from ..tokens.reasons import Refusal
 from .budgeting import Budgeting
 from .call import Call
@@ -168,8 +167,6 @@ class AnswerSteps:
                 clean = redact(body if screened is None else screened, call.credential.encode())
                 if clean is not body:
                     call.instead = _with_body(shown, clean)
-        if call.instead is not None:
-            call.delivered_hash_b64u = sha256_b64u(call.instead.raw_content or b"")
         await self._ending.attest(call, call.outcome or (Outcome.COMPLETE if whole else Outcome.INCOMPLETE))
         if call.outcome not in (Outcome.COMPLETE, Outcome.CALL_REFUSED) and call.instead is None:
             return

@@ -92,8 +92,6 @@ class Call:
     """The calls in a whole answer were judged."""
     instead: http.Response | None = None
     """What is delivered in place of a whole answer."""
-    delivered_hash_b64u: str | None = None
-    """Of what is delivered, where that is not the whole answer that came."""
 
     asks: bool = False
     """A message of a socket: it asks for a response."""

@@ -277,7 +277,9 @@ def _delivered(call: Call) -> str | None:
     """The digest of what the agent gets, where the answer reached its end and that is not what came."""
     if call.outcome not in (Outcome.COMPLETE, Outcome.CALL_REFUSED) and call.instead is None:
         return None
-    return call.tap.delivered_b64u if isinstance(call.tap, StreamTap) else call.delivered_hash_b64u
+    if isinstance(call.tap, StreamTap):
+        return call.tap.delivered_b64u
+    return None if call.instead is None else sha256_b64u(call.instead.raw_content or b"")
 
 
 def _refusal_of(call: Call, refusal: Refusal) -> tuple[int, dict[str, str], bytes]:

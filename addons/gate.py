@@ -35,6 +35,7 @@ from .ending import Ending
 from .heap import LARGE_BYTES, Sweeper
 from .http_stream import CUT, SOCKET, Hold, Watch
 from .stream_tap import redact
+from .tool_gate import done_within
 from .tunnel_start import ClosedLayer, first_bytes_fault, hello_fault, may_become_tls
 
 log = logging.getLogger("clawproxy.gate")
@@ -314,18 +315,11 @@ class Gate:
             if waiting is None:
                 return True
             call.settling = asyncio.get_running_loop().create_task(_patiently(waiting))
-        gone = asyncio.get_running_loop().create_task(hold.gone.wait())
-        try:
-            await asyncio.wait({call.settling, gone}, timeout=_PING_S, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            gone.cancel()
-        if call.settling.done():
+        if await done_within(_PING_S, call.settling, hold.gone):
             settled, call.settling = call.settling, None
             await settled
             return True
-        if hold.gone.is_set():
-            call.settling.cancel()
-        else:
+        if not hold.gone.is_set():
             hold.ping = call.framing.comment if call.framing is not None else b""
         return False
 

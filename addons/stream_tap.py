@@ -312,7 +312,7 @@ class StreamTap:
         events = self._gate.end(refusal, held)
         if not events:
             raise ClawproxyError("GATEWAY_FAULT", "the provider's stream has no way to say that it was ended")
-        self._change(len(self._carry), b"".join(self._framing.write(*event) for event in events) + self._framing.close)
+        self._change(len(self._carry), self._written(events) + self._framing.close)
         error = self._out.pop()
         now = self._now()
         self._held = True

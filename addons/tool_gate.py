@@ -12,7 +12,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import orjson
 
@@ -241,6 +241,20 @@ class ToolGate:
     def _refusal_text(self, refusal: Refusal) -> RefusalText:
         call = self._call
         return text_of(refusal, receipt_id=call.receipt_id, policy_hash=call.policy_hash_b64u, job_id=call.job_id)
+
+
+async def done_within(timeout_s: float, task: asyncio.Task[Any], gone: asyncio.Event) -> bool:
+    """Whether the verdict is there by then. It is given up as soon as nobody waits for it any more (``gone``)."""
+    left = asyncio.get_running_loop().create_task(gone.wait())
+    try:
+        await asyncio.wait({task, left}, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        left.cancel()
+    if task.done():
+        return True
+    if gone.is_set():
+        task.cancel()
+    return False
 
 
 def _as_judged(called: CalledTool) -> ToolCall:

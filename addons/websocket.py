@@ -35,7 +35,7 @@ from .holds import Frame, SocketEnd, Watch
 from .http_stream import SOCKET
 from .json_body import JsonBounds, parse_body, refusal_of_body
 from .stream_tap import MAX_BLOCK_BYTES, MAX_EVENT_BYTES, redact
-from .tool_gate import CallJudges, ToolGate, Waits
+from .tool_gate import CallJudges, ToolGate, Waits, done_within
 from .usage import SAMPLE_BYTES
 from .wire.openai_realtime import RealtimeSession
 from .wire.reader import load_object
@@ -369,14 +369,7 @@ class Sockets:
             if not isinstance(verdict, Waits):
                 return verdict is None or await self._refuse_calls(socket, frame, call, call.gate, verdict)
             socket.settling = asyncio.get_running_loop().create_task(call.gate.settle())
-        over = asyncio.get_running_loop().create_task(socket.over.wait())
-        try:
-            await asyncio.wait({socket.settling, over}, timeout=_AGAIN_S, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            over.cancel()
-        if not socket.settling.done():
-            if socket.over.is_set():
-                socket.settling.cancel()
+        if not await done_within(_AGAIN_S, socket.settling, socket.over):
             frame.again = not socket.over.is_set()
             return False
         settled, socket.settling = socket.settling, None

@@ -90,6 +90,12 @@ class Fields:
             self.refuse(name, "wrong type", got=kind_of(value), expected=_KINDS[kind])
         return value
 
+    def _listed(self, name: str, least: int, most: int) -> list[Any]:
+        values: list[Any] = self._typed(name, list)
+        if not least <= len(values) <= most:
+            self.refuse(name, "wrong number of entries", got=len(values), expected=f"{least} to {most}")
+        return values
+
     def text(
         self, name: str, *, max_chars: int = 128, one_of: Collection[str] = (), like: re.Pattern[str] | None = None
     ) -> str | None:
@@ -129,9 +135,7 @@ class Fields:
         """A list of strings as ``text`` reads them, in order."""
         if name not in self._document:
             return None
-        values: list[Any] = self._typed(name, list)
-        if not min_items <= len(values) <= max_items:
-            self.refuse(name, "wrong number of entries", got=len(values), expected=f"{min_items} to {max_items}")
+        values = self._listed(name, min_items, max_items)
         for n, value in enumerate(values):
             entry = f"{name}[{n}]"
             if type(value) is not str:
@@ -145,9 +149,7 @@ class Fields:
         """A list of texts of up to 1024 characters, integers and flags."""
         if name not in self._document:
             return None
-        values: list[Any] = self._typed(name, list)
-        if not min_items <= len(values) <= max_items:
-            self.refuse(name, "wrong number of entries", got=len(values), expected=f"{min_items} to {max_items}")
+        values = self._listed(name, min_items, max_items)
         for n, value in enumerate(values):
             if type(value) not in (str, int, bool):
                 self.refuse(f"{name}[{n}]", "wrong type", got=kind_of(value), expected="a string, an integer or a flag")
@@ -181,9 +183,7 @@ class Fields:
         """A list of objects with the same known fields."""
         if name not in self._document:
             return None
-        values: list[Any] = self._typed(name, list)
-        if not min_items <= len(values) <= max_items:
-            self.refuse(name, "wrong number of entries", got=len(values), expected=f"{min_items} to {max_items}")
+        values = self._listed(name, min_items, max_items)
         return tuple(
             Fields(value, known, where=f"{self.at(name)}[{n}]", reason=self._reason) for n, value in enumerate(values)
         )

@@ -8,6 +8,7 @@ readers say ``unread`` to it, and such an answer must not be rewritten.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Sequence
 from typing import Protocol
 
@@ -73,7 +74,7 @@ class ErrorRewriter:
         return None
 
 
-class EventRewriter(ErrorRewriter):
+class EventRewriter(ErrorRewriter, ABC):
     """Rewrites event by event: ``_events`` says what stands for one, with or without the calls in it.
 
     A reader of its own looks at all that it lets out, so that a call which is still there is seen: then nothing was
@@ -134,6 +135,6 @@ class EventRewriter(ErrorRewriter):
     def _note(self, name: str, told: JsonObject) -> None:
         """An event that leaves with its calls."""
 
+    @abstractmethod
     def _events(self, name: str, told: JsonObject, *, calls: bool) -> Sequence[tuple[str, JsonObject]]:
         """What stands for an event; without ``calls``, none of those in it, and the text for the first."""
-        raise NotImplementedError
