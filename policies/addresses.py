@@ -175,3 +175,8 @@ def _settled(label: str) -> bool:
     except (UnicodeError, ValueError):
         return False
     return again == label[4:] and not text.isascii() and unicodedata.normalize("NFKC", text).casefold() == text
+
+
+def bracketed(host: str) -> str:
+    """A host as it stands before a port: an IPv6 address in brackets."""
+    return f"[{host}]" if ":" in host else host

@@ -25,14 +25,14 @@ from typing import Any
 
 import jsonschema_rs
 
-from ..tokens.canonical import JsonObject
+from ..tokens.canonical import JsonObject, jcs_bytes
 from ..tokens.errors import ClawproxyError, clip
 from .fields import Fields
 from .names import fold, matches
 
-_CONDITION = ("argument", "optional", "like", "not_like", "one_of", "at_least", "at_most", "max_chars")
-_MAX_WORDS = 64
-_MAX_CONDITIONS = 64
+CONDITION_FIELDS = ("argument", "optional", "like", "not_like", "one_of", "at_least", "at_most", "max_chars")
+MAX_WORDS = 64
+MAX_CONDITIONS = 64
 _REGEX_BYTES = 1024 * 1024
 _ABSENT = object()
 _UNCLEAR = object()
@@ -79,6 +79,8 @@ class ArgumentRule:
     word: str
     conditions: tuple[Condition, ...] = ()
     schema: jsonschema_rs.Validator | None = field(default=None, repr=False, compare=False)
+    schema_text: str = field(default="", repr=False)
+    """The schema in canonical JSON; empty where there is none."""
 
     def fault(self, arguments: Any) -> str | None:
         """The rule that ``arguments`` (a JSON value) break, as a place in the contract; None if they break none."""
@@ -98,6 +100,11 @@ class ArgumentRules:
     rules: tuple[ArgumentRule, ...] = ()
     _literals: Mapping[str, tuple[ArgumentRule, ...]] = field(default_factory=dict, repr=False)
     _globs: tuple[tuple[str, ArgumentRule], ...] = ()
+
+    @property
+    def patterns(self) -> tuple[str, ...]:
+        """The folded names and patterns of the tools that some rule speaks of."""
+        return (*self._literals, *(pattern for pattern, _ in self._globs))
 
     def of(self, name: str) -> tuple[ArgumentRule, ...]:
         """Those that speak of the tool ``name``, by its folded name, so that no other spelling gets around one."""
@@ -121,7 +128,7 @@ def read_argument_rules(fields: Fields, classes: Mapping[str, tuple[str, ...]]) 
     rules: list[ArgumentRule] = []
     literals: dict[str, tuple[ArgumentRule, ...]] = {}
     globs: list[tuple[str, ArgumentRule]] = []
-    for word in inner.names("tool", max_items=_MAX_WORDS):
+    for word in inner.names("tool", max_items=MAX_WORDS):
         if "*" in word:
             inner.refuse(word, "a pattern where a word stands", expected="a word of tool_classes, or a wire name")
         rule = _read_rule(inner, word)
@@ -138,7 +145,7 @@ def read_argument_rules(fields: Fields, classes: Mapping[str, tuple[str, ...]]) 
 def _read_rule(fields: Fields, word: str) -> ArgumentRule:
     rule = fields.object(word, ("schema", "when"))
     assert rule is not None
-    conditions = rule.objects("when", _CONDITION, min_items=1, max_items=_MAX_CONDITIONS) or ()
+    conditions = rule.objects("when", CONDITION_FIELDS, min_items=1, max_items=MAX_CONDITIONS) or ()
     schema = rule.object("schema")
     if schema is None and not conditions:
         fields.refuse(word, "nothing is asked of the arguments", expected='"schema" or "when"', remedy="take it out")
@@ -146,6 +153,7 @@ def _read_rule(fields: Fields, word: str) -> ArgumentRule:
         word,
         tuple(_read_condition(condition) for condition in conditions),
         None if schema is None else _validator(rule, schema.document),
+        "" if schema is None else jcs_bytes(schema.document).decode("utf-8"),
     )
 
 
@@ -163,7 +171,7 @@ def _read_condition(fields: Fields) -> Condition:
     )
     asked = (condition.like, condition.not_like, condition.one_of, condition.at_least, condition.at_most)
     if all(part is None for part in (*asked, condition.max_chars)):
-        fields.refuse("argument", "nothing is asked of the argument", expected=", ".join(_CONDITION[2:]))
+        fields.refuse("argument", "nothing is asked of the argument", expected=", ".join(CONDITION_FIELDS[2:]))
     return condition
 
 

@@ -49,8 +49,8 @@ KNOWN_FIELDS = (
     "token_requirements",
     "evidence_requirements",
 )
-_FEATURE = re.compile(r"(?:state|url):[a-z][a-z0-9_]{0,63}(?:\.[a-z][a-z0-9_]{0,63})?", re.ASCII)
-_MAX_TTL_MINUTES = 1440
+FEATURE = re.compile(r"(?:state|url):[a-z][a-z0-9_]{0,63}(?:\.[a-z][a-z0-9_]{0,63})?", re.ASCII)
+MAX_TTL_MINUTES = 1440
 
 
 def read_claw(document: JsonObject, policy_hash_b64u: str) -> Policy:
@@ -94,7 +94,7 @@ def read_claw(document: JsonObject, policy_hash_b64u: str) -> Policy:
         tools=build_tool_rules(allowed=allowed, denied=denied, on_approval=on_approval, classes=classes),
         model_call_denied=MODEL_CALL in denied,
         provider_features=frozenset(
-            fields.texts("allowed_provider_features", max_items=64, max_chars=140, like=_FEATURE) or ()
+            fields.texts("allowed_provider_features", max_items=64, max_chars=140, like=FEATURE) or ()
         ),
         max_ttl_s=_max_ttl_s(fields),
         demands=tuple(demands),
@@ -162,11 +162,11 @@ def _max_ttl_s(fields: Fields) -> int:
     minutes: list[int | None] = []
     constraints = fields.object("token_constraints", ("cst_ttl_minutes", "pin_policy_hash", "job_bound"))
     if constraints is not None:
-        minutes.append(constraints.integer("cst_ttl_minutes", least=1, most=_MAX_TTL_MINUTES))
+        minutes.append(constraints.integer("cst_ttl_minutes", least=1, most=MAX_TTL_MINUTES))
         _flags(constraints, ("pin_policy_hash", "job_bound"))
     requirements = fields.object("token_requirements", ("require_cst", "pin_cst_to_policy_hash", "max_ttl_minutes"))
     if requirements is not None:
-        minutes.append(requirements.integer("max_ttl_minutes", least=1, most=_MAX_TTL_MINUTES))
+        minutes.append(requirements.integer("max_ttl_minutes", least=1, most=MAX_TTL_MINUTES))
         _flags(requirements, ("require_cst", "pin_cst_to_policy_hash"))
     return min((60 * m for m in minutes if m is not None), default=DEFAULT_MAX_TTL_S)
 

@@ -32,7 +32,7 @@ class Action(StrEnum):
     ALLOW = "allow"
 
 
-_WORDS = {**{str(action): action for action in Action}, "redact": Action.MASK}
+ACTION_WORDS = {**{str(action): action for action in Action}, "redact": Action.MASK}
 _STRICT = {action: n for n, action in enumerate(Action)}
 _REDACTS = frozenset({Action.REMOVE, Action.MASK, Action.HASH})
 
@@ -120,8 +120,8 @@ def read_data_rules(fields: Fields, tools: Mapping[str, tuple[str, ...]]) -> Dat
             export_denied = boundaries.text(name, one_of=("allow", "deny")) == "deny"
             continue
         _check_class(boundaries, name, name)
-        word = boundaries.text(name, one_of=tuple(_WORDS)) or ""
-        actions.append((f"data_boundaries.{name}", name, _WORDS[word]))
+        word = boundaries.text(name, one_of=tuple(ACTION_WORDS)) or ""
+        actions.append((f"data_boundaries.{name}", name, ACTION_WORDS[word]))
     for n, name in enumerate(fields.texts("data_classes_denied") or ()):
         _check_class(fields, f"data_classes_denied[{n}]", name)
         actions.append(("data_classes_denied", name, Action.DENY))
@@ -174,7 +174,7 @@ def read_path_rules(fields: Fields) -> tuple[PathRule, ...]:
     for rule in fields.objects("redaction_rules", ("path", "action")) or ():
         rule.need("path", "action")
         path = rule.text("path", max_chars=512) or ""
-        action = _WORDS[rule.text("action", one_of=("remove", "hash", "mask")) or ""]
+        action = ACTION_WORDS[rule.text("action", one_of=("remove", "hash", "mask")) or ""]
         steps: list[Step] = []
         for part in path.removeprefix("$.").split("."):
             key = part.removesuffix(_ARRAY)

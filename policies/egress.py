@@ -3,6 +3,10 @@
 A request is compared in its one canonical form: a host as ``addresses.host_fault`` wants it, a path whose bytes can be
 read in one way only (``parse_target``). What has two readings is refused before it is compared.
 
+An escaped slash (``%2F``; scoped packages of npm, projects of GitLab) is one segment to some servers and two to others.
+So it is never below a prefix: a path of the contract states it, or the contract lets every path of the host through and
+has one credential for all of them. Then each reading of it, however the escape is spelled, is decided alike.
+
 Limits: what a query says is not judged; a path prefix counts from ``/`` to ``/``, whatever the server makes of it.
 """
 
@@ -17,7 +21,7 @@ from urllib.parse import unquote_to_bytes
 
 from ..tokens.errors import clip, word_or
 from ..tokens.reasons import Refusal
-from .addresses import host_fault, is_literal
+from .addresses import bracketed, host_fault, is_literal
 from .fields import PROVIDER_NAME, Fields
 
 if TYPE_CHECKING:
@@ -28,10 +32,12 @@ METHODS = ("DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT")
 SCHEMES = ("http", "https")
 MAX_ENTRIES = 256
 MAX_TARGET_CHARS = 8192
-_ENTRY_FIELDS = ("host", "methods", "paths", "scheme", "port", "credential", "client_credentials")
+ENTRY_FIELDS = ("host", "methods", "paths", "scheme", "port", "credential", "client_credentials")
 # what may stand in a path unencoded; without ``;``, behind which some servers read parameters that others do not see
 _RAW = "A-Za-z0-9._~!$&'()*+,=:@-"
-_PATH = re.compile(rf"(?:/(?:[{_RAW}]|%[0-9A-F]{{2}})+)*/?", re.ASCII)
+_PATH = re.compile(rf"(?:/(?:[{_RAW}]|%[0-9A-F]{{2}}|%2f)+)*/?", re.ASCII)
+_ESCAPED_SLASH = re.compile("%2[Ff]", re.ASCII)
+_CUT = re.compile("%3F|%23", re.ASCII)
 _RAW_BYTE = re.compile(rf"[;/\\%\x00-\x1f\x7f{_RAW}]".encode("ascii"))
 _ESCAPE = re.compile(r"%([0-9A-F]{2})", re.ASCII)
 _QUERY = re.compile(r"(?:[A-Za-z0-9._~!$&'()*+,;=:@/?\[\]-]|%(?!00)[0-9A-Fa-f]{2})*", re.ASCII)
@@ -86,10 +92,17 @@ class EgressEntry:
         return host.endswith(self.host[1:]) and len(host) > len(self.host) - 1
 
     def takes_path(self, path: str) -> bool:
-        """Whether one of ``paths`` is this path, or, ending in ``/*``, lies above it."""
-        return any(
-            path.startswith(entry.removesuffix("*")) if entry.endswith("/*") else path == entry for entry in self.paths
-        )
+        """Whether one of ``paths`` is this path, or, ending in ``/*``, lies above it, with no escaped slash between."""
+        return "/*" in self.paths or self.states_path(path)
+
+    def states_path(self, path: str) -> bool:
+        """Whether one of ``paths`` takes it that is not ``/*``: with its escaped slashes as they are written."""
+        return any(path == entry or (entry != "/*" and lies_below(path, entry)) for entry in self.paths)
+
+    @property
+    def sends(self) -> tuple[str | None, bool]:
+        """Whose credential goes along: two entries with the same paths differ in nothing else."""
+        return self.credential, self.client_credentials
 
     @property
     def rule(self) -> str:
@@ -107,8 +120,20 @@ class EgressAllow:
 
 def authority_of(scheme: str, host: str, port: int) -> str:
     """``host`` or ``host:port``, an IPv6 address in brackets."""
-    shown = f"[{host}]" if ":" in host else host
+    shown = bracketed(host)
     return shown if port == default_port(scheme) else f"{shown}:{port}"
+
+
+def lies_below(path: str, entry: str) -> bool:
+    """Whether a path of a contract ends in ``/*`` and stands for ``path``: a slash behind it must be a slash to all."""
+    if not entry.endswith("/*") or not path.startswith(above := entry.removesuffix("*")):
+        return False
+    return entry == "/*" or not _ESCAPED_SLASH.search(path, len(above))
+
+
+def has_escaped_slash(path: str) -> bool:
+    """Whether servers may read another path: one with a plain slash in place of the escaped one."""
+    return _ESCAPED_SLASH.search(path) is not None
 
 
 def default_port(scheme: str) -> int:
@@ -124,15 +149,20 @@ def parse_target(target: str) -> tuple[str, str] | Refusal:
     """Path and query of a request target, or REQUEST_AMBIGUOUS where two servers could read two things.
 
     A path has no empty and no dot segment, and an escape only for a byte that needs one, in upper case: never for
-    ``/``, ``\\``, ``;``, ``%`` or a control character, and only for text that is UTF-8 and its own NFKC form. A query
+    ``\\``, ``;``, ``%`` or a control character, and only for text that is UTF-8 and its own NFKC form. An escaped
+    slash, of either case, stands between two segments that are none of these; ``takes_path`` says where it may. A query
     passes as it is, as far as it is characters of a query.
     """
     path, mark, query = target.partition("?")
     if len(target) > MAX_TARGET_CHARS or not path or not _PATH.fullmatch(path):
         return _ambiguous("path", "not plain segments after a slash")
-    if any(segment in (".", "..") for segment in path.split("/")):
+    plain = _ESCAPED_SLASH.sub("/", path)
+    # what an escaped "?" or "#" cuts off is gone where a path is decoded and then read once more
+    if any(_CUT.split(segment, 1)[0] in (".", "..") for segment in plain.split("/")):
         return _ambiguous("path", "a dot segment")
-    escapes = bytes(int(code, 16) for code in _ESCAPE.findall(path))
+    if "//" in plain or (plain.endswith("/") and not path.endswith("/")):
+        return _ambiguous("path", "an empty segment")
+    escapes = bytes(int(code, 16) for code in _ESCAPE.findall(plain))
     if escapes:
         if _RAW_BYTE.search(escapes):
             return _ambiguous("path", "an escape for a byte that needs none, or that changes the path")
@@ -180,6 +210,9 @@ def decide_egress(facts: EgressFacts, policy: Policy) -> EgressAllow | Refusal:
         allowed = ", ".join(dict.fromkeys(path for entry in with_method for path in entry.paths))
         detail = f"allowed paths: {clip(allowed, 300) or 'none'}"
         return Refusal("EGRESS_NOT_ALLOWED", f"{with_method[0].rule} paths", detail)
+    if has_escaped_slash(facts.path) and not found.states_path(facts.path) and len({e.sends for e in with_method}) > 1:
+        detail = "an escaped slash, at a host whose paths have different credentials: state the path"
+        return Refusal("EGRESS_NOT_ALLOWED", f"{with_method[0].rule} paths", detail)
     return EgressAllow(policy.policy_hash_b64u, found)
 
 
@@ -197,7 +230,7 @@ def read_egress(fields: Fields) -> tuple[EgressEntry, ...]:
     ``host`` and ``paths`` must be stated (``["/*"]`` for every path); ``methods`` are GET alone and ``scheme`` https
     where they are not.
     """
-    entries = fields.objects(FIELD, _ENTRY_FIELDS, max_items=MAX_ENTRIES) or ()
+    entries = fields.objects(FIELD, ENTRY_FIELDS, max_items=MAX_ENTRIES) or ()
     return tuple(_entry(entry, index) for index, entry in enumerate(entries))
 
 

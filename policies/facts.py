@@ -18,6 +18,9 @@ PROVIDER_FEATURES = frozenset(
 """Each ``provider_state`` and ``remote_urls`` that a format of addons/wire states: the words of a contract's
 ``allowed_provider_features``."""
 
+NO_MODEL = "unknown"
+"""What stands in records in place of a model where a call names none."""
+
 
 class CallKind(StrEnum):
     """What a route does. Only ``LIST`` and ``CONNECT``, which opens a socket, may name no model."""

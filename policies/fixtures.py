@@ -108,6 +108,36 @@ def pin_refusal(policy: Policy, life_s: float) -> Refusal | None:
     return None
 
 
+def fixture_row(fixture: Fixture) -> JsonObject:
+    """A fixture as it stands in a file: what ``read_fixtures`` reads, without what is the same when absent."""
+    row: JsonObject = {"name": fixture.name}
+    if fixture.egress is not None:
+        egress = fixture.egress
+        row["egress"] = {
+            "scheme": egress.scheme,
+            "host": egress.host,
+            "port": egress.port,
+            "method": egress.method,
+            "path": egress.path,
+        }
+    elif fixture.call.provider:
+        row["call"] = _call_row(fixture.call)
+    if fixture.tool is not None:
+        row["tool"] = {"name": fixture.tool.name, "arguments": fixture.tool.arguments}
+    if fixture.grant.sub:
+        row["sub"] = fixture.grant.sub
+    if fixture.grant.exp_s > fixture.grant.iat_s:
+        row["token_life_s"] = fixture.grant.exp_s - fixture.grant.iat_s
+    return row if fixture.expect is None else {**row, "expect": fixture.expect}
+
+
+def _call_row(call: CallFacts) -> JsonObject:
+    plain = CallFacts(call.provider, "", None, stream=False)
+    values = {name: getattr(call, name) for name in ("provider", *_CALL)}
+    kept = {name: value for name, value in values.items() if name == "provider" or value != getattr(plain, name)}
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in kept.items()}
+
+
 # -- reading -----------------------------------------------------------------------------------------------------------
 
 

@@ -15,6 +15,8 @@ from __future__ import annotations
 import re
 from enum import StrEnum
 
+from .facts import NO_MODEL
+
 
 class ModelMatch(StrEnum):
     """What the answered name is beside the one asked for."""
@@ -34,11 +36,18 @@ _OWNERS = frozenset(
 )
 """What stands before a ``/`` without making the model another one."""
 _ARN = re.compile(r"arn:aws[a-z-]*:bedrock:[a-z0-9-]*:\d*:[a-z-]+/", re.ASCII)
-_REGIONS = r"(?:us-gov|us|eu|apac|global|jp|au|ca|sa|me)\."
-_VENDORS = (
-    r"(?:ai21|amazon|anthropic|cohere|deepseek|google|luma|meta|minimax|mistral|moonshot|nvidia|openai|qwen|stability"
-    r"|twelvelabs|writer)\."
+REGIONS = ("us-gov", "us", "eu", "apac", "global", "jp", "au", "ca", "sa", "me")
+VENDORS = (
+    *("ai21", "amazon", "anthropic", "cohere", "deepseek", "google", "luma", "meta", "minimax", "mistral", "moonshot"),
+    *("nvidia", "openai", "qwen", "stability", "twelvelabs", "writer"),
 )
+"""What stands before the name of a model at Bedrock: where it runs, and whose it is."""
+LISTS = ("registry.ollama.ai/", "library/", "models/")
+"""How providers' own lists begin a name."""
+MARKS = ("free", "nitro", "floor", "online", "exacto", "extended", "thinking", "beta", "latest")
+"""What may stand behind a colon without making the model another one."""
+_REGIONS = rf"(?:{'|'.join(REGIONS)})\."
+_VENDORS = rf"(?:{'|'.join(VENDORS)})\."
 _BEDROCK = re.compile(rf"(?:{_REGIONS})?{_VENDORS}", re.ASCII)
 _REGION = re.compile(rf"{_REGIONS}(?={_VENDORS})", re.ASCII)
 _BEDROCK_VERSION = re.compile(r"(?:-v\d+)?(?::\d+){1,2}k?", re.ASCII)
@@ -46,13 +55,13 @@ _ROUTING = re.compile(r":(?:free|nitro|floor|online|exacto|latest)", re.ASCII)
 _DATE = r"20\d\d-?[01]\d-?[0-3]\d|preview-\d\d-(?:\d\d|20\d\d)"
 _VERSION = re.compile(rf"(?:[-@](?:{_DATE}|\d{{3,4}}|v\d+))(?:-v\d+)?(?::\d+)?|(?:-v\d+)?:\d+|:latest", re.ASCII)
 _MAX_CHARS = 1024
-_LISTED = re.compile(r"registry\.ollama\.ai/|library/|models/", re.ASCII | re.IGNORECASE)
-_MARK = re.compile(r":(?:free|nitro|floor|online|exacto|extended|thinking|beta|latest)\Z", re.ASCII | re.IGNORECASE)
+_LISTED = re.compile("|".join(map(re.escape, LISTS)), re.ASCII | re.IGNORECASE)
+_MARK = re.compile(rf":(?:{'|'.join(MARKS)})\Z", re.ASCII | re.IGNORECASE)
 
 
 def model_match(asked: str | None, answered: str | None) -> ModelMatch:
     """Compare the model that a request named with the one that the answer names."""
-    if not asked or not answered or asked == "unknown" or max(len(asked), len(answered)) > _MAX_CHARS:
+    if not asked or not answered or asked == NO_MODEL or max(len(asked), len(answered)) > _MAX_CHARS:
         return ModelMatch.UNKNOWN
     if asked == answered:
         return ModelMatch.SAME
@@ -77,6 +86,12 @@ def other_names(model: str) -> tuple[str, ...]:
     if ":" not in name:
         names[f"{name}:latest"] = None
     return tuple(other for other in names if other and other != model)
+
+
+def is_bare(name: str) -> bool:
+    """Whether ``other_names`` finds nothing to take off ``name``."""
+    lower = name.lower()
+    return not any(front.match(lower) for front in (_ARN, _LISTED, _REGION)) and _MARK.search(name) is None
 
 
 def _bare(name: str) -> str:

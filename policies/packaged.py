@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 import importlib.resources
+from enum import StrEnum
 from functools import cache
 
 from ..tokens.canonical import JsonObject, parse_json_object
-from ..tokens.errors import ClawproxyError
 from .catalogue_file import load_catalogue
 from .detect.classes import DataClasses, load_data_classes
 from .prices import PriceTable, load_prices
 from .routes import Catalogue
 from .tool_classes import ToolClasses, load_tool_classes
 
-STARTERS = ("sdk", "claude-code", "codex", "openclaw")
-"""Names of the starter contracts, configs/contracts/<name>.json."""
+
+class Starter(StrEnum):
+    """The contracts of configs/contracts to begin with."""
+
+    SDK = "sdk"
+    CLAUDE_CODE = "claude-code"
+    CODEX = "codex"
+    OPENCLAW = "openclaw"
+    OPENCODE = "opencode"
+    PI = "pi"
+    GEMINI_CLI = "gemini-cli"
 
 
 def packaged_file(name: str) -> bytes:
@@ -44,8 +53,6 @@ def packaged_data_classes() -> DataClasses:
     return load_data_classes(packaged_file("data_classes.toml"))
 
 
-def starter(name: str) -> JsonObject:
-    """An unsigned contract to start from, enforceable in full; raises ``ClawproxyError`` for an unknown name."""
-    if name not in STARTERS:
-        raise ClawproxyError("WPC_INVALID", "no such starter", got=name, expected=" or ".join(STARTERS))
-    return parse_json_object(packaged_file(f"contracts/{name}.json"))
+def starter_document(starter: Starter) -> JsonObject:
+    """The unsigned document of a starter, enforceable in full."""
+    return parse_json_object(packaged_file(f"contracts/{starter}.json"))

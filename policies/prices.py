@@ -100,6 +100,10 @@ class PriceTable:
             return exact
         return next((price for of, like, price in self._patterns if of == provider and matches(like, model)), None)
 
+    def models_of(self, provider: str) -> list[str]:
+        """The exact names that the table has for ``provider``, in its order."""
+        return [model for of, model in self._exact if of == provider]
+
     def knows(self, model: str, providers: Iterable[str] | None = None) -> bool:
         """Whether a provider (of ``providers``, or any) has a price for ``model``, or has ``model`` as a pattern."""
         among = None if providers is None else set(providers)

@@ -24,6 +24,7 @@ from dataclasses import dataclass, replace
 from ..tokens.canonical import JsonObject
 from ..tokens.errors import ClawproxyError, clip
 from ..tokens.reasons import Refusal
+from .egress import authority_of
 from .facts import CallKind
 
 _PROXY_PREFIX = "/v1/proxy/"
@@ -124,8 +125,7 @@ class Provider:
     @property
     def authority(self) -> str:
         """The Host field of a request to it: the port only where it is not the scheme's own."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return host if self.port == (443 if self.scheme == "https" else 80) else f"{host}:{self.port}"
+        return authority_of(self.scheme, self.host, self.port)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -134,6 +134,12 @@ def _truth(condition: Condition, context: Mapping[str, str], view: Callable[[str
     return _numeric_truth(operator, value, expected)
 
 
+def truths(statements: Iterable[Statement], context: Mapping[str, str]) -> tuple[bool | None, ...]:
+    """What is true of each condition that is about something in ``context``, as it is and folded."""
+    about = [c for statement in statements for c in statement.conditions if c.key in context]
+    return tuple(_truth(condition, context, view) for condition in about for view in (_same, fold))
+
+
 def _ip_truth(value: str, network: str) -> bool | None:
     try:
         return ipaddress.IPv4Address(value) in ipaddress.IPv4Network(network, strict=False)
@@ -154,7 +160,7 @@ _ANY, _RUN, _ONE = "**", "*", "?"
 
 
 @lru_cache(maxsize=4096)
-def _tokens(pattern: str) -> tuple[tuple[str, str], ...]:
+def pattern_steps(pattern: str) -> tuple[tuple[str, str], ...]:
     """``(kind, literal)`` steps; ``**`` swallows one ``/`` that follows it."""
     steps: list[tuple[str, str]] = []
     at = 0
@@ -181,7 +187,7 @@ def glob_matches(pattern: str, value: str) -> bool:
         return True
     if "*" not in pattern and "?" not in pattern:
         return pattern == value
-    steps = _tokens(pattern)
+    steps = pattern_steps(pattern)
     states = _skip_runs(steps, {0})
     for char in value:
         following: set[int] = set()

@@ -26,6 +26,10 @@ def word_or(otherwise: str, value: object) -> str:
     return f'"{clip(value, _WORD_CHARS)}"'
 
 
+def _printable(char: str) -> str:
+    return char if char.isprintable() else char.encode("unicode_escape").decode("ascii")
+
+
 class ClawproxyError(Exception):
     """Something could not be read, checked or done.
 
@@ -59,7 +63,9 @@ class ClawproxyError(Exception):
         facts += [f"expected {self.expected}"] if self.expected else []
         line += f" ({', '.join(facts)})" if facts else ""
         line += f"; {self.remedy}" if self.remedy else ""
-        return f"{line} [{self.reason}]"
+        line = f"{line} [{self.reason}]"
+        # file names are other people's: nothing in them acts on a terminal
+        return line if line.isprintable() else "".join(map(_printable, line))
 
     def at(self, where: str) -> ClawproxyError:
         """The same error with a place in front, for a caller that knows the file name."""

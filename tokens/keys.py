@@ -161,7 +161,10 @@ def save_key(key: SigningKey, path: Path) -> None:
         _sync_directory(path.parent)
     except FileExistsError:
         raise ClawproxyError(
-            "KEY_EXISTS", "a key is already there", where=str(path), remedy="choose another name, or move the file away"
+            "KEY_EXISTS",
+            "a key is already there",
+            where=str(path),
+            remedy="use it as it is, or make another one with --name",
         ) from None
     except OSError as err:
         raise ClawproxyError(

@@ -1,7 +1,6 @@
 """What was taken back: tokens, token ids, jobs and contracts, in memory.
 
-Judged at every call, also for a token that the verifier remembers. ``epoch`` grows with each change, so that whoever
-holds a stream open learns with one comparison that it must ask again.
+Judged at every call, also for a token that the verifier remembers.
 """
 
 from __future__ import annotations
@@ -21,7 +20,6 @@ class Revocations:
     """Four sets that only grow. One per gateway, used from its event loop."""
 
     def __init__(self) -> None:
-        self.epoch = 0
         self._token_hashes: set[str] = set()
         self._jtis: set[str] = set()
         self._jobs: set[str] = set()
@@ -68,7 +66,6 @@ class Revocations:
         if value in revoked:
             return False
         revoked.add(value)
-        self.epoch += 1
         return True
 
 

@@ -65,10 +65,6 @@ class Trust:
         listed = {did: name for name, dids in self.allowlists.items() for did in dids}
         return listed | {key.did: str(key.role) for key in self.keys}
 
-    def name_of(self, did: str) -> str:
-        """What people call the key, or an empty text."""
-        return next((key.name for key in self.keys if key.did == did), "")
-
     def document(self) -> JsonObject:
         """The trust file in our form (to be written with ``jcs_bytes``); ``allowlists`` have no place in it."""
         return {"trust_version": "1", "keys": [_row(key) for key in self.keys]}

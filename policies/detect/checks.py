@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import base64
 import binascii
-import ipaddress
 import re
+import socket
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import date
 from functools import lru_cache
-from itertools import pairwise
 from math import log2
 
 Span = tuple[int, int]
@@ -25,10 +24,13 @@ Check = Callable[[bytes, int, int], Span | None]
 _DIGITS = frozenset(b"0123456789")
 _ALNUM = frozenset(b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz")
 _NO_DIGITS = bytes(c for c in range(256) if c not in _DIGITS)
+_ALNUMS = bytes(sorted(_ALNUM))
 _NO_ALNUM = bytes(c for c in range(256) if c not in _ALNUM)
 _TEN = bytes(sorted(_DIGITS))
 _LOWER = bytes(range(97, 123))
 _UPPER = bytes(range(65, 91))
+_LETTERS = _LOWER + _UPPER
+_IS_LOWER = bytes(c > 96 for c in range(256))
 _NEAR_CHARS = 48
 _FILLERS = (
     b"xxxx",
@@ -62,6 +64,13 @@ def entropy(text: bytes) -> float:
     return log2(size) - sum([n * log2(n) for n in map(count, set(text)) if n > 1]) / size
 
 
+def _is_spread(text: bytes, need: float) -> bool:
+    """Whether the entropy is ``need`` bits or more. It is so wherever no character takes too large a part of the text,
+    which is the cheaper thing to know."""
+    count = text.count
+    return len(text) >= 2**need * max(map(count, set(text)), default=1) or entropy(text) >= need
+
+
 _TWICE = bytes(48 + (d * 2 - 9 if d > 4 else d * 2) for d in range(10))
 _DOUBLED = bytes.maketrans(b"0123456789", _TWICE)
 
@@ -79,8 +88,16 @@ def alone(text: bytes, start: int, end: int) -> bool:
 
 def near(text: bytes, start: int, words: tuple[bytes, ...], chars: int = _NEAR_CHARS) -> bool:
     """Whether one of ``words`` (lower case) stands among the ``chars`` before ``start``."""
-    before = text[max(0, start - chars) : start].lower()
-    return any(word in before for word in words)
+    return _holds(text[max(0, start - chars) : start].lower(), words)
+
+
+def _holds(text: bytes, words: Iterable[bytes]) -> bool:
+    """Whether one of ``words`` stands in ``text``; ``in`` takes five times as long as ``find``."""
+    find = text.find
+    for word in words:  # noqa: SIM110 - any() takes twice as long
+        if find(word) >= 0:
+            return True
+    return False
 
 
 # -- secrets -----------------------------------------------------------------------------------------------------
@@ -88,10 +105,9 @@ def near(text: bytes, start: int, words: tuple[bytes, ...], chars: int = _NEAR_C
 
 def is_varied(token: bytes) -> bool:
     """Whether a token looks made by chance, and not by a person who fills a gap (``xxxx``, ``YOUR_KEY``)."""
-    low = token.lower()
-    if any(filler in low for filler in _FILLERS):
+    if _holds(token.lower(), _FILLERS):
         return False
-    return len(set(token)) >= min(8, 2 + len(token) // 4) and entropy(token) >= 2.5
+    return len(set(token)) >= min(8, 2 + len(token) // 4) and _is_spread(token, 2.5)
 
 
 def varied(text: bytes, start: int, end: int) -> Span | None:
@@ -108,9 +124,9 @@ def varied_alone(text: bytes, start: int, end: int) -> Span | None:
 def mixed(text: bytes, start: int, end: int) -> Span | None:
     """A token that is no placeholder and has both letters and digits."""
     token = text[start:end]
-    has_digit = any(c in _DIGITS for c in token)
-    has_letter = any(c in _ALNUM and c not in _DIGITS for c in token)
-    by_chance = (has_digit and has_letter) or is_random(token)
+    no_digits = token.translate(None, _TEN)
+    has_letter = len(no_digits.translate(None, _LETTERS)) < len(no_digits)
+    by_chance = (len(no_digits) < len(token) and has_letter) or is_random(token)
     return varied_alone(text, start, end) if by_chance else None
 
 
@@ -132,18 +148,20 @@ _PLAIN_WORDS = (b"example", b"placeholder", b"changeme", b"redacted", b"your", b
 
 def assigned(text: bytes, start: int, end: int) -> Span | None:
     """What stands behind a keyword: a value that a person did not make up as a word, and that is no expression."""
-    while end > start and text[end - 1 : end] in (b".", b")", b"]", b"}", b"`", b"\\", b"?", b"!", b"*"):
+    while end > start and text[end - 1] in b".)]}`\\?!*":
         end -= 1
     value = text[start:end]
     low = value.lower()
-    if len(value) < 8 or low.startswith(_NO_VALUE) or any(word in low for word in _PLAIN_WORDS):
+    if len(value) < 8 or low.startswith(_NO_VALUE) or _holds(low, _PLAIN_WORDS):
         return None
-    if b"(" in value or b"://" in value or value[:1] in (b"/", b"$", b"@", b"["):
+    if value[0] in b"/$@[" or _holds(value, (b"(", b"://")):
         return None
     size = len(value)
-    digits, lower, upper = (size - len(value.translate(None, kind)) for kind in (_TEN, _LOWER, _UPPER))
+    no_digits = value.translate(None, _TEN)
+    no_lower = no_digits.translate(None, _LOWER)
+    marks = len(no_lower.translate(None, _UPPER))
+    digits, lower, upper = size - len(no_digits), len(no_digits) - len(no_lower), len(no_lower) - marks
     letters = lower + upper
-    marks = size - letters - digits
     kinds = (digits > 0) + (upper > 0) + (lower > 0) + (marks > 0)
     if letters == 0 or kinds < 2 or (digits == 0 and (len(value) < 16 or kinds < 3)):
         return None
@@ -158,7 +176,7 @@ def assigned(text: bytes, start: int, end: int) -> Span | None:
     if _are_words(value):
         return None
     need = 2.5 if len(value) < 12 else 2.9 if len(value) < 20 else 3.1
-    return (start, end) if entropy(value) >= need and is_varied(value) else None
+    return (start, end) if is_varied(value) and _is_spread(value, need) else None
 
 
 def _are_words(value: bytes) -> bool:
@@ -174,15 +192,15 @@ def _are_words(value: bytes) -> bool:
 
 def is_random(value: bytes) -> bool:
     """Whether letters change case as chance would have it, not as words in camelCase do."""
-    changes = sum((a > 96) != (b > 96) for a, b in pairwise(value))
-    return changes * 3 >= len(value)
+    lower = value.translate(_IS_LOWER)
+    return (lower.count(b"\0\1") + lower.count(b"\1\0")) * 3 >= len(value)
 
 
 def pem_key(text: bytes, start: int, end: int) -> Span | None:
     """A private key with a body, not the mere mention of its first line."""
     body = text[start:end]
     at = body.find(b"KEY")
-    return (start, end) if sum(c in _ALNUM for c in body[at + 8 :]) >= 40 else None
+    return (start, end) if len(body) - at - 8 - len(body[at + 8 :].translate(None, _ALNUMS)) >= 40 else None
 
 
 def jwt(text: bytes, start: int, end: int) -> Span | None:
@@ -192,7 +210,7 @@ def jwt(text: bytes, start: int, end: int) -> Span | None:
         decoded = base64.urlsafe_b64decode(head + b"=" * (-len(head) % 4))
     except (binascii.Error, ValueError):
         return None
-    return (start, end) if b'"alg"' in decoded or b'"enc"' in decoded else None
+    return (start, end) if _holds(decoded, (b'"alg"', b'"enc"')) else None
 
 
 def url_password(text: bytes, start: int, end: int) -> Span | None:
@@ -246,7 +264,7 @@ def _issuer_fits(digits: bytes) -> bool:
 def card(text: bytes, start: int, end: int) -> Span | None:
     """A card number: in one piece, or in groups as people write them. What stands around it is left out."""
     body = text[start:end]
-    if not alone(text, start, end) or (start > 1 and text[start - 1 : start] in b".," and text[start - 2] in _DIGITS):
+    if not alone(text, start, end) or (start > 1 and text[start - 1] in b".," and text[start - 2] in _DIGITS):
         return None
     if body.isdigit():
         return (start, end) if is_card(body) else None
@@ -660,7 +678,7 @@ def email(text: bytes, start: int, end: int) -> Span | None:
     kept = local.lstrip(b".-'%+_")
     start += len(local) - len(kept)
     ending = host.rpartition(b".")[2].lower()
-    if not kept or kept.endswith(b".") or ending in _FILE_ENDINGS or b".." in host or b".." in kept:
+    if not kept or kept.endswith(b".") or ending in _FILE_ENDINGS or text.find(b"..", start, end) >= 0:
         return None
     if kept == b"git" and text[end : end + 1] == b":":
         return None
@@ -682,10 +700,10 @@ _PHONE_WORDS = (
     b"reach",
     b"handy",
 )
-_OTHER_NUMBERS = (
+_OTHER_NUMBERS = frozenset((
     b"order", b"invoice", b"version", b"isbn", b"serial", b"sku", b"part", b"model", b"ticket", b"case", b"tracking",
     b"account", b"acct", b"build", b"id", b"ref", b"policy", b"po", b"ean", b"upc",
-)  # fmt: skip
+))  # fmt: skip
 
 
 def phone_plus(text: bytes, start: int, end: int) -> Span | None:
@@ -774,25 +792,28 @@ def ipv4(text: bytes, start: int, end: int) -> Span | None:
     return None if named else (start, end)
 
 
+_MAPPED = bytes(10) + b"\xff\xff"
+"""What an IPv4 address stands behind in an IPv6 one (RFC 4291, 2.5.5.2)."""
+
+
 def ipv6(text: bytes, start: int, end: int) -> Span | None:
     """An address of a host that has a digit in it; loop-back and documentation of code (``a::b``) are none."""
     body = text[start:end]
     if body.endswith(b":") and not body.endswith(b"::"):
         body, end = body[:-1], end - 1
-    if not any(c in _DIGITS for c in body) or not alone(text, start, end) or text[end : end + 1] == b":":
+    if not alone(text, start, end) or text[end : end + 1] == b":" or len(body.translate(None, _TEN)) == len(body):
         return None
     if start and text[start - 1] in b":._-":
         return None
-    try:
-        address = ipaddress.IPv6Address(body.decode())
-    except ValueError:
+    if (len(body) < 6 and body.find(b"::") >= 0) or body[:9].lower() == b"2001:db8:":
         return None
-    if (
-        address.is_loopback
-        or address.is_unspecified
-        or body[:9].lower() == b"2001:db8:"
-        or (b"::" in body and len(body) < 6)
-    ):
+    try:
+        address = socket.inet_pton(socket.AF_INET6, body.decode())
+    except OSError:
+        return None
+    if address[:15] == bytes(15) and address[15] < 2:  # unspecified, loop-back
+        return None
+    if address[:12] == _MAPPED and address[12] == 127:
         return None
     groups = [group for group in body.split(b":") if group]
     return (start, end) if len(groups) > 2 or any(len(group) > 2 for group in groups) else None

@@ -14,17 +14,17 @@ import importlib
 import sys
 import threading
 from bisect import bisect_right, insort
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import re2
 
 from ...tokens.errors import ClawproxyError
 from .detectors import Detector, Looks
-from .leaves import Leaf, Leaves
-from .views import Rendering, View, prepare, views
+from .leaves import Leaves
+from .views import Pieces, Rendering, View, prepare, views
 
 hyperscan: Any = None
 with contextlib.suppress(ImportError):
@@ -33,15 +33,16 @@ with contextlib.suppress(ImportError):
 _RE2_MEMORY = 16 * 1024 * 1024
 _EVERY = 32
 _MAX_FINDINGS = 20_000
-_WORK, _BYTES_A_UNIT = 10_000, 64
+_WORK, _BYTES_A_UNIT = 7_000, 64
 """What a look may cost: a unit is a candidate or about as much (5 µs); so much for any document, and one more for so
 many characters. Only what is made to take long costs more."""
 _PRINTABLE = frozenset(range(32, 127)) | {0, 9, 10, 13}
 """What text is made of; the zero is fill behind the end of base64."""
 _AROUND = 6
-_LEAVES_A_UNIT = 4
+_LEAVES_A_UNIT = 12
 _CHARS_A_UNIT = 32
-_JOINED_A_UNIT, _SHORT = 4, 64
+_PIECES_A_UNIT = 3
+_SEARCHED_A_UNIT = 2500
 
 
 class ScanError(ClawproxyError):
@@ -51,8 +52,7 @@ class ScanError(ClawproxyError):
         super().__init__("DATA_SCAN_FAILED", message)
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(NamedTuple):
     """What a detector confirmed: ``pieces`` are (leaf, start, end), more than one where it goes over a border."""
 
     detector: str
@@ -163,37 +163,66 @@ class Scanner:
         work.spend(len(leaves) // _LEAVES_A_UNIT)
         findings: list[Finding] = []
         taken = _Taken()
+        letters = _Letters(leaves)
         for view in views(leaves, work.spend):
             work.on_time()
             for n in self._finder.find(view.data):
                 detector = self.detectors[n]
-                if detector.name not in wanted or not _looks_in(detector, view.rendering):
-                    continue
-                for span in self._confirmed(n, view, work):
-                    if view.rendering is Rendering.JOINED and span[1] - span[0] > _SHORT:
-                        work.spend((span[1] - span[0]) // _JOINED_A_UNIT)  # it may go over thousands of values
-                    pieces = view.locate(*span)
-                    if not pieces or not _is_whole(detector, view, pieces, leaves, span):
-                        continue
-                    if not taken.add(detector.name, pieces, alone=view.rendering is not Rendering.JOINED):
-                        continue
-                    findings.append(Finding(detector.name, tuple(pieces)))
-                    if len(findings) > _MAX_FINDINGS:
-                        raise ScanError(f"more than {_MAX_FINDINGS} findings")
+                if detector.name in wanted and _looks_in(detector, view.rendering):
+                    self._search(n, view, work, taken, letters, findings)
         return Scan(leaves, tuple(findings))
 
-    def _confirmed(self, n: int, view: View, work: _Work) -> Iterator[tuple[int, int]]:
-        detector, data = self.detectors[n], view.data
-        groups = (detector.group,) if detector.group else tuple(range(1, self._patterns[n].groups + 1))
-        check, cost = detector.check, detector.cost
-        for count, match in enumerate(self._patterns[n].finditer(data)):
+    def _search(
+        self, n: int, view: View, work: _Work, taken: _Taken, letters: _Letters, findings: list[Finding]
+    ) -> None:
+        """Add what one detector finds in a view to ``findings``."""
+        detector, data, locate, crosses, pattern = (
+            self.detectors[n],
+            view.data,
+            view.locate,
+            view.crosses,
+            self._patterns[n],
+        )
+        name, check, cost, spend = detector.name, detector.check, detector.cost, work.spend
+        first = taken.first(n) if view.rendering is Rendering.WRITTEN else None
+        alone = view.rendering is not Rendering.JOINED
+        groups = (detector.group,) if detector.group else tuple(range(1, pattern.groups + 1))
+        only, is_either = groups[0] if len(groups) == 1 else 0, len(groups) > 1
+        reached = 0
+        work.on_time()
+        if self.is_fast:  # one pass, whether there is a candidate or not
+            spend(len(data) // _SEARCHED_A_UNIT)
+        for count, match in enumerate(pattern.finditer(data), 1):
             if count % _EVERY == 0:
                 work.on_time()
-            # the first group that took part, if the pattern has any: alternatives with a group each
-            start, end = match.span(next((n for n in groups if match.start(n) >= 0), 0) if groups else 0)
-            work.spend(cost + (end - start) // _CHARS_A_UNIT)
-            if (span := check(data, start, end)) is not None:
-                yield span
+            if is_either:  # the first that took part: alternatives with a group each
+                only = next((group for group in groups if match.start(group) >= 0), 0)
+            start, end = whole = match.span()
+            spend(cost + (end - start) // _CHARS_A_UNIT)
+            if groups:
+                start, end = match.span(only) if only else whole
+            if crosses is not None and not crosses(start, end):
+                continue
+            span = check(data, start, end)
+            if span is None or span[1] <= reached:
+                continue
+            pieces = locate(*span)
+            if len(pieces) > 1:  # it may go over thousands of values
+                spend(1 + len(pieces) // _PIECES_A_UNIT)
+            if not pieces:
+                continue
+            if first is not None:
+                first += pieces
+            else:
+                if not _is_whole(detector, view, pieces, letters, span):
+                    continue
+                if view.reach is not None:
+                    reached = view.reach(span[1])
+                if not taken.add(n, pieces, alone=alone):
+                    continue
+            findings.append(Finding(name, tuple(pieces)))
+            if len(findings) > _MAX_FINDINGS:
+                raise ScanError(f"more than {_MAX_FINDINGS} findings")
 
 
 class _Work:
@@ -220,9 +249,21 @@ def _looks_in(detector: Detector, rendering: Rendering) -> bool:
     return rendering is Rendering.WRITTEN or detector.looks is not Looks.WRITTEN
 
 
-def _is_whole(
-    detector: Detector, view: View, pieces: list[tuple[int, int, int]], leaves: Sequence[Leaf], span: tuple[int, int]
-) -> bool:
+class _Letters:
+    """Which leaves have a letter; each is looked at once, however many findings touch it."""
+
+    def __init__(self, leaves: Leaves) -> None:
+        self.leaves = leaves
+        self._told: dict[int, bool] = {}
+
+    def __contains__(self, n: int) -> bool:
+        told = self._told.get(n)
+        if told is None:
+            told = self._told[n] = any(map(str.isalpha, set(self.leaves.texts[n])))
+        return told
+
+
+def _is_whole(detector: Detector, view: View, pieces: Pieces, letters: _Letters, span: tuple[int, int]) -> bool:
     """Whether a finding in a view other than the text as written means something."""
     if view.rendering is Rendering.JOINED:
         if len(pieces) < 2:
@@ -230,8 +271,8 @@ def _is_whole(
         if detector.looks is Looks.EVERYWHERE and not detector.name.endswith("card"):
             return True
         # columns of numbers are no number in pieces
-        texts = [leaves[n] for n, _, _ in pieces]
-        return all(leaf.is_prose for leaf in texts) or any(any(c.isalpha() for c in leaf.text) for leaf in texts)
+        places = [n for n, _, _ in pieces]
+        return all(letters.leaves[n].is_prose for n in places) or any(n in letters for n in places)
     if view.rendering is Rendering.BASE64 and detector.looks is not Looks.EVERYWHERE:
         around = view.data[max(0, span[0] - _AROUND) : span[1] + _AROUND]
         return _PRINTABLE.issuperset(around)
@@ -242,28 +283,34 @@ class _Taken:
     """What was found already, so that the same thing in another rendering of the text is not told twice."""
 
     def __init__(self) -> None:
-        self._spans: dict[tuple[str, int], list[tuple[int, int]]] = {}
+        self._spans: dict[int, Pieces] = {}
 
-    def add(self, detector: str, pieces: list[tuple[int, int, int]], *, alone: bool) -> bool:
+    def first(self, detector: int) -> Pieces:
+        """The list for what a detector finds in the text as written: nothing lies before it, and it comes in order."""
+        return self._spans.setdefault(detector, [])
+
+    def add(self, detector: int, pieces: Pieces, *, alone: bool) -> bool:
         """Keep ``pieces``; False where each lies in something that the same detector found before, or, unless it stands
         ``alone``, where one of them was found without the other."""
-        if all(self._lies_in(detector, *piece) for piece in pieces):
-            return False
-        if not alone and any(self._meets(detector, *piece) for piece in pieces):
-            return False
-        for leaf, start, end in pieces:
-            insort(self._spans.setdefault((detector, leaf), []), (start, end))
+        spans = self._spans.setdefault(detector, [])
+        if spans:
+            if all(_lies_in(spans, *piece) for piece in pieces):
+                return False
+            if not alone and any(_meets(spans, *piece) for piece in pieces):
+                return False
+        for piece in pieces:
+            insort(spans, piece)
         return True
 
-    def _meets(self, detector: str, leaf: int, start: int, end: int) -> bool:
-        spans = self._spans.get((detector, leaf), [])
-        n = bisect_right(spans, (end, 0)) - 1
-        return n >= 0 and spans[n][1] > start
 
-    def _lies_in(self, detector: str, leaf: int, start: int, end: int) -> bool:
-        spans = self._spans.get((detector, leaf), [])
-        n = bisect_right(spans, (start, sys.maxsize)) - 1
-        return n >= 0 and spans[n][1] >= end
+def _meets(spans: Pieces, leaf: int, start: int, end: int) -> bool:
+    n = bisect_right(spans, (leaf, end, 0)) - 1
+    return n >= 0 and spans[n][0] == leaf and spans[n][2] > start
+
+
+def _lies_in(spans: Pieces, leaf: int, start: int, end: int) -> bool:
+    n = bisect_right(spans, (leaf, start, sys.maxsize)) - 1
+    return n >= 0 and spans[n][0] == leaf and spans[n][2] >= end
 
 
 def _unusable(detector: Detector, err: Exception) -> ClawproxyError:

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
-from itertools import accumulate
+from itertools import accumulate, compress, repeat
+from operator import add
 from typing import Any, NamedTuple
 
 _STRUCTURE = frozenset(
@@ -43,34 +44,58 @@ class Leaf(NamedTuple):
         return self.key.__class__ is int or self.key in _TEXTS
 
 
+_KEY, _NUMBER, _NAME, _VALUE = range(4)
+"""What a leaf is: a key, a number, a string that only says what something is, any other string."""
+_BEHIND = (": ", "\n", "\n", "\n")
+_SIZES = bytes(len(_BEHIND[kind]) if kind < len(_BEHIND) else 0 for kind in range(256))
+_JOINS = bytes(kind == _VALUE for kind in range(256))
+_STRINGS, _NUMBERS = {str}, {int, float}
+_LONG = 8
+"""Lists of so many values that are all of one kind are taken over in one piece."""
+
+
 class Leaves(Sequence[Leaf]):
-    """The leaves of a document in order, and ``text``: all of them, each on a line, a value behind its key."""
+    """The leaves of a document in order, and ``text``: all of them, each on a line, a value behind its key.
+
+    They are kept as columns: a body of 200 KB may hold 100,000 of them, and few are ever asked for.
+    """
 
     def __init__(self, document: Any) -> None:
-        self._leaves: list[Leaf] = []
-        root = [document]
-        _walk(root, self._leaves)
-        parts = [f"{leaf.text}: " if leaf.is_key else f"{leaf.text}\n" for leaf in self._leaves]
+        self.texts: list[str] = []
+        """The text of each leaf."""
+        self._kinds = bytearray()
+        self._holders: list[Any] = []
+        self._keys: list[Any] = []
+        self._walk([document])
+        parts = [""] * (2 * len(self.texts))
+        parts[::2] = self.texts
+        parts[1::2] = map(_BEHIND.__getitem__, self._kinds)
         self.text = "".join(parts)
-        self.starts = list(accumulate(map(len, parts), initial=0))[:-1]
-        """Where each leaf begins in ``text``."""
+        self._starts: list[int] | None = None
 
     def __len__(self) -> int:
-        return len(self._leaves)
+        return len(self.texts)
 
     def __getitem__(self, at: Any) -> Any:
-        return self._leaves[at]
+        if at.__class__ is slice:
+            return [self[n] for n in range(*at.indices(len(self.texts)))]
+        return Leaf(self._holders[at], self._keys[at], self.texts[at], self._kinds[at] == _KEY)
 
     def __iter__(self) -> Iterator[Leaf]:
-        return iter(self._leaves)
+        return map(self.__getitem__, range(len(self.texts)))
 
-    def joining(self) -> list[tuple[int, str]]:
-        """The values of which ``Leaf.joins`` is true and that are not empty, with their places."""
-        return [
-            (n, text)
-            for n, (holder, key, text, is_key) in enumerate(self._leaves)
-            if text and not is_key and key not in _STRUCTURE and holder[key].__class__ is str
-        ]
+    @property
+    def starts(self) -> list[int]:
+        """Where each leaf begins in ``text``; worked out when asked."""
+        if self._starts is None:
+            behind = self._kinds.translate(_SIZES)
+            self._starts = list(accumulate(map(add, map(len, self.texts), behind), initial=0))
+            self._starts.pop()
+        return self._starts
+
+    def joining(self) -> list[int]:
+        """The places of the values of which ``Leaf.joins`` is true."""
+        return list(compress(range(len(self.texts)), self._kinds.translate(_JOINS)))
 
     def at(self, offset: int) -> int:
         """The leaf that stands at an offset into ``text``."""
@@ -78,26 +103,74 @@ class Leaves(Sequence[Leaf]):
 
     def pieces(self, start: int, end: int) -> list[tuple[int, int, int]]:
         """A span of ``text`` as (leaf, start, end) inside of each leaf that it covers."""
+        starts, texts = self._starts or self.starts, self.texts
+        n = bisect_right(starts, start) - 1
+        if n < 0:
+            return []
+        base = starts[n]
+        if end - base <= len(texts[n]):  # within one, as nearly all are
+            return [(n, start - base, end - base)] if start < end else []
         found = []
-        n = self.at(start)
-        while n < len(self._leaves) and self.starts[n] < end:
-            base, size = self.starts[n], len(self._leaves[n].text)
+        while n < len(texts) and starts[n] < end:
+            base, size = starts[n], len(texts[n])
             a, b = max(0, start - base), min(size, end - base)
             if a < b:
                 found.append((n, a, b))
             n += 1
         return found
 
+    def _walk(self, root: list[Any]) -> None:
+        """Take over all leaves below ``root``, which is none, in order."""
+        texts, kinds, holders, keys = self.texts, self._kinds, self._holders, self._keys
+        above: list[tuple[Any, bool, Iterator[tuple[Any, Any]]]] = []
+        holder: Any = root
+        is_dict = False
+        key: Any
+        items: Iterator[tuple[Any, Any]] = enumerate(holder)
+        while True:
+            for key, value in items:
+                kind = value.__class__
+                if is_dict:
+                    texts.append(key if key.__class__ is str else str(key))
+                    kinds.append(_KEY)
+                    holders.append(holder)
+                    keys.append(key)
+                if kind is str:
+                    kinds.append(_NAME if key in _STRUCTURE else _VALUE)
+                    texts.append(value)
+                elif kind is int or kind is float:
+                    kinds.append(_NUMBER)
+                    texts.append(repr(value))
+                elif kind is dict:
+                    above.append((holder, is_dict, items))
+                    holder, is_dict, items = value, True, iter(value.items())
+                    break
+                elif kind is list:
+                    if len(value) >= _LONG and self._took(value):
+                        continue
+                    above.append((holder, is_dict, items))
+                    holder, is_dict, items = value, False, enumerate(value)
+                    break
+                else:
+                    continue
+                holders.append(holder)
+                keys.append(key)
+            else:
+                if not above:
+                    return
+                holder, is_dict, items = above.pop()
 
-def _walk(holder: Any, out: list[Leaf]) -> None:
-    is_dict = holder.__class__ is dict
-    for key, value in holder.items() if is_dict else enumerate(holder):
-        if is_dict:
-            out.append(Leaf(holder, key, str(key), True))
-        kind = value.__class__
-        if kind is str:
-            out.append(Leaf(holder, key, value))
-        elif kind is dict or kind is list:
-            _walk(value, out)
-        elif kind is int or kind is float:
-            out.append(Leaf(holder, key, repr(value)))
+    def _took(self, values: list[Any]) -> bool:
+        """Take over a list of strings alone or of numbers alone; False for any other."""
+        classes = set(map(type, values))
+        if classes == _STRINGS:
+            self.texts += values
+            self._kinds += bytes((_VALUE,)) * len(values)
+        elif classes <= _NUMBERS:
+            self.texts += map(repr, values)
+            self._kinds += bytes((_NUMBER,)) * len(values)
+        else:
+            return False
+        self._holders += repeat(values, len(values))
+        self._keys += range(len(values))
+        return True

@@ -12,13 +12,13 @@ from __future__ import annotations
 import base64
 import re
 import unicodedata
-from bisect import bisect_right
-from collections.abc import Callable, Iterator
+from abc import ABC, abstractmethod
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache
-from itertools import accumulate
-from operator import itemgetter
+from itertools import accumulate, islice
 
 from .leaves import Leaves
 
@@ -54,30 +54,40 @@ class Rendering(StrEnum):
     JOINED = "joined"
 
 
+Pieces = list[tuple[int, int, int]]
+"""(leaf, start, end), one or more."""
+
+
 @dataclass(frozen=True, slots=True)
 class View:
-    """``data`` to search, and ``locate``: a span of it as (leaf, start, end) in the document."""
+    """``data`` to search, and ``locate``: a span of it as (leaf, start, end) in the document; nothing for one that does
+    not count. Where spans were searched for is worked out when the first one is asked for."""
 
     rendering: Rendering
     data: bytes
-    locate: Callable[[int, int], list[tuple[int, int, int]]]
+    locate: Callable[[int, int], Pieces]
+    crosses: Callable[[int, int], bool] | None = None
+    """Whether a span goes over a border, where only such spans count."""
+    reach: Callable[[int], int] | None = None
+    """Up to where spans mean the same as one that ends at an offset, where a span stands for more than itself."""
 
 
 def views(leaves: Leaves, spend: Callable[[int], None] = lambda _: None) -> Iterator[View]:
     """Every view of a document that differs from the others. ``spend`` is told what making them costs, in units of the
     engine, and may raise."""
-    text, back = _plain(leaves.text)
+    plain = _Plain(leaves.text)
+    text, back = plain.of(leaves.text)
     written = text.encode("ascii", "replace")
-    yield View(Rendering.WRITTEN, written, lambda a, b: leaves.pieces(back(a), back(b - 1) + 1))
-    if escapes := leaves.text.count("\\"):
-        spend(escapes // _ESCAPES_A_UNIT)
-        yield _decoded(leaves, Rendering.UNESCAPED, "\\", _unescape)
-    if escapes := leaves.text.count("%"):
-        spend(escapes // _ESCAPES_A_UNIT)
-        yield _decoded(leaves, Rendering.PERCENT, "%", _unquote)
+    as_it_is = leaves.pieces if back is _same else lambda a, b: leaves.pieces(back(a), back(b - 1) + 1)
+    yield View(Rendering.WRITTEN, written, as_it_is)
+    for rendering, mark, undone in ((Rendering.UNESCAPED, "\\", _Unescaped), (Rendering.PERCENT, "%", _Unquoted)):
+        if escapes := leaves.text.count(mark):
+            spend(escapes // _ESCAPES_A_UNIT)
+            view = undone(leaves, mark)
+            yield View(rendering, view.data, view.locate)
     yield from _base64(leaves, written, back, spend)
     if len(leaves) > 1:
-        yield from _joined(leaves)
+        yield from _joined(leaves, plain)
 
 
 def prepare() -> None:
@@ -111,21 +121,34 @@ def _lookalikes() -> tuple[dict[str, str], frozenset[str]]:
     return alike, frozenset(unseen - alike.keys())
 
 
-def _plain(text: str) -> tuple[str, Callable[[int], int]]:
-    """``text`` without lookalikes and unseen characters, and the way back from its offsets."""
-    if text.isascii():
-        return text, _same
-    for mark, words in _WORDS.items():
-        for word in words:
-            if word in text:
-                text = text.replace(word, mark * len(word))
-    alike, unseen = _lookalikes()
-    there = set(text)
-    text = _with(text, {char: alike[char] for char in there & alike.keys()})
-    gone = there & unseen
-    if not gone:
-        return text, _same
-    return _with(text, dict.fromkeys(gone, "")), _Back(text, gone)
+class _Plain:
+    """What has to be replaced in texts that are made of the characters of ``text``."""
+
+    def __init__(self, text: str) -> None:
+        self._words: list[tuple[str, str]] = []
+        self._instead: dict[str, str] = {}
+        self._gone: dict[str, str] = {}
+        if text.isascii():
+            return
+        there = set(text)
+        alike, unseen = _lookalikes()
+        self._words = [(word, mark * len(word)) for mark, word in _LETTERS_OF if there.issuperset(word)]
+        self._instead = {char: alike[char] for char in there & alike.keys()}
+        self._gone = dict.fromkeys(there & unseen, "")
+
+    def of(self, text: str) -> tuple[str, Callable[[int], int]]:
+        """``text`` without lookalikes and unseen characters, and the way back from its offsets."""
+        if text.isascii():
+            return text, _same
+        for word, marks in self._words:
+            text = text.replace(word, marks)
+        text = _with(text, self._instead)
+        if not self._gone or self._gone.keys().isdisjoint(text):
+            return text, _same
+        return _with(text, self._gone), _Back(text, self._gone)
+
+
+_LETTERS_OF = [(mark, word) for mark, words in _WORDS.items() for word in words]
 
 
 def _with(text: str, instead: dict[str, str]) -> str:
@@ -144,7 +167,7 @@ def _same(at: int) -> int:
 class _Back:
     """From offsets in a text without some characters to those in the text with them; worked out when asked."""
 
-    def __init__(self, text: str, gone: set[str]) -> None:
+    def __init__(self, text: str, gone: Collection[str]) -> None:
         self._text: str | None = text
         self._gone = gone
         self._shifts: list[int] = []
@@ -160,91 +183,141 @@ class _Back:
 # -- escapes -----------------------------------------------------------------------------------------------------
 
 
-class _Pieces:
-    """Text put together from pieces that stood elsewhere: as they are, or, with a width, as an escape."""
+class _Undone(ABC):
+    """The leaves that hold a mark of escapes, each on a line, with the escapes undone; and the way back, which takes
+    longer and is worked out when asked."""
 
-    def __init__(self) -> None:
-        self.parts: list[str] = []
-        self._places: list[tuple[int, int, int]] = []
-        self._size = 0
+    def __init__(self, leaves: Leaves, mark: str) -> None:
+        self._texts = leaves.texts
+        self._chosen = [n for n, text in enumerate(leaves.texts) if mark in text]
+        self._source = "".join([f"{leaves.texts[n]}\n" for n in self._chosen])
+        self._starts: list[int] = []
+        # of each escape: where what it stands for is, where it stands, how long it is, how much it stands for
+        self._outs: list[int] = []
+        self._ins: list[int] = []
+        self._widths = bytearray()
+        self._sizes = bytearray()
+        text = self._undo(self._source)
+        if not text.isascii():
+            alike, _ = _lookalikes()
+            text = _with(text, {char: alike[char] for char in set(text) & alike.keys()})
+        self.data = text.encode("ascii", "replace")
 
-    def add(self, text: str, stood: int, width: int = 0) -> None:
-        if text:
-            self.parts.append(text)
-            self._places.append((self._size, stood, width))
-            self._size += len(text)
+    def locate(self, a: int, b: int) -> Pieces:
+        """The way back, for a span."""
+        if not self._starts:
+            self._starts = list(accumulate([len(self._texts[n]) + 1 for n in self._chosen], initial=0))
+            self._trace(self._source)
+        start, end = self._stood(a)[0], self._stood(b - 1)[1]
+        found = []
+        for k in range(bisect_right(self._starts, start) - 1, bisect_left(self._starts, end)):
+            n, base = self._chosen[k], self._starts[k]
+            first, last = max(0, start - base), min(len(self._texts[n]), end - base)
+            if first < last:
+                found.append((n, first, last))
+        return found
 
-    def start(self, at: int) -> int:
-        begun, stood, width = self._place(at)
-        return stood + (0 if width else at - begun)
+    def _stood(self, at: int) -> tuple[int, int]:
+        n = bisect_right(self._outs, at) - 1
+        if n < 0:
+            return at, at + 1
+        stood, width, over = self._ins[n], self._widths[n], at - self._outs[n] - self._sizes[n]
+        return (stood, stood + width) if over < 0 else (stood + width + over, stood + width + over + 1)
 
-    def end(self, at: int) -> int:
-        begun, stood, width = self._place(at - 1)
-        return stood + (width or at - begun)
+    def _note(self, stood: int, width: int, size: int, saved: int) -> int:
+        """Keep an escape; how many characters have been saved by it and those before it."""
+        self._outs.append(stood - saved)
+        self._ins.append(stood)
+        self._widths.append(width)
+        self._sizes.append(size)
+        return saved + width - size
 
-    def left(self, at: int) -> int:
-        """How many characters there are from ``at`` to the end of the piece that it stands in."""
-        n = bisect_right(self._places, at, key=itemgetter(0))
-        return (self._places[n][0] if n < len(self._places) else self._size) - at
+    @abstractmethod
+    def _undo(self, text: str) -> str:
+        """The text with its escapes undone."""
 
-    def _place(self, at: int) -> tuple[int, int, int]:
-        return self._places[bisect_right(self._places, at, key=itemgetter(0)) - 1]
-
-
-def _decoded(leaves: Leaves, rendering: Rendering, mark: str, decode: Callable[[_Pieces, str, int], None]) -> View:
-    pieces = _Pieces()
-    for leaf, start in zip(leaves, leaves.starts, strict=True):
-        if mark in leaf.text:
-            decode(pieces, leaf.text, start)
-            pieces.add("\n", start + len(leaf.text))
-    text = "".join(pieces.parts)
-    alike, _ = _lookalikes()
-    if not text.isascii():
-        text = _with(text, {char: alike[char] for char in set(text) & alike.keys()})
-    data = text.encode("ascii", "replace")
-    return View(rendering, data, lambda a, b: leaves.pieces(pieces.start(a), pieces.end(b)))
-
-
-def _unescape(pieces: _Pieces, text: str, base: int) -> None:
-    """Undo ``\\n``, ``\\"``, ``\\/``, ``\\\\`` and ``\\uXXXX``; another backslash stays."""
-    first, *rest = text.split("\\")
-    pieces.add(first, base)
-    at = base + len(first)
-    paired = False
-    unseen = _lookalikes()[1]
-    for part in rest:
-        if paired:  # the second of two backslashes: what follows is as it is
-            paired = False
-            pieces.add(part, at + 1)
-        elif not part:
-            pieces.add("\\", at, 2)
-            paired = True
-        elif part[0] == "u" and len(part) > 4 and _HEX.issuperset(part[1:5]):
-            char = chr(int(part[1:5], 16))
-            if char not in unseen:
-                pieces.add(char, at, 6)
-            pieces.add(part[5:], at + 6)
-        elif part[0] in _JSON_ESCAPES:
-            pieces.add(_JSON_ESCAPES[part[0]], at, 2)
-            pieces.add(part[1:], at + 2)
-        else:
-            pieces.add("\\" + part, at)
-        at += 1 + len(part)
+    @abstractmethod
+    def _trace(self, text: str) -> None:
+        """Note every escape of ``text``."""
 
 
-def _unquote(pieces: _Pieces, text: str, base: int) -> None:
-    """Undo ``%XX`` of ASCII characters, and take ``+`` for a space as forms do; other bytes are ``?``."""
-    first, *rest = text.split("%")
-    pieces.add(first.replace("+", " "), base)
-    at = base + len(first)
-    for part in rest:
-        if len(part) > 1 and _HEX.issuperset(part[:2]):
-            code = int(part[:2], 16)
-            pieces.add(chr(code) if code < 128 else "?", at, 3)
-            pieces.add(part[2:].replace("+", " "), at + 3)
-        else:
-            pieces.add("%" + part.replace("+", " "), at)
-        at += 1 + len(part)
+class _Codes(dict[str, str]):
+    """What four hexadecimal digits behind ``\\u`` stand for; anything else stays."""
+
+    def __missing__(self, digits: str) -> str:
+        if len(digits) < 4 or not _HEX.issuperset(digits):
+            return "\\u" + digits
+        char = chr(int(digits, 16))
+        told = self[digits] = "" if char in _lookalikes()[1] else char
+        return told
+
+
+class _Unescaped(_Undone):
+    """Undoes ``\\n``, ``\\"``, ``\\/``, ``\\\\`` and ``\\uXXXX``; another backslash stays."""
+
+    def _undo(self, text: str) -> str:
+        # pairs first, in the order in which they stand: what is behind one is as it is
+        pair = "\x04" if "\x04" not in text else _unused(text)
+        text = text.replace("\\\\", pair)
+        for char, other in _JSON_ESCAPES.items():
+            text = text.replace("\\" + char, other)
+        first, *rest = text.split("\\u")
+        if rest:
+            codes = _Codes()
+            text = first + "".join([codes[part[:4]] + part[4:] for part in rest])
+        return text.replace(pair, "\\")
+
+    def _trace(self, text: str) -> None:
+        codes = _Codes()
+        first, *rest = text.split("\\")
+        at, saved, paired, note = len(first), 0, False, self._note
+        for part in rest:
+            if paired:  # the second of two backslashes
+                paired = False
+            elif not part:
+                saved = note(at, 2, 1, saved)
+                paired = True
+            elif part[0] == "u":
+                char = codes[part[1:5]]
+                if len(char) < 2:
+                    saved = note(at, 6, len(char), saved)
+            elif part[0] in _JSON_ESCAPES:
+                saved = note(at, 2, 1, saved)
+            at += 1 + len(part)
+
+
+class _Bytes(dict[str, str]):
+    """What two hexadecimal digits behind ``%`` stand for: bytes that are no ASCII are ``?``; anything else stays."""
+
+    def __missing__(self, digits: str) -> str:
+        if len(digits) < 2 or not _HEX.issuperset(digits):
+            return "%" + digits
+        code = int(digits, 16)
+        told = self[digits] = chr(code) if code < 128 else "?"
+        return told
+
+
+class _Unquoted(_Undone):
+    """Undoes ``%XX`` of ASCII characters, and takes ``+`` for a space as forms do."""
+
+    def _undo(self, text: str) -> str:
+        codes = _Bytes()
+        first, *rest = text.replace("+", " ").split("%")
+        return first + "".join([codes[part[:2]] + part[2:] for part in rest])
+
+    def _trace(self, text: str) -> None:
+        first, *rest = text.split("%")
+        at, saved, note = len(first), 0, self._note
+        for part in rest:
+            if len(part) > 1 and _HEX.issuperset(part[:2]):
+                saved = note(at, 3, 1, saved)
+            at += 1 + len(part)
+
+
+def _unused(text: str) -> str:
+    """A character that ``text`` does not hold."""
+    there = set(text)
+    return next(char for char in map(chr, range(0xE000, 0x110000)) if char not in there)
 
 
 # -- base64 ------------------------------------------------------------------------------------------------------
@@ -257,7 +330,8 @@ def _base64(leaves: Leaves, written: bytes, back: Callable[[int], int], spend: C
     A run may be broken into lines. What is found in it stands for the whole run.
     """
     lines = written.translate(_B64, b"\r\n")
-    runs = list(_stretches(lines.translate(_NO_SPACE), MIN_BASE64))
+    # of four digits the first three bits of the first byte are 110 or 111: a number stands for no text
+    runs = [run for run in _stretches(lines.translate(_NO_SPACE), MIN_BASE64) if not lines[run[0] : run[1]].isdigit()]
     if not runs:
         return
     spend(len(runs) // _RUNS_A_UNIT)
@@ -306,14 +380,15 @@ def _stretches(marks: bytes, least: int) -> Iterator[tuple[int, int]]:
 def _windows(decoded: bytes) -> list[tuple[int, int]]:
     """The parts of ``decoded`` that could be text: a few printable characters in a row, and what stands around them.
     All of it where there are too many."""
+    stretches = list(islice(_stretches(decoded.translate(_IS_TEXT), _MIN_TEXT), _MAX_WINDOWS + 1))
+    if len(stretches) > _MAX_WINDOWS:
+        return [(0, len(decoded))]
     windows: list[tuple[int, int]] = []
     begun, stop = -1, 0
-    for start, end in _stretches(decoded.translate(_IS_TEXT), _MIN_TEXT):
+    for start, end in stretches:
         if start - _BEFORE > stop or begun < 0:
             if begun >= 0:
                 windows.append((begun, stop))
-                if len(windows) > _MAX_WINDOWS:
-                    return [(0, len(decoded))]
             begun = max(0, start - _BEFORE)
         stop = end + _BEHIND
     if begun >= 0:
@@ -345,7 +420,15 @@ def _base64_view(
             piece for start, end in places.spans(first, last) for piece in leaves.pieces(back(start), back(end - 1) + 1)
         ]
 
-    return View(Rendering.BASE64, data, locate)
+    def reach(b: int) -> int:
+        last = max(0, bisect_right(starts, undone(b - 1) // 3 * 4 + shift) - 1)
+        if last + 1 == len(starts):
+            return len(data)
+        behind = (starts[last + 1] - shift) // 4 * 3  # what the next run stands for begins here, or later
+        n = bisect_right(windows, (behind, -1)) - 1
+        return min(begins[n] + behind - windows[n][0], begins[n + 1] - 1) if n >= 0 else b
+
+    return View(Rendering.BASE64, data, locate, reach=reach)
 
 
 class _RunPlaces:
@@ -370,43 +453,50 @@ _BREAK = re.compile(rb"[\r\n]")
 # -- neighbours --------------------------------------------------------------------------------------------------
 
 
-def _joined(leaves: Leaves) -> Iterator[View]:
+def _joined(leaves: Leaves, plain: _Plain) -> Iterator[View]:
     """Values one behind the other, without keys and without what only says what something is. Of a long value its two
     ends: only what goes over a border counts."""
     chosen = leaves.joining()
     if len(chosen) < 2:
         return
-    pieces = _Pieces()
-    for n, whole in chosen:
-        start = leaves.starts[n]
-        if len(whole) <= 2 * _END:
-            pieces.add(whole, start)
-            continue
-        head, tail = _ends(whole)
-        if head >= tail:
-            pieces.add(whole, start)
-        else:
-            pieces.add(whole[:head], start)
-            pieces.add("\n", start + head)
-            pieces.add(whole[tail:], start + tail)
-    text, back = _plain("".join(pieces.parts))
+    texts = [leaves.texts[n] for n in chosen]
+    cuts: dict[int, tuple[int, int]] = {}
+    if max(map(len, texts)) > 2 * _END:
+        for k, whole in enumerate(texts):
+            if len(whole) > 2 * _END:
+                head, tail = _ends(whole)
+                if head < tail:
+                    cuts[k] = head, tail
+                    texts[k] = f"{whole[:head]}\n{whole[tail:]}"
+    text, back = plain.of("".join(texts))
+    starts: list[int] = []
 
-    def locate(a: int, b: int) -> list[tuple[int, int, int]]:
-        found: list[tuple[int, int, int]] = []
+    def borders() -> list[int]:
+        if not starts:
+            starts.extend(accumulate(map(len, texts), initial=0))
+            starts.pop()
+        return starts
+
+    def crosses(a: int, b: int) -> bool:
+        return bisect_right(borders(), back(a)) != bisect_right(borders(), back(b - 1))
+
+    def locate(a: int, b: int) -> Pieces:
         at, stop = back(a), back(b - 1) + 1
-        if leaves.at(pieces.start(at)) == leaves.at(pieces.start(stop - 1)):
+        first, last = bisect_right(borders(), at) - 1, bisect_right(borders(), stop - 1) - 1
+        if first == last:
             return []  # within one value: it was found there
-        while at < stop:
-            size = min(pieces.left(at), stop - at)
-            stood = pieces.start(at)
-            n, start, _ = leaves.pieces(stood, stood + 1)[0]
-            if found and found[-1][0] == n:  # its two ends, and what stands between them
-                start = found.pop()[1]
-            found.append((n, start, stood + size - leaves.starts[n]))
-            at += size
+        found = []
+        for k in range(first, last + 1):
+            start, end = max(0, at - starts[k]), min(len(texts[k]), stop - starts[k])
+            if k in cuts:  # its two ends, and what stands between them
+                head, tail = cuts[k]
+                start = start if start <= head else start - head - 1 + tail
+                end = end if end <= head else end - head - 1 + tail
+            if start < end:
+                found.append((chosen[k], start, end))
         return found
 
-    yield View(Rendering.JOINED, text.encode("ascii", "replace"), locate)
+    yield View(Rendering.JOINED, text.encode("ascii", "replace"), locate, crosses=crosses)
 
 
 _END = 160

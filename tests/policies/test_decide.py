@@ -9,7 +9,7 @@ import pytest
 from clawproxy.policies.decide import Allow, decide
 from clawproxy.policies.facts import CallKind
 from clawproxy.policies.names import fold, matches
-from clawproxy.policies.packaged import STARTERS, starter
+from clawproxy.policies.packaged import Starter, starter_document
 from clawproxy.policies.policy import ModelRules
 from clawproxy.policies.tools import ToolRules
 from clawproxy.tokens.canonical import JsonObject
@@ -244,27 +244,37 @@ OPENCLAW = (
     "apply_patch", "edit", "exec", "ls", "process", "read", "sessions_yield", "tool_call", "tool_describe",
     "tool_search", "view_image", "write",
 )  # fmt: skip
+OPENCODE = ("apply_patch", "bash", "edit", "glob", "grep", "read", "skill", "task", "todowrite", "write")
+PI = ("read", "bash", "edit", "write")
+GEMINI_CLI = (
+    "update_topic", "list_directory", "read_file", "grep_search", "glob", "replace", "write_file", "run_shell_command",
+    "list_background_processes", "read_background_output", "write_todos", "enter_plan_mode", "invoke_agent",
+    "activate_skill",
+)  # fmt: skip
 
 
 @pytest.mark.parametrize(
     ("name", "provider", "model", "tools"),
     [
-        ("sdk", "openai", "gpt-4o-mini", ("get_ticket",)),
-        ("claude-code", "anthropic", "claude-sonnet-5-5", CLAUDE_CODE),
-        ("codex", "openai", "gpt-5", CODEX),
-        ("openclaw", "anthropic", "claude-sonnet-5-5", OPENCLAW),
+        (Starter.SDK, "openai", "gpt-4o-mini", ("get_ticket",)),
+        (Starter.CLAUDE_CODE, "anthropic", "claude-sonnet-5-5", CLAUDE_CODE),
+        (Starter.CODEX, "openai", "gpt-5", CODEX),
+        (Starter.OPENCLAW, "anthropic", "claude-sonnet-5-5", OPENCLAW),
+        (Starter.OPENCODE, "anthropic", "claude-sonnet-5-5", OPENCODE),
+        (Starter.PI, "openrouter", "anthropic/claude-sonnet-5.5", PI),
+        (Starter.GEMINI_CLI, "google", "gemini-2.5-pro", GEMINI_CLI),
     ],
 )
 def test_a_starter_lets_its_agent_work_and_not_more(
-    name: str, provider: str, model: str, tools: tuple[str, ...]
+    name: Starter, provider: str, model: str, tools: tuple[str, ...]
 ) -> None:
-    assert name in STARTERS
-    allowed = _decide(starter(name), provider=provider, model=model, tools=tools)
+    document = starter_document(name)
+    allowed = _decide(document, provider=provider, model=model, tools=tools)
     assert isinstance(allowed, Allow), allowed
     assert len(allowed.tool_rules) == len(tools)
     for tool in ("mcp__anything__else", "browser_navigate", "unheard_of"):
-        assert isinstance(_decide(starter(name), provider=provider, model=model, tools=(*tools, tool)), Refusal)
-    _refused(starter(name), "POLICY_MODEL_NOT_ALLOWED", provider=provider, model="o1")
+        assert isinstance(_decide(document, provider=provider, model=model, tools=(*tools, tool)), Refusal)
+    _refused(document, "POLICY_MODEL_NOT_ALLOWED", provider=provider, model="o1")
 
 
 # -- properties ----------------------------------------------------------------------------------------------------
@@ -363,11 +373,11 @@ def test_a_denial_of_a_tool_that_can_call_any_other_still_wins() -> None:
 
 def test_a_starter_names_the_tools_that_can_call_any_other() -> None:
     for name, provider, model, tools in (
-        ("claude-code", "anthropic", "claude-sonnet-5-5", ("ToolSearch", "DeferredToolPlaceholder")),
-        ("codex", "openai", "gpt-5", ("functions.exec", "functions.wait")),
-        ("openclaw", "anthropic", "claude-sonnet-5-5", ("tool_search", "tool_describe", "tool_call", "exec")),
+        (Starter.CLAUDE_CODE, "anthropic", "claude-sonnet-5-5", ("ToolSearch", "DeferredToolPlaceholder")),
+        (Starter.CODEX, "openai", "gpt-5", ("functions.exec", "functions.wait")),
+        (Starter.OPENCLAW, "anthropic", "claude-sonnet-5-5", ("tool_search", "tool_describe", "tool_call", "exec")),
     ):
-        decision = _decide(starter(name), provider=provider, model=model, tools=tools, any_tools=tools)
+        decision = _decide(starter_document(name), provider=provider, model=model, tools=tools, any_tools=tools)
         assert isinstance(decision, Allow), decision
 
 

@@ -150,11 +150,11 @@ def test_many_keys_are_refused_beyond_the_bound() -> None:
 )
 def test_hostile_documents_take_no_more_than_linear_time(document: bytes) -> None:
     """Went red with a character-by-character skip of blanks and a set built once per key."""
-    began = time.perf_counter()
+    began = time.process_time()
     value = parse_json(document)
     wire_order_bytes(value)
     jcs_bytes(value)
-    assert time.perf_counter() - began < 3
+    assert time.process_time() - began < 3
 
 
 @pytest.mark.parametrize(
