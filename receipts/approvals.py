@@ -156,6 +156,14 @@ def open_approval(envelope: object, scope: Scope, approvers: Container[str], now
     return ApprovalType(kind)
 
 
+def said_reason(scope: JsonObject, payload: JsonObject) -> str:
+    """What an answer on record (``scope`` and signed ``payload``, whose shapes hold) says besides the yes or no: the
+    approver's reason, or all of its line where that does not begin as ``approval_payload`` writes it."""
+    said: str = payload["scope_summary"]
+    usual = f"{Scope(**scope).summary}: {payload['approval_type']}"
+    return said if not said.startswith(usual) else said.removeprefix(usual).removeprefix("; ")
+
+
 def clip_tool(name: str) -> str:
     """A tool's name, as far as a scope holds it."""
     return clip_text(name, MAX_TOOL_BYTES)

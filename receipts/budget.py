@@ -24,8 +24,6 @@ from ..tokens.canonical import JsonObject
 from .calls import CallEnd, Usage
 from .payloads import status_and_detail, tokens_of
 
-BASES = ("reported", "reserved", "nothing", "not_sent")
-
 
 @dataclass(frozen=True, slots=True)
 class Reservation:

@@ -71,11 +71,11 @@ def budgets_in(contract_envelope: JsonObject) -> Budgets | None:
 
 
 def in_words(state: JsonObject) -> str:
-    """``state`` on one line."""
+    """``state`` on one line: of each budget what is used, what open calls have taken, and what is left."""
     parts = []
     for name, figures in state.items():
         reserved = f", {figures['reserved']} reserved" if figures.get("reserved") else ""
-        parts.append(f"{name} {figures['used']} of {figures['limit']}{reserved}")
+        parts.append(f"{name} {figures['used']} of {figures['limit']} used{reserved}, {left_of(figures)} left")
     return "; ".join(parts)
 
 

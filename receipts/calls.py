@@ -36,10 +36,19 @@ class CalledOutcome(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class WouldRefuse:
+    """What would have refused something that a job opened to observe let through: code and rule of the refusal."""
+
+    code: str
+    rule: str
+
+
+@dataclass(frozen=True, slots=True)
 class JudgedCall:
     """A call of a tool in an answer, as it was judged. ``rule`` is what decided, ``approval`` a receipt id.
 
-    ``arguments_hash_b64u`` is over the arguments' JCS form, or over their text where they have none.
+    ``arguments_hash_b64u`` is over the arguments' JCS form, or over their text where they have none. ``would_refuse``
+    and ``inner``, the tools that are named inside a call of a meta-tool, only in a job opened to observe.
     """
 
     name: str
@@ -47,6 +56,8 @@ class JudgedCall:
     outcome: CalledOutcome
     rule: str
     approval: str | None = None
+    would_refuse: WouldRefuse | None = None
+    inner: tuple[str, ...] = ()
 
 
 class Usage(StrEnum):
@@ -105,6 +116,8 @@ class CallStart:
     budget: Reservation | None = None
     """Where the contract has budgets: what the call may use."""
     data: DataSeen = NO_DATA
+    would_refuse: tuple[WouldRefuse, ...] = ()
+    """Only in a job opened to observe."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,3 +175,5 @@ class CallDenied:
     token_hash_hex: str | None = None
     policy_hash_b64u: str | None = None
     facts: CallFacts | None = None
+    destination: str | None = None
+    """Host, or host and port, that it was for, where that is no provider's route (``side_traffic``)."""

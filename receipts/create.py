@@ -15,13 +15,15 @@ from pathlib import Path
 from typing import Any
 
 from ..tokens.canonical import JsonObject, jcs_bytes
+from ..tokens.claims import is_job_id
 from ..tokens.errors import ClawproxyError
 from ..tokens.keys import Role, SigningKey, load_key, save_key
+from .containment import NOT_ATTESTED, Containment
 from .contract_files import MAX_CONTRACT_BYTES
 from .disk import Disk, OsDisk, write_synced
 from .job_facts import JobFacts
-from .job_paths import JobPaths, is_job_id, job_key_path
-from .payloads import authority_detail
+from .job_paths import JobPaths, job_key_path
+from .payloads import OBSERVE, authority_detail
 from .recover import new_progress
 from .scribe import Scribe
 
@@ -49,13 +51,16 @@ def create_job(
     token_template: Mapping[str, Any] | None = None,
     presenter: str | None = None,
     way_in: str = "job open",
+    containment: Containment = NOT_ATTESTED,
+    observe: bool = False,
     disk: Disk | None = None,
 ) -> CreatedJob:
     """Open a job without a gateway: its agent is the key that the gateway holds, so its proof bundles can be signed.
 
     ``token_template`` are the claims that tokens of this job will bear (``aud``, ``scope``, …), as far as they are
-    known; ``sub``, ``mission_id`` and the contract are filled in. Blocks on the disk; durable on return. Raises
-    ``ClawproxyError`` (JOB_EXISTS, JOB_LOCKED, EVIDENCE_UNAVAILABLE, POLICY_HASH_MISMATCH, KEY_IN_TWO_ROLES).
+    known; ``sub``, ``mission_id`` and the contract are filled in. With ``observe``, which is signed with the opening
+    and never changes, what the contract refuses is let through and recorded. Blocks on the disk; durable on return.
+    Raises ``ClawproxyError`` (JOB_EXISTS, JOB_LOCKED, EVIDENCE_UNAVAILABLE, POLICY_HASH_MISMATCH, KEY_IN_TWO_ROLES).
     """
     disk = disk or OsDisk()
     paths = JobPaths(jobs_dir, job_id or f"job-{uuid.uuid4()}")
@@ -94,7 +99,8 @@ def create_job(
                 "sub": key.did,
             }
             facts = build_facts(paths.job_id, key.did, key.did, receipt_key, gateway_id, policy_hash_b64u, now_ms)
-            detail = authority_detail(token, presenter, way_in)
+            detail = authority_detail(token, presenter, way_in, containment)
+            detail |= {"enforcement": OBSERVE} if observe else {}
             create_files(disk, paths, facts, contract_envelope, receipt_key, detail)
         finally:
             disk.close(lock)

@@ -11,12 +11,14 @@ import dataclasses
 from dataclasses import dataclass
 
 from ..tokens.canonical import MAX_SAFE_INT, JsonObject
-from .calls import Outcome
-from .payloads import MAX_LATENCY_MS, clip_text, span_id
+from .calls import Outcome, WouldRefuse
+from .payloads import MAX_LATENCY_MS, clip_text, span_id, would_refuse_entries
 
 TOOL_EGRESS = "tool_egress"
 """The event type of an intent."""
 _MAX_DETAIL_BYTES = 1024
+MAX_PATH_CHARS = 1024
+"""As long as a path of a contract; a longer one is on record as a digest alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +45,12 @@ class EffectStart:
     presenter: str
     way_in: str
     started_ms: int
+    would_refuse: tuple[WouldRefuse, ...] = ()
+    """Only in a job opened to observe."""
+    path: str | None = None
+    """Only in a job opened to observe: the path as it leaves, without the query; None where it may hold a secret."""
+    has_query: bool = False
+    """With a ``path``: a query follows it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +72,15 @@ _START_FIELDS = tuple(sorted(field.name for field in dataclasses.fields(EffectSt
 def effect_detail(start: EffectStart) -> JsonObject:
     """The ``detail`` of a ``tool_egress`` event: the fields of ``EffectStart``."""
     values = {name: getattr(start, name) for name in _START_FIELDS}
-    return {name: clip_text(value) if value.__class__ is str else value for name, value in values.items()}
+    detail = {name: clip_text(value) if value.__class__ is str else value for name, value in values.items()}
+    del detail["would_refuse"], detail["path"], detail["has_query"]
+    if start.would_refuse:
+        detail["would_refuse"] = would_refuse_entries(start.would_refuse)
+    if start.path is not None and len(start.path) <= MAX_PATH_CHARS:
+        detail["path"] = start.path
+        if start.has_query:
+            detail["has_query"] = True
+    return dict(sorted(detail.items()))
 
 
 def effect_payload(
@@ -124,6 +140,7 @@ def effect_payload(
         "status": end.status if known_status else None,
         "timestamp": timestamp,
         "way_in": clip_text(start.way_in),
+        **({"would_refuse": would_refuse_entries(start.would_refuse)} if start.would_refuse else {}),
     }
 
 

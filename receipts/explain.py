@@ -10,6 +10,8 @@ a name that is no plain word is left out, and the path of a tool's call is on re
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -19,14 +21,18 @@ import orjson
 from ..policies.contract import Contract, parse_contract
 from ..tokens.canonical import JsonObject
 from ..tokens.errors import ClawproxyError
+from ..tokens.keys import Role
 from ..tokens.reasons import REASONS
 from ..tokens.trust import Trust
+from .approvals import said_reason
 from .budget_view import BudgetView, in_words, told_of_budgets
+from .containment import containment_words
 from .presenters import WORTH
 from .redecide import DECIDED, Redecided, redecide_call, redecide_denied, redecide_effect
 from .report import Finding, Report, Verdict
-from .verify_job import CONTRACT_FILE, examine_job
+from .verify_job import CONTRACT_FILE, JobBundle, examine_job
 from .verify_journal import Entry
+from .verify_observed import outside
 
 _TOKEN_CLAIMS = ("sub", "aud", "scope", "iat", "exp", "jti", "issuer_did", "token_hash_hex", "token_scope_hash_b64u")
 _USED = ("usage", "tokens_cached", "tokens_cache_write", "tokens_reasoning", "model_match")
@@ -36,7 +42,8 @@ _USED = ("usage", "tokens_cached", "tokens_cache_write", "tokens_reasoning", "mo
 @dataclass(frozen=True, slots=True)
 class Explanation:
     """What is known about one call. ``kind`` is ``allowed``, ``refused``, ``answer_refused`` (it went out, and a call
-    of a tool in its answer was refused) or ``unknown`` (it went out; no receipt)."""
+    of a tool in its answer was refused), ``observed`` (it, or a call of a tool in its answer, went out only since its
+    job was opened to observe) or ``unknown`` (it went out; no receipt)."""
 
     receipt_id: str
     kind: str
@@ -68,7 +75,7 @@ class Explanation:
 
     def lines(self) -> list[str]:
         """The explanation as text, one fact per line; nothing in it is printed unescaped."""
-        out = [f"{self.receipt_id}: {_KINDS.get(self.kind, self.kind)}"]
+        out = [f"{self.receipt_id}: {_KINDS.get(self.kind, self.kind)}{_shown(_cut(self.outcome))}"]
         parts = (("bundle", {"verdict": str(self.report.verdict), "reason": self.report.reason}),)
         for title, facts in (*parts, *((name, getattr(self, name)) for name in _SECTIONS)):
             if facts:
@@ -77,8 +84,42 @@ class Explanation:
         return out
 
 
-_KINDS = {"answer_refused": "allowed, but a call of a tool in its answer was refused"}
+_KINDS = {
+    "answer_refused": "allowed, but a call of a tool in its answer was refused",
+    "observed": "let through in observe; would have been refused",
+}
+_STOP = re.compile(r"STOPPED_BY_OPERATOR: [^;]*; (order \d+) of [^ ]+?(?:: (.*))?", re.DOTALL)
+"""What a receipt says of a call that an order cut: the order as it was given, its number and time, and its reason."""
 _SECTIONS = ("decision", "answer", "call", "contract", "token", "outcome", "place")
+
+
+def _cut(outcome: Mapping[str, Any]) -> str:
+    """What a heading adds of a call that the gateway cut: by which order of the operator and why, or what else."""
+    if outcome.get("outcome") != "stopped":
+        return ""
+    detail = str(outcome.get("detail") or "")
+    told = _STOP.fullmatch(detail)
+    if told is None:
+        return f", then stopped: {detail}" if detail else ", then stopped"
+    return f", then stopped by {told[1]}" + (f": {told[2]}" if told[2] else "")
+
+
+def readable_bundle(files: Mapping[str, bytes], trust: Trust, refused: Sequence[Finding]) -> JobBundle:
+    """A job bundle of which at least one record holds. ``refused`` is what the reader of its files did not take.
+
+    Raises ``ClawproxyError`` with the reason of the first finding when its journal or contract cannot be read at all.
+    """
+    bundle = examine_job(files, trust, None, refused)
+    if bundle.facts is None or not bundle.entries:
+        first = bundle.report.findings[0] if bundle.report.findings else None
+        strange = bundle.report.reason == "CLAIM_NOT_FOUND"
+        raise ClawproxyError(
+            bundle.report.reason,
+            f"{'who signed it is not trusted' if strange else 'the journal does not hold'}, so it explains nothing",
+            where=first.path if first else "",
+            remedy="is it this gateway's trust file? see: clawproxy verify" if strange else "see: clawproxy verify",
+        )
+    return bundle
 
 
 def explain(files: Mapping[str, bytes], receipt_id: str, trust: Trust, refused: Sequence[Finding] = ()) -> Explanation:
@@ -87,22 +128,16 @@ def explain(files: Mapping[str, bytes], receipt_id: str, trust: Trust, refused: 
     Raises ``ClawproxyError``: RECEIPT_NOT_FOUND, or, with the reason of the first finding, when the bundle's journal or
     contract cannot be read at all.
     """
-    bundle = examine_job(files, trust, None, refused)
-    if bundle.facts is None or not bundle.entries:
-        first = bundle.report.findings[0] if bundle.report.findings else None
-        raise ClawproxyError(
-            bundle.report.reason,
-            "the journal does not hold, so it explains nothing",
-            where=first.path if first else "",
-            remedy="see: clawproxy verify",
-        )
+    bundle = readable_bundle(files, trust, refused)
     try:
         names = (CONTRACT_FILE, *sorted(name for name in files if name.startswith("contracts/")))
         contracts = [parse_contract(orjson.loads(files[name])["payload"]) for name in names]
-        story = _Story(bundle.entries, contracts, bundle.report)
+        approvers = {key.did: key.name for key in trust.keys if key.role is Role.APPROVAL}
+        story = _Story(bundle.entries, contracts, bundle.report, approvers)
         told = story.tell(receipt_id)
         worth = f"{story.strength}: {WORTH.get(story.strength, 'not known')}" if story.strength else None
-        return replace(told, call={**told.call, "presenter_strength": worth})
+        contained = containment_words(bundle.report.facts.get("containment", ""))
+        return replace(told, call={**told.call, "presenter_strength": worth, "containment": contained or None})
     except (KeyError, TypeError, ValueError, AttributeError) as err:
         # possible only in a bundle that failed before its records were checked
         raise ClawproxyError(
@@ -113,8 +148,10 @@ def explain(files: Mapping[str, bytes], receipt_id: str, trust: Trust, refused: 
 class _Approvals:
     """What people said about one call: to the whole job before it left, and to calls of tools in its answer."""
 
-    def __init__(self, receipt_id: str) -> None:
+    def __init__(self, receipt_id: str, names: Mapping[str, str]) -> None:
+        """``names`` are what the auditor's trust file calls approvers' keys."""
         self._receipt_id = receipt_id
+        self._names = names
         self._left = False
         self._of_job = ""
         self._of_call: list[str] = []
@@ -123,11 +160,12 @@ class _Approvals:
         """The next record of the journal."""
         event = entry.payload.get("event")
         if event is None:
+            self._left = self._left or (entry.kind == "denial" and entry.payload["receipt_id"] == self._receipt_id)
             return
         detail = entry.payload["detail"]
         if event["event_type"] == "approval":
             scope, envelope = detail["scope"], detail["approval"]
-            answer = f"{envelope['payload']['approval_type']} by {envelope['signer_did']} ({scope['approval_id']})"
+            answer = f"{_answered(scope, envelope, self._names)} ({scope['approval_id']})"
             if scope["call"] is None:
                 self._of_job = self._of_job if self._left else f"the whole job: {answer}"
             elif scope["call"] == self._receipt_id:
@@ -142,10 +180,22 @@ class _Approvals:
         return replace(explanation, decision={**explanation.decision, "approvals": lines}) if lines else explanation
 
 
+def _answered(scope: JsonObject, envelope: JsonObject, names: Mapping[str, str]) -> str:
+    """Which answer, by whom, when and why. The reason is the approver's own words, so it stands in quotes."""
+    payload, signer = envelope["payload"], envelope["signer_did"]
+    known, reason = names.get(signer), said_reason(scope, payload)
+    who = f"{signer}, {json.dumps(known, ensure_ascii=False)} in the trust file," if known else signer
+    why = f", reason: {json.dumps(reason, ensure_ascii=False)}" if reason else ""
+    return f"{payload['approval_type']} by {who} at {payload['timestamp']}{why}"
+
+
 class _Story:
     """The records of one job, asked about one call."""
 
-    def __init__(self, entries: tuple[Entry, ...], contracts: list[Contract], report: Report) -> None:
+    def __init__(
+        self, entries: tuple[Entry, ...], contracts: list[Contract], report: Report, names: Mapping[str, str]
+    ) -> None:
+        self.names = names
         self.entries = entries
         self.contract = contracts[0]
         """The one that the call was judged by: it was in force then."""
@@ -158,7 +208,7 @@ class _Story:
         start = end = denial = None
         token: JsonObject = {}
         tokens: dict[str, JsonObject] = {}
-        told = _Approvals(receipt_id)
+        told = _Approvals(receipt_id, self.names)
         budgets = BudgetView()
         for entry in self.entries:
             payload = entry.payload
@@ -181,7 +231,7 @@ class _Story:
             elif entry.kind == "effect" and payload["side_effect"]["receipt_id"] == receipt_id:
                 end = entry
         if denial is not None:
-            return self._refused(receipt_id, denial, token, budgets)
+            return told.add_to(self._refused(receipt_id, denial, token, budgets))
         if start is None and self.report.verdict is Verdict.FAILED:
             raise ClawproxyError(
                 self.report.reason,
@@ -217,13 +267,13 @@ class _Story:
         digests = ("target_hash_b64u", "request_hash_b64u")
         return Explanation(
             receipt_id,
-            "unknown" if end is None else "allowed",
+            "unknown" if end is None else "observed" if "would_refuse" in detail else "allowed",
             self.report,
             place,
             self._contract(),
             {name: detail[name] for name in (*names, *digests)},
             {name: token[name] for name in _TOKEN_CLAIMS if name in token},
-            _allowed_then(redecide_effect(detail, self.contract.policy)),
+            _went_out(detail, redecide_effect(detail, self.contract.policy)),
             outcome,
         )
 
@@ -244,15 +294,16 @@ class _Story:
         told = end.payload["metadata"]["clawproxy"] if end is not None else {}
         outcome |= told_of_budgets(detail, told)
         answer = _answer(told)
+        observed = "observed" if any(outside({**told, **detail})) else "allowed"
         return Explanation(
             receipt_id,
-            "unknown" if end is None else "answer_refused" if "reason" in answer else "allowed",
+            "unknown" if end is None else "answer_refused" if "reason" in answer else observed,
             self.report,
             place,
             self._contract(),
             {**{name: detail[name] for name in names}, **_data(detail)},
             {name: token[name] for name in _TOKEN_CLAIMS if name in token},
-            _allowed_then(redecide_call(detail, token, self.contract.policy)),
+            _went_out(detail, redecide_call(detail, token, self.contract.policy)),
             outcome,
             answer,
         )
@@ -262,7 +313,8 @@ class _Story:
         outcome = {"timestamp": payload["timestamp"]}
         if payload["reason"].startswith("BUDGET_") and self.contract.policy.budgets is not None:
             outcome["budgets_then"] = in_words(budgets.state_then(self.contract.policy.budgets))
-        names = ("provider", "route", "model", "method", "presenter", "way_in", "request_hash_b64u")
+        names = ["provider", "route", "model", "method", "presenter", "way_in", "request_hash_b64u"]
+        names += ["destination"] * ("destination" in payload)
         row = REASONS.get(payload["reason"])
         decision = {
             "then": "refuse",
@@ -302,6 +354,16 @@ class _Story:
         return {"name": policy.name, "shape": str(policy.shape), "policy_hash_b64u": policy.policy_hash_b64u}
 
 
+def _went_out(detail: Mapping[str, Any], again: Redecided) -> dict[str, Any]:
+    """The decision about a call that went out, whether the contract allowed it or the job was opened to observe."""
+    told = [f"{each['code']}: {each['rule']}" for each in detail.get("would_refuse", ())]
+    if not told:
+        return _allowed_then(again)
+    now = f"refuse {again.refusal.reason}" if again.refusal is not None else "allow, as far as its facts say"
+    words = f"let through in observe; would have been refused: {', '.join(told)}"
+    return {"then": "let through in observe", "would_refuse": told, "now": now, "note": words}
+
+
 def _allowed_then(again: Redecided) -> dict[str, Any]:
     """The decision about a call that went out."""
     if again.refusal is not None:
@@ -318,7 +380,7 @@ def _answer(told: Mapping[str, Any]) -> dict[str, Any]:
     called = told.get("called", ())
     if not called:
         return {}
-    shown = [" ".join(filter(None, (item["name"], item["outcome"], item.get("rule")))) for item in called]
+    shown = [" ".join(filter(None, (item["name"], item["outcome"], item.get("rule"), _would(item)))) for item in called]
     refused = next((str(item.get("rule", "")) for item in called if item["outcome"] == "denied"), None)
     if refused is None:
         return {"calls": shown}
@@ -326,6 +388,11 @@ def _answer(told: Mapping[str, Any]) -> dict[str, Any]:
     row = REASONS.get(reason)
     told_why = {"meaning": row.meaning, "remedy": row.remedy} if row else {}
     return {"calls": shown, "reason": reason, "rule": rule, **told_why}
+
+
+def _would(item: Mapping[str, Any]) -> str:
+    told = item.get("would_refuse")
+    return "" if told is None else f"(let through in observe; would have been refused: {told['code']}: {told['rule']})"
 
 
 def _data(detail: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from ..policies.budget_rules import Amounts
@@ -18,23 +18,28 @@ from ..tokens.digests import sha256_b64u
 from ..tokens.errors import ClawproxyError
 from ..tokens.grant import Grant
 from ..tokens.reasons import Refusal
-from .calls import CallDenied, CallEnd, CallStart, Outcome, Usage
+from .calls import CallDenied, CallEnd, CallStart, Outcome, Usage, WouldRefuse
 from .contract_files import MAX_CONTRACT_CHANGES
 from .effects import EffectEnd, EffectStart
 from .job_facts import JobFacts
 from .journal import Journal, JournalError, LogFile
-from .payloads import MAX_NONCE_CHARS, authority_detail, clip_text, token_facts
+from .payloads import MAX_NONCE_CHARS, authority_detail, clip_text, observed_host, token_facts
 from .per_second import PerSecond
+from .presenters import NAMESPACE
 from .progress import JobApproved
 from .records import Record
 from .scribe import Intended, Scribe
 
 MAX_CALL_BYTES = 48 * 1024
 """More than the intent and the receipt of one call ever have in the journal."""
+MAX_HOSTS_OBSERVED = 512
 _NOTHING_B64U = sha256_b64u(b"")
 _OPEN_CALLS_PER_RECORD = 1000
 _SEALED = Refusal("JOB_SEALED", "the job's seal")
-_NOTED = ("approval", "frozen", "resumed", "revoked", "stopped")
+_NOTED = (
+    "approval", "attached", "config_audited", "config_compared", "door_counted", "frozen", "resumed", "revoked",
+    "stopped",
+)  # fmt: skip
 _RECEIPT_ID = re.compile(r"rcpt_[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}", re.ASCII)
 
 
@@ -133,6 +138,16 @@ class Job:
         return self._progress.approval
 
     @property
+    def data_carried(self) -> tuple[frozenset[str], frozenset[str]]:
+        """Labels that its calls carried, and classes of data that left with them, also from before a restart."""
+        return frozenset(self._progress.labels), frozenset(self._progress.classes)
+
+    @property
+    def observe(self) -> bool:
+        """Whether what the contract refuses is let through and recorded, as was signed with the job's opening."""
+        return self._progress.observe
+
+    @property
     def is_full(self) -> bool:
         """Whether the journal is as large as it may be, but for what is open and the end."""
         limits, open_calls = self.limits, self.open_calls
@@ -150,6 +165,16 @@ class Job:
     def named_orders(self) -> set[int]:
         """Numbers of the orders that the journal names, lifted ones too."""
         return self._progress.orders_named
+
+    @property
+    def attachments(self) -> Mapping[str, int]:
+        """Digest -> size in bytes, of the stored attachments on record."""
+        return self._progress.attachments
+
+    @property
+    def attached(self) -> int:
+        """How many attachments are on record, those without their file too."""
+        return self._progress.attached
 
     def has_token(self, token_hash_hex: str) -> bool:
         """Whether this token is on record."""
@@ -192,7 +217,7 @@ class Job:
             return refusal
         presenter = clip_text(presenter)
         if progress.presenter is None or grant.token_hash_hex not in progress.tokens:
-            detail = authority_detail(token_facts(grant), presenter, way_in)
+            detail = authority_detail(token_facts(grant), presenter, way_in, None)
             self._queue_event("authority_changed", detail)
         return None
 
@@ -231,7 +256,7 @@ class Job:
         refusal = self.change_refusal(grant, policy_hash, presenter)
         if refusal is not None:
             return refusal
-        detail = authority_detail(token_facts(grant), clip_text(presenter), way_in)
+        detail = authority_detail(token_facts(grant), clip_text(presenter), way_in, None)
         detail |= {"policy_hash_b64u": policy_hash, "previous_policy_hash_b64u": self.policy_hash_b64u}
         self._queue(self._scribe.new_segment(self._clock_ms()))
         self._queue_event("authority_changed", detail)
@@ -243,6 +268,10 @@ class Job:
         Raises ``JournalError``, or ``ClawproxyError`` (JOB_BUSY) while calls of the former one are open.
         """
         self._check_open()
+        if (self._progress.presenter or "").startswith(NAMESPACE):
+            raise ClawproxyError(
+                "PRESENTER_MISMATCH", "a job in a network namespace of its own stays there", where=self.job_id
+            )
         if self.open_calls:
             raise ClawproxyError("JOB_BUSY", "the job has calls open", where=self.job_id, got=f"{self.open_calls} open")
         token: JsonObject = {
@@ -250,7 +279,7 @@ class Job:
             "policy_hash_b64u": self.policy_hash_b64u,
             "sub": self.agent_did,
         }
-        detail = authority_detail(token, presenter, "operator")
+        detail = authority_detail(token, presenter, "operator", None)
         detail |= {"presenter_before": self._progress.presenter, "rebound": True}
         await self._queue_event("authority_changed", detail)
 
@@ -303,6 +332,16 @@ class Job:
             return None
         return self._queue_event("budget_warning", detail)
 
+    def observe_host(self, refusal: WouldRefuse, host: str, port: int | None) -> asyncio.Future[None] | None:
+        """Record that an observed job looked up a name (no ``port``), or opened a tunnel, that its contract refuses:
+        once each, and so many at most. None where nothing is written."""
+        known, key = self._progress.hosts_observed, (clip_text(host), port)
+        if not self.observe or self.refusal is not None or self.is_full:
+            return None
+        if key in known or len(known) >= MAX_HOSTS_OBSERVED:
+            return None
+        return self._queue_event("host_observed", observed_host(refusal, host, port))
+
     async def intend(self, start: CallStart | EffectStart) -> Intended:
         """Record that a call is about to leave. Durable when it returns, so the first upstream byte may go.
 
@@ -343,6 +382,15 @@ class Job:
         await self._queue(record)
         return record.envelope
 
+    async def note_door(self, detail: JsonObject) -> None:
+        """Append what the door of an isolated job turned away (``door_counts``), once; durable when it returns.
+
+        Raises ``ClawproxyError`` (INVALID_REQUEST) for a job that has no door, or of which it is on record."""
+        if not (self._progress.presenter or "").startswith(NAMESPACE) or self._progress.door_counted:
+            why = "it is on record already" if self._progress.door_counted else "the job has no door"
+            raise ClawproxyError("INVALID_REQUEST", f"what a door counted is not taken: {why}", where=self.job_id)
+        await self.note("door_counted", detail)
+
     async def note(self, event_type: str, detail: JsonObject) -> None:
         """Append an event that is not about one call (``stopped``); durable when it returns.
 
@@ -356,6 +404,8 @@ class Job:
             raise ClawproxyError(
                 "APPROVAL_INVALID", "the job came under another contract since the question", where=self.job_id
             )
+        if event_type == "approval" and scope["call"] is not None and scope["call"] not in self._progress.open_calls:
+            raise ClawproxyError("APPROVAL_NOT_FOUND", "the call has ended since the question", where=self.job_id)
         await self._queue_event(event_type, detail)
 
     # -- for JobBook -------------------------------------------------------------------------------------------------
@@ -417,7 +467,13 @@ class Job:
             raise ClawproxyError("GATEWAY_FAULT", "the token, contract or presenter is not on the job's record")
         if start.nonce in progress.nonces:
             raise ClawproxyError("GATEWAY_FAULT", "the nonce was used before; reserve it first", where=start.receipt_id)
+        self._check_enforced(bool(start.would_refuse), start.receipt_id)
         self._check_receipt_id(start.receipt_id)
+
+    def _check_enforced(self, outside: bool, receipt_id: str) -> None:
+        """What the contract refuses goes out of a job that was opened to observe, and of no other."""
+        if outside and not self.observe:
+            raise ClawproxyError("GATEWAY_FAULT", "the contract of this job is enforced", where=receipt_id)
 
     def _check_receipt_id(self, receipt_id: str) -> None:
         if receipt_id in self._progress.receipt_ids or not _RECEIPT_ID.fullmatch(receipt_id):
@@ -436,6 +492,8 @@ class Job:
     def _receipt(self, intended: Intended, end: CallEnd | EffectEnd) -> Record:
         if intended.attested or intended.receipt_id not in self._progress.open_calls:
             raise ClawproxyError("GATEWAY_FAULT", "a call is attested once, by its own job", where=intended.receipt_id)
+        if isinstance(end, CallEnd):
+            self._check_enforced(any(called.would_refuse for called in end.called), intended.receipt_id)
         record = self._scribe.receipt(intended, end)
         intended.attested = True
         return record

@@ -6,22 +6,15 @@ their rename, so that a bundle never holds a half-written file) and ``.reserve``
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
-_JOB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}", re.ASCII)
 RESERVE_NAME = ".reserve"
-
-
-def is_job_id(text: object) -> bool:
-    """Whether ``text`` is a job id, and so safe as a file name."""
-    return isinstance(text, str) and _JOB_ID.fullmatch(text) is not None
 
 
 @dataclass(frozen=True, slots=True)
 class JobPaths:
-    """The paths of one job. ``job_id`` must satisfy ``is_job_id``."""
+    """The paths of one job. ``job_id`` must satisfy ``tokens.claims.is_job_id``."""
 
     jobs_dir: Path
     job_id: str
@@ -41,6 +34,10 @@ class JobPaths:
     @property
     def contracts(self) -> Path:
         return self.directory / "contracts"
+
+    @property
+    def attachments(self) -> Path:
+        return self.directory / "attachments"
 
     def contract_of(self, policy_hash_b64u: str) -> Path:
         """Where a contract lies that the job came under after its first."""

@@ -29,6 +29,9 @@ TIME = Text(pattern=TIMESTAMP, what="YYYY-MM-DDTHH:MM:SS.mmmZ")
 COUNT = Number(0, 2**53 - 1, whole=True)
 RECEIPT_ID = Text(pattern=_RECEIPT_ID, what="rcpt_ and a random UUID")
 CONTRACT_PATH = Text(pattern=_CONTRACT, what="contracts/<hash>.json")
+ATTACHMENT_PATH = Text(
+    pattern=re.compile(r"attachments/[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]", re.ASCII), what="attachments/<digest>"
+)
 TORN_PATH = Text(pattern=_TORN, what="torn/<offset>.<n>")
 JOB = Text(pattern=JOB_ID, what="a job id")
 INCARNATION = Text(min=32, max=32, pattern=_HEX, what="128 bits in hex")
@@ -68,6 +71,26 @@ JOB_FACTS = Obj(
         "run_id": NAME,
     }
 )
+
+DOOR_COUNTED = Obj(
+    required={"packets": Obj(required=dict.fromkeys(("icmp", "other", "quic", "tcp", "udp"), COUNT))},
+    optional={"denials_left_out": Number(1, 2**53 - 1, whole=True)},
+)
+CONTAINMENT = Text(among=("isolated", "not contained", "not attested"))
+_WORD = Text(min=1, max=64, pattern=re.compile(r"[a-z0-9][a-z0-9._-]*", re.ASCII), what="a plain word")
+ISOLATION = Obj(
+    required={
+        "limits": ListOf(Obj(required={"name": _WORD, "value": COUNT}), max=16),
+        "probes": ListOf(
+            Obj(required={"name": _WORD, "outcome": Text(among=("blocked", "reached", "not tried"))}), max=64
+        ),
+        "rules_hash_b64u": DIGEST,
+        **dict.fromkeys(("uid_changed", "user_namespace"), Flag()),
+        "way_in": _const("transparent"),
+    },
+    optional={"distant_files": ListOf(_WORD, max=16)},
+)
+"""What ``job_opened`` says of a job that is isolated."""
 
 KINDS: Mapping[str, str] = {
     "event": "gateway_event",
@@ -133,6 +156,11 @@ EVENT_ENTRY = Obj(
                 "stopped",
                 "frozen",
                 "budget_warning",
+                "attached",
+                "config_compared",
+                "config_audited",
+                "host_observed",
+                "door_counted",
                 "job_sealed",
             )
         ),
@@ -174,7 +202,7 @@ DENIAL = Obj(
         "step": NAME,
         "token_hash_hex": Nullable(TOKEN_HASH),
     },
-    optional={"facts": DENIED_FACTS},
+    optional={"destination": STRING, "facts": DENIED_FACTS},
 )
 TORN_RECORD = Obj(required={"receipt_id": Nullable(RECEIPT_ID), "t": Text(among=tuple(KINDS))})
 TORN_ENTRY = Obj(
@@ -215,6 +243,10 @@ _DATA: Mapping[str, Shape] = {
         required={"labels": ListOf(STRING, max=1_000), "found": _COUNTED, "paths": _COUNTED, "redacted": _COUNTED}
     )
 }
+_WOULD_REFUSE = Obj(required={"code": NAME, "rule": STRING})
+_OBSERVED: Mapping[str, Shape] = {"would_refuse": ListOf(_WOULD_REFUSE, max=16)}
+"""Only in a job that was opened to observe (verify_observed)."""
+HOST_OBSERVED = Obj(required={"code": NAME, "host": NAME, "port": Nullable(PORT), "rule": STRING})
 CALL_START = Obj(
     required={
         **dict.fromkeys(("model", "nonce", "presenter", "provider", "route", "way_in"), STRING),
@@ -229,6 +261,7 @@ CALL_START = Obj(
     optional={
         **_UPSTREAM,
         **_DATA,
+        **_OBSERVED,
         "budget": _RESERVATION,
         "facts": FACTS,
         "stripped": ListOf(STRING, max=1_000),
@@ -246,7 +279,8 @@ EFFECT_START = Obj(
         "receipt_id": RECEIPT_ID,
         "scheme": SCHEME,
         "token_hash_hex": TOKEN_HASH,
-    }
+    },
+    optional={**_OBSERVED, "has_query": Flag(), "path": Text(max=1024)},
 )
 _CALL_END: Mapping[str, Shape] = {
     **PLACE,
@@ -272,7 +306,12 @@ CALLED = Obj(
         "name": STRING,
         "outcome": Text(among=("allowed", "approved", "denied", "withheld")),
     },
-    optional={"approval": APPROVAL_ID, "rule": STRING},
+    optional={
+        "approval": APPROVAL_ID,
+        "inner": ListOf(STRING, max=64),
+        "rule": STRING,
+        "would_refuse": _WOULD_REFUSE,
+    },
 )
 """A call of a tool in an answer (``calls.JudgedCall``)."""
 _CALLED: Mapping[str, Shape] = {
@@ -287,7 +326,7 @@ _CALL_END_NOW = Obj(
         **dict.fromkeys(("tokens_cache_write", "tokens_cached", "tokens_reasoning"), _TOKENS),
         "usage": Text(among=("reported", "estimated", "none")),
     },
-    optional={**_HARNESS, **_CALLED, "budget": _SETTLEMENT},
+    optional={**_HARNESS, **_CALLED, **_OBSERVED, "budget": _SETTLEMENT},
 )
 _CALL_END_BEFORE = Obj(required={**_CALL_END, "usage_known": Flag()}, optional=_HARNESS)
 CALL_END = Choice(lambda end: _CALL_END_BEFORE if "usage_known" in end else _CALL_END_NOW, "an object")
@@ -353,7 +392,8 @@ EFFECT = Obj(
             }
         ),
         "status": Nullable(Number(100, 999, whole=True)),
-    }
+    },
+    optional=_OBSERVED,
 )
 PAYLOADS: Mapping[str, Obj] = {
     "event": EVENT,

@@ -8,20 +8,31 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..tokens.canonical import JsonObject
+from ..tokens.claims import is_job_id
 from ..tokens.errors import ClawproxyError
 from ..tokens.grant import Grant
 from ..tokens.keys import Role, SigningKey, load_key
 from ..tokens.reasons import Refusal
+from .attachments import (
+    MAX_ATTACHED_BYTES,
+    MAX_ATTACHMENTS,
+    Attachment,
+    drop_staged,
+    place_attachment,
+    settle_attachments,
+)
+from .audits import audit_detail
 from .contract_files import place_contract, settle_contracts
 from .create import build_facts, create_files, create_job, ensure_job_key, locked, make_directories, unavailable
 from .disk import FULL_DISK_ERRNOS, Disk
+from .door_counts import door_detail
 from .job import Job, JobLimits
-from .job_paths import JobPaths, is_job_id, job_key_path
+from .job_paths import JobPaths, job_key_path
 from .journal import Journal, JournalError
 from .order_events import Event
 from .payloads import authority_detail, token_facts
@@ -173,6 +184,53 @@ class JobBook:
             await job.rebind(presenter)
         except OSError as err:
             raise self._as_error(job_id, err) from None
+
+    async def attach(self, job_id: str, attachment: Attachment) -> None:
+        """Take other evidence of the run into a job; its file, if it is stored, was staged. Durable on return.
+
+        Raises ``ClawproxyError``: JOB_NOT_FOUND, JOB_SEALED, JOB_FULL (too many, too large together), JOB_LOCKED,
+        ATTACHMENT_INVALID, EVIDENCE_UNAVAILABLE.
+        """
+        try:
+            job = await self._for_evidence(job_id)
+            async with self._entries[job_id].changing:
+                room = MAX_ATTACHED_BYTES - sum(job.attachments.values())
+                new = attachment.stored and attachment.sha256_b64u not in job.attachments
+                if job.attached >= MAX_ATTACHMENTS or (new and attachment.size_bytes > room):
+                    raise ClawproxyError(
+                        "JOB_FULL", "the job takes no such attachment any more", where=job_id,
+                        expected=f"at most {MAX_ATTACHMENTS}, of {MAX_ATTACHED_BYTES} bytes together",
+                    )  # fmt: skip
+                if attachment.stored:
+                    await asyncio.to_thread(place_attachment, self._disk, self._paths(job_id), attachment)
+                await job.note("attached", attachment.to_json())
+        except (ClawproxyError, OSError) as err:
+            if attachment.stored:
+                with contextlib.suppress(OSError):
+                    drop_staged(self._disk, self._paths(job_id), attachment.sha256_b64u)
+            raise self._as_error(job_id, err) from None
+
+    async def record_audit(self, job_id: str, event_type: str, told: JsonObject) -> None:
+        """Record an audit of the agent's configuration (``audits``); durable on return. Raises ``ClawproxyError``."""
+        detail = audit_detail(event_type, told)
+        job = await self._for_evidence(job_id)
+        if detail.get("policy_hash_b64u", job.policy_hash_b64u) != job.policy_hash_b64u:
+            raise ClawproxyError(
+                "POLICY_HASH_MISMATCH", "the job is under another contract than the one compared with", where=job_id,
+                got=detail["policy_hash_b64u"], expected=job.policy_hash_b64u,
+            )  # fmt: skip
+        await job.note(event_type, detail)
+
+    async def record_door(self, job_id: str, packets: Mapping[str, object], left_out: int = 0) -> None:
+        """Record what the door of a job turned away (``door_counts``); durable on return. Raises ``ClawproxyError``."""
+        detail = door_detail(packets, left_out)
+        await (await self._for_evidence(job_id)).note_door(detail)
+
+    async def _for_evidence(self, job_id: str) -> Job:
+        job = await self.job_named(job_id)
+        if job.is_full:
+            raise ClawproxyError("JOB_FULL", "the job's evidence is as large as a verifier reads", where=job_id)
+        return job
 
     # -- ends ----------------------------------------------------------------------------------------------------------
 
@@ -365,6 +423,7 @@ class JobBook:
         async with self._entries[job_id].changing:
             later = set(job.contracts - {job.facts.policy_hash_b64u})
             await asyncio.to_thread(settle_contracts, self._disk, paths, later)
+            await asyncio.to_thread(settle_attachments, self._disk, paths, job.attachments, whole=True)
             await asyncio.to_thread(check_directory, self._disk, paths, left)
             await job.record_end(force=force)
         job_key_file = job_key_path(self._job_keys_dir, job_id)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..policies.facts import NO_MODEL
 from ..tokens.canonical import JsonObject, wire_order_bytes
 from ..tokens.digests import b64u_decode
 from ..tokens.keys import SigningKey
@@ -69,7 +70,7 @@ def build_legacy_receipt(envelope: JsonObject, key: SigningKey) -> JsonObject:
         "payment": {"mode": "user", "paid": False},
         "privacyMode": "hash_only",
     }
-    if payload["model"] != "unknown":  # what a receipt says where the call named none
+    if payload["model"] != NO_MODEL:
         members["model"] = payload["model"]
     text = wire_order_bytes({name: members[name] for name in _SIGNED if name in members})
     written = {name: members[name] for name in _WRITTEN if name in members}

@@ -13,17 +13,20 @@ from functools import lru_cache
 
 import orjson
 
+from ..policies.facts import NO_MODEL
 from ..policies.model_match import model_match
 from ..tokens.canonical import MAX_SAFE_INT, JsonObject, jcs_bytes
 from ..tokens.digests import sha256_b64u
 from ..tokens.grant import Grant
-from .calls import NO_DATA, CallDenied, CalledOutcome, CallEnd, CallStart, DataSeen, JudgedCall
+from .calls import NO_DATA, CallDenied, CalledOutcome, CallEnd, CallStart, DataSeen, JudgedCall, WouldRefuse
+from .containment import NOT_ATTESTED, Containment
 from .presenters import strength_of
-from .recorded_facts import call_facts, denied_facts
+from .recorded_facts import MAX_INNER, call_facts, denied_facts
 
+OBSERVE = "observe"
+"""``enforcement`` of a job that lets through what its contract refuses; absent, the contract is enforced."""
 MAX_TOKENS = 10_000_000
 MAX_LATENCY_MS = 3_600_000
-MAX_METADATA_BYTES = 16_384
 MAX_NONCE_CHARS = 256
 _MAX_NAMES = 128
 _MAX_COUNTS = 32
@@ -31,6 +34,8 @@ _MAX_NAME_BYTES = 128
 _MAX_NAMES_BYTES = 3072
 _MAX_TEXT_BYTES = 512
 _MAX_CALLED_BYTES = 4096
+MAX_WOULD_REFUSE = 8
+MAX_RULE_BYTES = 192
 _MAX_DETAIL_BYTES = 1024
 _MOST_BYTES_PER_CHAR = 6  # \u001f
 
@@ -61,7 +66,7 @@ def called_entries(called: Sequence[JudgedCall]) -> list[JsonObject]:
     """What became of the calls of tools, in order, as many as fit into ``_MAX_CALLED_BYTES``; those that were not
     simply allowed before the others. The rule stands where it refused, or asked for an approval."""
     plain = CalledOutcome.ALLOWED
-    order = sorted(range(len(called)), key=lambda n: called[n].outcome is plain)
+    order = sorted(range(len(called)), key=lambda n: called[n].outcome is plain and called[n].would_refuse is None)
     kept, room = {}, _MAX_CALLED_BYTES
     for n in order:
         call = called[n]
@@ -74,11 +79,26 @@ def called_entries(called: Sequence[JudgedCall]) -> list[JsonObject]:
             entry["rule"] = clip_text(call.rule, 2 * _MAX_NAME_BYTES)
         if call.approval is not None:
             entry["approval"] = call.approval
+        if call.would_refuse is not None:
+            [entry["would_refuse"]] = would_refuse_entries((call.would_refuse,))
+        if call.inner:
+            entry["inner"] = [clip_text(name, _MAX_NAME_BYTES) for name in call.inner[:MAX_INNER]]
         room -= len(orjson.dumps(entry)) + 1
         if room < 0:
             break
         kept[n] = entry
     return [kept[n] for n in sorted(kept)]
+
+
+def would_refuse_entries(refusals: Sequence[WouldRefuse]) -> list[JsonObject]:
+    """``would_refuse`` of an intent, receipt, effect or call of a tool; a step refuses once, so there are few."""
+    return [{"code": each.code, "rule": clip_text(each.rule, MAX_RULE_BYTES)} for each in refusals[:MAX_WOULD_REFUSE]]
+
+
+def observed_host(refusal: WouldRefuse, host: str, port: int | None) -> JsonObject:
+    """The ``detail`` of a ``host_observed`` event."""
+    [told] = would_refuse_entries((refusal,))
+    return {"host": clip_text(host), "port": port, **told}
 
 
 def _clip_nonce(nonce: str) -> str:
@@ -95,11 +115,14 @@ def token_facts(grant: Grant) -> JsonObject:
     return {**facts, "token_scope_hash_b64u": grant.token_scope_hash_b64u}
 
 
-def authority_detail(token: JsonObject, presenter: str | None, way_in: str) -> JsonObject:
-    """The ``detail`` of ``job_opened`` and ``authority_changed``: on whose authority calls go out from here on."""
+def authority_detail(
+    token: JsonObject, presenter: str | None, way_in: str, containment: Containment | None = NOT_ATTESTED
+) -> JsonObject:
+    """The ``detail`` of ``job_opened`` and ``authority_changed``: on whose authority calls go out from here on; in the
+    first, and there alone, what keeps the agent from other ways out."""
     bound = {} if presenter is None else {"presenter_strength": str(strength_of(presenter))}
     return {
-        "containment": "not attested",
+        **(containment.to_json() if containment is not None else {}),
         "presenter": None if presenter is None else clip_text(presenter),
         **bound,
         "token": token,
@@ -122,9 +145,11 @@ def start_detail(start: CallStart) -> JsonObject:
         del detail["budget"]
     else:
         detail["budget"] = start.budget.to_json()
-    del detail["data"]
+    del detail["data"], detail["would_refuse"]
     if start.data != NO_DATA:
         detail["data"] = data_detail(start.data)
+    if start.would_refuse:
+        detail["would_refuse"] = would_refuse_entries(start.would_refuse)
     detail |= {"nonce": _clip_nonce(start.nonce), "tools": clip_names(start.tools), "tools_total": len(start.tools)}
     if start.facts is None:
         del detail["facts"]
@@ -155,6 +180,8 @@ def denial_fields(denied: CallDenied) -> JsonObject:
         value = getattr(denied, name)
         limit = _MAX_DETAIL_BYTES if name == "detail" else _MAX_TEXT_BYTES
         fields[name] = clip_text(value, limit) if value.__class__ is str else value
+    if denied.destination is None:
+        del fields["destination"]
     if denied.facts is None:
         del fields["facts"]
     else:
@@ -193,7 +220,7 @@ def receipt_payload(
     Where a harness keeps its own chain, the receipt binds to that (protocol.md G.3), ours stand in ``metadata``, and
     there is no span: the harness's bundle may hold no causal graph but its own (protocol.md E.6, G.7).
     """
-    model = clip_text(start.model) or "unknown"
+    model = clip_text(start.model) or NO_MODEL
     provider = clip_text(start.provider)
     harness = is_harness_bound(start)
     binding: JsonObject = {
@@ -236,6 +263,8 @@ def receipt_payload(
     }
     if start.data != NO_DATA:
         ours["data"] = data_detail(start.data)
+    if start.would_refuse:
+        ours["would_refuse"] = would_refuse_entries(start.would_refuse)
     rerouted: JsonObject = {}
     if start.upstream is not None:
         rerouted = {"upstream": clip_text(start.upstream), "upstream_model": clip_text(start.upstream_model or "")}

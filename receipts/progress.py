@@ -77,6 +77,10 @@ class Progress:
     issued_s: float = 0
     """When the newest token on record was issued, Unix seconds; 0 before there is one."""
     last_timestamp: str = ""
+    hosts_observed: set[tuple[str, int | None]] = field(default_factory=set)
+    """Host and port of the ``host_observed`` events on record."""
+    observe: bool = False
+    """The job was opened to observe."""
     segments: dict[int, Segment] = field(default_factory=dict)
     """The current segment and, while they have calls open, those before."""
     current: int = 1
@@ -106,6 +110,15 @@ class Progress:
     """What the job's calls used of its budgets."""
     warned: set[tuple[str, int]] = field(default_factory=set)
     """Budget and percentage of the warnings on record."""
+    labels: set[str] = field(default_factory=set)
+    """Labels that calls on record carried."""
+    classes: set[str] = field(default_factory=set)
+    """Classes of data that were found in calls on record, and left with them."""
+    attachments: dict[str, int] = field(default_factory=dict)
+    """Digest -> size of the files in ``attachments/``."""
+    attached: int = 0
+    door_counted: bool = False
+    """Whether a ``door_counted`` event is on record."""
     sealed: bool = False
 
     def __post_init__(self) -> None:
@@ -201,6 +214,9 @@ class Progress:
             self.open_calls[detail["receipt_id"]] = opened
             if reserved is not None:
                 self.tally.reserve(reserved)
+            if (data := detail.get("data")) is not None:
+                self.labels.update(data["labels"])
+                self.classes |= {row["of"] for row in data["found"]} - {row["of"] for row in data["redacted"]}
             self.nonces.add(detail["nonce"])
             self.calls += 1
             self.effects += is_effect
@@ -213,6 +229,7 @@ class Progress:
                 if type(issued_s := detail["token"].get("iat")) in (int, float):
                     self.issued_s = max(self.issued_s, issued_s)
             self.presenter = detail["presenter"]
+            self.observe = self.observe or (event_type == "job_opened" and detail.get("enforcement") == "observe")
             if "policy_hash_b64u" in detail:
                 self._take_contract(detail["previous_policy_hash_b64u"], detail["policy_hash_b64u"])
         elif event_type == "approval" and detail["scope"]["call"] is None:
@@ -226,6 +243,14 @@ class Progress:
             self.orders_named.add(detail["number"])
         elif event_type == "resumed":
             del self.orders[detail["lifts"]]
+        elif event_type == "attached":
+            self.attached += 1
+            if detail["stored"]:
+                self.attachments[detail["sha256_b64u"]] = detail["size_bytes"]
+        elif event_type == "door_counted":
+            self.door_counted = True
+        elif event_type == "host_observed":
+            self.hosts_observed.add((detail["host"], detail["port"]))
         elif event_type == "budget_warning":
             self.warned.add((detail["budget"], detail["percent"]))
         self.sealed = event_type == "job_sealed"

@@ -36,9 +36,10 @@ class Rates:
         if limits is None:
             return None
         requests = limits.requests
+        over = requests is None or charged.requests > requests  # the latter only in a job opened to observe
         claim: JsonObject = {
             "claim_version": "1",
-            "max_requests": MAX_SAFE_INT if requests is None else requests,
+            "max_requests": MAX_SAFE_INT if over else requests,
             "observed_requests": charged.requests,
             "run_id": run_id,
             "scope": "agent",

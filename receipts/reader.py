@@ -1,7 +1,7 @@
 """Reads files: a job's evidence from a directory or a .zip, within bounds, believing nothing about names and sizes.
 
 B01 a name is relative, plain, inside the bundle, and occurs once (BUNDLE_NAME_REFUSED)
-B02 only regular files: no symlink, device, socket, or directory besides ``torn`` and ``contracts``
+B02 only regular files: no symlink, device, socket, or directory besides ``torn``, ``contracts`` and ``attachments``
     (BUNDLE_NAME_REFUSED)
 B03 within the bounds of files, bytes per file and bytes in all (BUNDLE_TOO_LARGE)
 B04 a .zip is not encrypted, unpacks to the sizes it states, and to at most ``Bounds.zip_ratio`` times its own
@@ -31,7 +31,7 @@ from .report import Finding
 MAX_WIRE_FILE_BYTES = 16 * 1024 * 1024
 _FREE_RATIO_BYTES = 1024 * 1024
 _MAX_NAME_CHARS = 255
-_KNOWN_DIRECTORIES = frozenset({"contracts", "torn"})
+_KNOWN_DIRECTORIES = frozenset({"attachments", "contracts", "torn"})
 _BLOCK_BYTES = 1024 * 1024
 _END = struct.Struct("<4s4H2LH")
 _END_SIGNATURE = b"PK\5\6"
@@ -73,6 +73,7 @@ _MOST_BYTES = {
 """By name, since each is read whole, and the small ones are parsed before anything shows who made them."""
 _MOST_BYTES_OF_A_PROOF_BUNDLE = 32 * 1024 * 1024
 _MOST_BYTES_TORN = 512 * 1024
+_MOST_BYTES_ATTACHED = 16 * 1024 * 1024
 _MOST_BYTES_UNKNOWN = 64 * 1024
 
 
@@ -80,6 +81,8 @@ def most_bytes(name: str) -> int:
     """How large the file of this name may be."""
     if name.startswith("torn/"):
         return _MOST_BYTES_TORN
+    if name.startswith("attachments/"):
+        return _MOST_BYTES_ATTACHED
     if name.startswith("contracts/"):
         return _MOST_BYTES["contract.json"]
     if name.startswith("proof_bundle"):
@@ -108,7 +111,7 @@ class Loaded:
 
 
 def load_directory(directory: Path, bounds: Bounds = BOUNDS) -> Loaded:
-    """The regular files of a job directory, of its ``torn`` and its ``contracts``.
+    """The regular files of a job directory, of its ``torn``, its ``contracts`` and its ``attachments``.
 
     Raises ``ClawproxyError`` when it cannot be listed."""
     loaded = Loaded(bounds)
@@ -172,6 +175,8 @@ def load_zip(path: Path, bounds: Bounds = BOUNDS) -> Loaded:
             if directory_at is not None:
                 with zipfile.ZipFile(file) as archive:
                     _load_archive(archive, file, directory_at, packed_bytes, loaded)
+    except FileNotFoundError:
+        raise ClawproxyError("BUNDLE_UNREADABLE", "no such file or directory", where=str(path)) from None
     except (*_ZIP_FAULTS, UnicodeError, RecursionError) as err:
         raise ClawproxyError(
             "BUNDLE_UNREADABLE", "not a .zip that can be read", where=str(path), got=_why(err)

@@ -17,7 +17,7 @@ from typing import Any
 
 import orjson
 
-from ..policies.facts import CallFacts, CallKind
+from ..policies.facts import NO_MODEL, CallFacts, CallKind
 from ..tokens.canonical import JsonObject
 from ..tokens.grant import Grant
 
@@ -37,6 +37,8 @@ LISTS = ("provider_state", "remote_urls", "surcharges", "fallback_models", "prov
 _FLAGS = ("is_router", "kept_by_provider")
 BESIDE = ("model", "provider", "route", "stream", "tools", "upstream", "upstream_model")
 """Members that an intent records by themselves."""
+MAX_INNER = 16
+"""So many of the tools that a call of a meta-tool names are on record."""
 _TOO_OLD = "what else the call asked for"
 
 
@@ -121,11 +123,11 @@ def read_call(detail: Mapping[str, Any]) -> Recorded:
     """The facts of an intent (its ``detail``), whose shape holds."""
     told, model = detail.get("facts"), detail["model"]
     if told is None:
-        missing = [_TOO_OLD, *(() if model != "unknown" else ("model",))]
+        missing = [_TOO_OLD, *(() if model != NO_MODEL else ("model",))]
         tools = _surely_whole(detail["tools"])
         if len(tools) != detail["tools_total"]:
             missing.append(_some_tools(tools, detail))
-        named = None if model == "unknown" else model
+        named = None if model == NO_MODEL else model
         facts = _facts(detail, {}, CallKind.GENERATE, named, tools)
         return Recorded(facts, tuple(missing))
     clipped = set(told.get("clipped", ()))
@@ -188,6 +190,16 @@ def _facts(
 def is_surely_whole(name: str) -> bool:
     """Whether ``name`` is so short that no writer clipped it."""
     return _json_bytes(name) < _SURELY_WHOLE_BYTES
+
+
+def is_inner_whole(names: Sequence[str]) -> bool:
+    """Whether ``names``, the tools that a call of a meta-tool names, are all that it named."""
+    return len(names) < MAX_INNER and all(map(is_surely_whole, names))
+
+
+def is_word(name: str) -> bool:
+    """Whether ``name`` is a plain word, which stands in rules as it is."""
+    return _WORD.fullmatch(name) is not None and is_surely_whole(name)
 
 
 def _surely_whole(names: Sequence[str]) -> tuple[str, ...]:

@@ -25,6 +25,7 @@ from dataclasses import dataclass
 from ..tokens.canonical import JsonObject, parse_json_object
 from ..tokens.digests import sha256_b64u
 from ..tokens.errors import ClawproxyError
+from .attachments import settle_attachments
 from .contract_files import MAX_CONTRACT_BYTES, settle_contracts, stray_file
 from .disk import Disk, place_file, read_whole
 from .job_facts import MAX_FACTS_BYTES, JobFacts, parse_job_facts
@@ -77,6 +78,7 @@ def open_log(disk: Disk, paths: JobPaths, signers: frozenset[str]) -> OpenedLog:
             disk.fdatasync(handle)
         torn = tuple(_torn_files(disk, paths, progress, signers))
         settle_contracts(disk, paths, progress.contracts - {facts.policy_hash_b64u})
+        settle_attachments(disk, paths, progress.attachments)
     except BaseException:
         disk.close(handle)
         raise

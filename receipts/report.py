@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from ..tokens.errors import ClawproxyError, clip
 
-type Severity = Literal["fail", "gap", "note"]
+type Severity = Literal["fail", "gap", "warning", "note"]
 
 MAX_FINDINGS = 200
 
@@ -44,7 +44,8 @@ EXIT_CODES: Mapping[Verdict, int] = {
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Something not as it was (``fail``), missing but accounted for (``gap``), or worth knowing (``note``).
+    """Something not as it was (``fail``), missing but accounted for (``gap``), worth knowing (``note``), or worth
+    knowing before the evidence is relied on (``warning``).
 
     ``rule`` is the number in a verifier module's docstring; ``path`` is the file, then line or member.
     """
@@ -94,6 +95,9 @@ class Findings:
 
     def gap(self, rule: str, reason: str, path: str, detail: str) -> None:
         self.add(Finding(rule, reason, path, detail, "gap"))
+
+    def warn(self, rule: str, reason: str, path: str, detail: str) -> None:
+        self.add(Finding(rule, reason, path, detail, "warning"))
 
     def note(self, rule: str, reason: str, path: str, detail: str) -> None:
         self.add(Finding(rule, reason, path, detail, "note"))

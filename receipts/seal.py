@@ -28,6 +28,7 @@ from ..tokens.digests import b64u_encode, sha256_b64u
 from ..tokens.envelope import build_envelope
 from ..tokens.errors import ClawproxyError
 from ..tokens.keys import SigningKey
+from .attachments import attachment_names
 from .budget import charged_in
 from .contract_files import contract_names, stray_file
 from .disk import Disk, place_file, read_whole
@@ -105,13 +106,14 @@ def check_directory(disk: Disk, paths: JobPaths, made: Iterable[str] = ()) -> No
         path = paths.directory / name
         fits = (
             disk.is_dir(path)
-            if name in (paths.torn.name, paths.contracts.name)
+            if name in (paths.torn.name, paths.contracts.name, paths.attachments.name)
             else name in known and disk.size(path) is not None
         )
         if not fits:
             raise stray_file(paths, name)
     check_torn_names(disk, paths)
     contract_names(disk, paths)
+    attachment_names(disk, paths)
 
 
 def names_of_a_seal(facts: JobFacts, segments: int) -> Iterator[str]:
@@ -162,7 +164,7 @@ def write_seal(
 
 def protect(disk: Disk, paths: JobPaths) -> None:
     """Take write permission away: against accidents, since the owner can give it back."""
-    for inner in (paths.torn, paths.contracts):
+    for inner in (paths.torn, paths.contracts, paths.attachments):
         for name in disk.names(inner):
             disk.make_read_only(inner / name)
     for name in disk.names(paths.directory):
@@ -271,7 +273,8 @@ def _entries(disk: Disk, paths: JobPaths, bundles: Iterable[str]) -> Iterator[di
     """Every file of the bundle but MANIFEST and SEAL."""
     names = [*bundles, paths.facts.name, paths.contract.name, paths.journal.name]
     names += [f"{paths.torn.name}/{n}" for n in disk.names(paths.torn)]
-    names += [f"{paths.contracts.name}/{n}" for n in disk.names(paths.contracts)]
+    for inner in (paths.contracts, paths.attachments):
+        names += [f"{inner.name}/{n}" for n in disk.names(inner)]
     for name in sorted(names):
         digest, size = hashlib.sha256(), 0
         for block in disk.read_blocks(paths.directory / name):

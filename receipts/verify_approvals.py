@@ -15,10 +15,11 @@ J45 a call leaves only with a yes to the whole job in force, where the contract 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..policies.call_rules import approval_of, called_names
 from ..policies.policy import Policy
 from ..tokens.canonical import JsonObject
 from ..tokens.keys import Role
@@ -41,6 +42,8 @@ class OpenCall:
 
     run_id: str
     event_hash_b64u: str
+    tools: tuple[str, ...] = ()
+    """The tools that the call declared, as they are on record."""
 
 
 @dataclass(slots=True)
@@ -95,20 +98,25 @@ class ApprovalsSeen:
         elif granted:
             self.given[scope["approval_id"]] = scope
 
-    def check_intent(self, path: str) -> None:
-        """J45 for a call that leaves."""
+    def check_intent(self, path: str, waived: frozenset[str] = frozenset()) -> None:
+        """J45 for a call that leaves; ``waived`` are codes that it was let through in spite of."""
+        if "APPROVAL_REQUIRED" in waived:
+            return
         if self.policy is not None and self.policy.approvals.job is not None and not self.job_approved:
             raise Fault("J45", "APPROVAL_MISSING", path, "the call left without an approval of the job in force")
 
-    def check_called(self, receipt_id: str, called: list[JsonObject], path: str, policy: Policy | None) -> None:
-        """J45 for the calls of tools in an answer, as its receipt lists them; ``policy`` is the call's contract."""
+    def check_called(
+        self, receipt_id: str, called: list[JsonObject], path: str, policy: Policy | None, declared: Sequence[str]
+    ) -> None:
+        """J45 for the calls of tools in an answer, as its receipt lists them; ``policy`` is the call's contract, and
+        ``declared`` the tools of its request."""
         for n, item in enumerate(called):
             where = join(path, f"called[{n}]")
             if item["outcome"] == "approved":
                 self._check_approved(receipt_id, item, where)
             elif "approval" in item and item["outcome"] == "allowed":
                 raise Fault("J45", "EVIDENCE_MISMATCH", join(where, "approval"), "no approval was needed")
-            elif item["outcome"] == "allowed" and _needs(policy, item["name"]):
+            elif item["outcome"] == "allowed" and "would_refuse" not in item and _needs(policy, item["name"], declared):
                 raise Fault("J45", "APPROVAL_MISSING", where, "the contract wants it approved, and it was passed on")
 
     def tell(self, findings: Findings) -> None:
@@ -148,20 +156,20 @@ class ApprovalsSeen:
             for member in ("event_hash_b64u", "run_id"):
                 if scope[member] != getattr(call, member):
                     raise Fault("J44", "RECEIPT_BINDING_MISMATCH", join(path, member), "not that of the call's intent")
-        self._check_asked_for(scope, path, policy)
+        self._check_asked_for(scope, path, policy, call.tools if call is not None else ())
 
     @staticmethod
-    def _check_asked_for(scope: JsonObject, path: str, policy: Policy | None) -> None:
+    def _check_asked_for(scope: JsonObject, path: str, policy: Policy | None, declared: Sequence[str]) -> None:
         if policy is None:
             return
-        rules, tools = policy.approvals, policy.tools
+        rules = policy.approvals
         if scope["call"] is None:
             whole = rules.job
             if whole is None or whole.group != scope["group"]:
                 raise Fault("J44", "EVIDENCE_MISMATCH", join(path, "group"), "the contract asks for no such approval")
             return
         rule = rules.of(scope["action"])
-        entry = tools.approval(scope["tool"]) if tools is not None else None
+        entry = approval_of(called_names(scope["tool"], declared), policy)
         if rule is None or entry is None or entry.entry != scope["action"] or rule.group != scope["group"]:
             raise Fault("J44", "EVIDENCE_MISMATCH", join(path, "action"), "the contract asks for no such approval")
         asked_ms, until_ms = parse_date_time_ms(scope["asked_at"]) or 0, parse_date_time_ms(scope["answer_by"]) or 0
@@ -233,6 +241,5 @@ class ApprovalsSeen:
         self.gaps.setdefault("APPROVER_GROUP_UNKNOWN", (path, why))
 
 
-def _needs(policy: Policy | None, name: str) -> bool:
-    tools = policy.tools if policy is not None else None
-    return tools is not None and tools.approval(name) is not None
+def _needs(policy: Policy | None, name: str, declared: Sequence[str]) -> bool:
+    return policy is not None and approval_of(called_names(name, declared), policy) is not None

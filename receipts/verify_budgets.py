@@ -66,8 +66,10 @@ class BudgetsSeen:
     def metered_calls(self) -> int:
         return sum(reserved.requests > 0 for reserved, *_ in self.open_calls.values())
 
-    def take_intent(self, detail: JsonObject, segment: int, timestamp: str, path: str) -> None:
-        """J70, J71. ``detail`` has its closed shape."""
+    def take_intent(
+        self, detail: JsonObject, segment: int, timestamp: str, path: str, waived: frozenset[str] = frozenset()
+    ) -> None:
+        """J70, J71. ``detail`` has its closed shape; ``waived`` are codes that it was let through in spite of."""
         told, where = detail.get("budget"), join(path, "budget")
         if (told is None) != (self.budgets is None):
             raise Fault("J70", "EVIDENCE_MISMATCH", where, "it stands there exactly where the contract has budgets")
@@ -78,27 +80,30 @@ class BudgetsSeen:
         if kind is not None and reserved.requests != (kind != "connect"):  # the handshake of a socket asks nothing
             detail_text = "a call is one request, and the handshake of a socket none"
             raise Fault("J71", "EVIDENCE_MISMATCH", join(where, "reserved.requests"), detail_text)
-        self._check_price(told, reserved, where)
+        self._check_price(told, reserved, where, unpriced="BUDGET_UNPRICED" in waived)
         held, limits = self.held, self.limits
         for name, limit in limits.items(METERED):
-            if (after := self.spent.of(name) + held.of(name) + reserved.of(name)) > limit:
+            after = self.spent.of(name) + held.of(name) + reserved.of(name)
+            if after > limit and "BUDGET_EXCEEDED" not in waived:
                 detail_text = f"{name}: {after} with this call, and the limit is {limit}"
                 raise Fault("J71", "BUDGET_EXCEEDED", join(where, "reserved"), detail_text)
         most = limits.concurrent_calls
-        if most is not None and reserved.requests and self.metered_calls + 1 > most:
+        full = most is not None and reserved.requests and self.metered_calls + 1 > most
+        if full and "TOO_MANY_CALLS" not in waived:
             raise Fault("J71", "BUDGET_EXCEEDED", where, f"concurrent_calls: more than {most} are open")
-        if limits.wall_time_s is not None and self._elapsed_s(timestamp) > limits.wall_time_s:
+        late = limits.wall_time_s is not None and self._elapsed_s(timestamp) > limits.wall_time_s
+        if late and "BUDGET_EXCEEDED" not in waived:
             raise Fault("J71", "BUDGET_EXCEEDED", where, f"wall_time_s: the {limits.wall_time_s} s were over")
         self.open_calls[detail["receipt_id"]] = (reserved, segment, told, self.budgets)
 
-    def _check_price(self, told: JsonObject, reserved: Amounts, where: str) -> None:
+    def _check_price(self, told: JsonObject, reserved: Amounts, where: str, *, unpriced: bool) -> None:
         assert self.budgets is not None
         price = told.get("price")
         asks_model = reserved.total_tokens > 0
         if price is None:
             if reserved.cost_microusd and self.budgets.has_money:
                 raise Fault("J71", "EVIDENCE_MISMATCH", join(where, "price"), "a cost without prices")
-            if self.budgets.has_money and asks_model:
+            if self.budgets.has_money and asks_model and not unpriced:
                 raise Fault("J71", "EVIDENCE_MISMATCH", join(where, "price"), "a budget in money, and no prices")
             return
         if not self.budgets.has_money:
@@ -178,10 +183,11 @@ class BudgetsSeen:
             raise Fault("J73", "EVIDENCE_MISMATCH", join(path, "used"), "more time than there was")
         self.warned.add((name, percent))
 
-    def tell_overruns(self, findings: Findings) -> None:
-        """J74."""
+    def tell_overruns(self, findings: Findings, *, observe: bool = False) -> None:
+        """J74; a warning in a job that was opened to observe, where nothing held it back."""
+        tell = findings.warn if observe else findings.gap
         for name, path in self.overrun.items():
-            findings.gap("J74", "BUDGET_OVERRUN", path, f"more of {name} was used than the contract allows")
+            tell("J74", "BUDGET_OVERRUN", path, f"more of {name} was used than the contract allows")
 
     def _elapsed_s(self, timestamp: str) -> int:
         return max(0, (parse_date_time_ms(timestamp) or 0) - self.opened_ms) // 1000
@@ -195,7 +201,8 @@ class BudgetsSeen:
         seen = self.by_segment.get(segment, NOTHING)
         if all(limit is None for limit in (limits.requests, limits.input_tokens, limits.output_tokens)):
             return []
-        most = 2**53 - 1 if limits.requests is None else limits.requests
+        over = limits.requests is None or seen.requests > limits.requests  # only where the job was opened to observe
+        most = 2**53 - 1 if over else limits.requests
         claim: JsonObject = {
             "claim_version": "1",
             "max_requests": most,

@@ -31,8 +31,11 @@ J43 the record of a side effect answers an open ``tool_egress`` intent, says wha
     bound to the intent's event, contract and token, and hangs on the last receipt that its segment had when it left
     (reasons as in J36 to J38)
 
+J90 to J92, jobs that were opened to observe: verify_observed
 J44 and J45, what people approved: verify_approvals
+J46, what keeps the agent from other ways out: verify_containment
 J70 to J74, budgets: verify_budgets
+J80 and J81, attachments and audits: verify_attachments
 
 A call that recovery names is a gap, whatever else holds: it went out, perhaps, and nobody knows how it ended.
 
@@ -48,18 +51,24 @@ from typing import Any
 
 import orjson
 
+from ..policies.facts import NO_MODEL
 from ..policies.policy import Policy
 from ..tokens.canonical import JsonObject
 from ..tokens.digests import sha256_b64u
 from ..tokens.errors import ClawproxyError
 from ..tokens.keys import Role
 from ..tokens.scope_hash import token_scope_hash
+from . import verify_observed
 from .job_shapes import CALL_START, DIGEST, EFFECT_START, NAME, TOKEN_HASH
 from .report import Fault, Findings
 from .verify_approvals import ApprovalsSeen, OpenCall
+from .verify_attachments import EVENTS as ATTACHED
+from .verify_attachments import AttachedSeen
 from .verify_budgets import BudgetsSeen
 from .verify_change import ContractSeen
+from .verify_containment import ContainmentSeen
 from .verify_journal import JOURNAL, Entry, crash_leaves
+from .verify_observed import check_enforcement
 from .verify_orders import EVENTS, OrdersSeen
 from .verify_presenter import check_presenter, is_rebinding
 from .verify_proof import event_hash
@@ -164,12 +173,19 @@ class JobSeen:
     effects: int = 0
     """So many of the calls are those of tools."""
     events: int = 0
+    containment: ContainmentSeen = field(init=False)
     orders: OrdersSeen = field(init=False)
     """The operator's orders on record (verify_orders)."""
     budgets: BudgetsSeen = field(default_factory=lambda: BudgetsSeen(None, 0))
     """J70 to J74: the rules of ``verify_budgets``."""
+    attached: AttachedSeen = field(default_factory=AttachedSeen)
+    """J80 and J81: the rules of ``verify_attachments``."""
     told: dict[str, Counter[str]] = field(default_factory=lambda: {name: Counter() for name in _TOLD})
     """Of ``usage`` and ``model_match``, how many receipts say what; those of before say neither."""
+    observe: bool = False
+    """The job was opened to observe."""
+    hosts_observed: set[tuple[str, int | None]] = field(default_factory=set)
+    """Of ``host_observed`` events."""
     ended: bool = False
 
     opened_at: str = ""
@@ -177,6 +193,7 @@ class JobSeen:
     """Times of the first record and of the last one."""
 
     def __post_init__(self) -> None:
+        self.containment = ContainmentSeen(self.facts["job_id"])
         self.orders = OrdersSeen(self.facts, self.contract.named)
 
     def counts(self) -> dict[str, int]:
@@ -227,6 +244,12 @@ class JobSeen:
             self._take_authority(event_type, detail, join(path, "detail"))
         elif event_type in EVENTS:
             self.orders.take(event_type, detail, join(path, "detail"))
+        elif event_type in ATTACHED:
+            self.attached.take(event_type, detail, self.contract.in_force, join(path, "detail"))
+        elif event_type == "door_counted":
+            self.containment.take_counts(detail, join(path, "detail"))
+        elif event_type == "host_observed":
+            verify_observed.check_host(detail, join(path, "detail"), self.hosts_observed, observe=self.observe)
         elif event_type == "budget_warning":
             self.budgets.take_warning(detail, payload["timestamp"], join(path, "detail"))
         elif event_type in _CALLS:
@@ -289,6 +312,8 @@ class JobSeen:
         presenter, token = detail.get("presenter"), detail.get("token")
         if not isinstance(token, dict) or not (presenter is None or isinstance(presenter, str)):
             raise Fault("J34", "SCHEMA_VALIDATION_FAILED", path, "no token and presenter")
+        self.observe = check_enforcement(event_type, detail, path) or self.observe
+        self.containment.take(event_type, detail, path)
         self.presenter = check_presenter(event_type, detail, self.presenter, path)
         if (strength := detail.get("presenter_strength")) is not None:
             self.presenter_strengths.add(strength)
@@ -339,7 +364,7 @@ class JobSeen:
         anchor = None
         if call is not None and event is not None:
             under = call.detail["policy_hash_b64u"]
-            anchor = OpenCall(event["run_id"], event["event_hash_b64u"])
+            anchor = OpenCall(event["run_id"], event["event_hash_b64u"], tuple(call.detail["tools"]))
         self.approvals.take(entry, detail, anchor, path, under, self.policies.get(under))
         segment.approvals_total += 1
         if call is not None:
@@ -361,12 +386,14 @@ class JobSeen:
             raise Fault("J35", "EVIDENCE_MISMATCH", join(path, "token_hash_hex"), "its token is under another contract")
         if detail["presenter"] != self.presenter:
             raise Fault("J35", "EVIDENCE_MISMATCH", join(path, "presenter"), "not the presenter on record")
-        self.approvals.check_intent(path)
+        waived = verify_observed.check_intent(detail, path, observe=self.observe)
+        self.approvals.check_intent(path, waived)
+        self.containment.check_intent(detail, path)
         self.orders.check_intent(detail, token, path, is_effect=is_effect)
         if why := _out_of_time(token, entry.payload["timestamp"]):
             self.out_of_time.append((entry.path, why))
         if not is_effect:
-            self.budgets.take_intent(detail, segment.number, entry.payload["timestamp"], path)
+            self.budgets.take_intent(detail, segment.number, entry.payload["timestamp"], path, waived)
         self.open_calls[receipt_id] = Call(entry, segment, detail, is_effect, segment.last_span)
         self.calls += 1
         self.effects += is_effect
@@ -390,7 +417,10 @@ class JobSeen:
                 seen[ours[name]] += 1
         self._check_binding(payload, call, path)
         policy = self.policies.get(call.detail["policy_hash_b64u"])
-        self.approvals.check_called(payload["receipt_id"], ours.get("called", []), where, policy)
+        verify_observed.check_same(ours, call.detail, where)
+        verify_observed.check_called(ours.get("called", []), where, observe=self.observe)
+        declared = call.detail["tools"]
+        self.approvals.check_called(payload["receipt_id"], ours.get("called", []), where, policy, declared)
         self.budgets.take_receipt(payload, path)
         self.receipts += 1
         if call.detail["harness_run_id"] and call.detail["harness_event_hash_b64u"]:
@@ -423,6 +453,7 @@ class JobSeen:
             for member in members:
                 if stated[member] != detail[member]:
                     raise Fault("J43", "EVIDENCE_MISMATCH", join(at, member), "not what the intent said")
+        verify_observed.check_same(payload, detail, where)
         for member, value in (("agent_did", self.facts["agent_did"]), ("timestamp", payload["timestamp"])):
             if receipt[member] != value:
                 raise Fault("J43", "EVIDENCE_MISMATCH", join(path, member), f"expected {value}")
@@ -453,7 +484,7 @@ class JobSeen:
         if ours["agent_did"] != self.facts["agent_did"]:
             where = join(path, "metadata.clawproxy.agent_did")
             raise Fault("J37", "EVIDENCE_MISMATCH", where, "not the agent of job.json")
-        expected = {name: detail[name] for name in _SAME_IN_RECEIPT} | {"model": detail["model"] or "unknown"}
+        expected = {name: detail[name] for name in _SAME_IN_RECEIPT} | {"model": detail["model"] or NO_MODEL}
         for member, value in expected.items():
             if payload[member] != value:
                 raise Fault("J37", "EVIDENCE_MISMATCH", join(path, member), "not what the intent said")
@@ -566,11 +597,12 @@ def check_end(seen: JobSeen, files: Mapping[str, bytes], findings: Findings) -> 
         findings.gap("J40", "OUTCOME_UNKNOWN", path, f"{receipt_id} went out, and recovery found no end of it")
     for receipt_id, call in seen.open_calls.items():
         findings.gap("J41", "CALL_OPEN", call.entry.path, f"{receipt_id} has no receipt yet")
-    seen.budgets.tell_overruns(findings)
+    seen.budgets.tell_overruns(findings, observe=seen.observe)
     for path, why in seen.out_of_time:
         findings.gap("J35", "TOKEN_NOT_VALID_THEN", path, why)
     seen.approvals.tell(findings)
     seen.contract.check_end(files, findings, ended=seen.ended)
+    seen.attached.check_end(files, findings, ended=seen.ended)
     there = {path for path in files if path.startswith("torn/")}
     for path, item in seen.torn.items():
         if path not in there:

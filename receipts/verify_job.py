@@ -21,6 +21,7 @@ J31 to J43 events, calls, authority, recovery: verify_calls; J44, J45 approvals:
 J50 to J54 the proof bundles: verify_segments
 J60 to J64 every decision worked out again with the contract: verify_contract
 J75, J76 the operator's orders: verify_orders
+J90 to J92 jobs that were opened to observe: verify_observed, verify_contract
 
 Bytes and hashes come first, for all files; signatures and meaning only when those hold, so a changed byte is found at
 once and at its place. Within a phase the first broken rule is told.
@@ -46,7 +47,7 @@ from ..tokens.digests import sha256_b64u
 from ..tokens.errors import ClawproxyError
 from ..tokens.keys import Role, public_key_from_did
 from ..tokens.trust import Trust, TrustedKey, build_trust
-from .job_shapes import CONTRACT_PATH, JOB_FACTS, TORN_PATH
+from .job_shapes import ATTACHMENT_PATH, CONTRACT_PATH, JOB_FACTS, TORN_PATH
 from .report import Fault, Finding, Findings, Report, Verdict, build_report
 from .verify_approvals import ApprovalsSeen
 from .verify_budgets import BudgetsSeen
@@ -54,7 +55,15 @@ from .verify_calls import JobSeen, check_end
 from .verify_change import ContractSeen
 from .verify_contract import ContractCheck
 from .verify_journal import JOURNAL, Entry, Place, check_signed, parse_canonical, read_journal
-from .verify_seal import MANIFEST_FILE, SEAL_FILE, check_manifest, check_seal, check_sealed_counts, check_sealed_job
+from .verify_seal import (
+    MANIFEST_FILE,
+    SEAL_FILE,
+    check_manifest,
+    check_seal,
+    check_sealed_counts,
+    check_sealed_job,
+    tell_cut,
+)
 from .verify_segments import check_proof_bundles
 from .verify_wire import check_contract_envelope
 from .wire_envelope import Signatures, check_shape, join
@@ -111,7 +120,7 @@ def _with_refused(report: Report, refused: Sequence[Finding]) -> Report:
 
 
 def _is_inner(name: str) -> bool:
-    return TORN_PATH.fault(name) is None or CONTRACT_PATH.fault(name) is None
+    return any(shape.fault(name) is None for shape in (TORN_PATH, CONTRACT_PATH, ATTACHMENT_PATH))
 
 
 class _Examination:
@@ -132,7 +141,7 @@ class _Examination:
         sealed = SEAL_FILE in self.files
         self._check_names()
         job = self.job = self._read_facts()
-        signers = self._receipt_signers(job)
+        signers = self._receipt_signers()
         seal = check_seal(self.files[SEAL_FILE], signers, self.signatures) if sealed else None
         self._check_manifest(seal, job)
         if self.findings.failed and not any(finding.path == JOURNAL for finding in self.findings.kept):
@@ -143,12 +152,16 @@ class _Examination:
         approvals = ApprovalsSeen(job, self.trust, roles, signatures=self.signatures)
         seen = JobSeen(job, self.trust.signers(Role.TOKEN), roles, approvals, ContractSeen(job))
         self._read_records(job, seen, signers, ended=sealed)
-        if self.findings.failed:
-            return  # a file differs, and its lines do not say where: what they mean is beside the point
+        if self.findings.failed:  # the journal differs, and its lines do not say where: what they mean says no more
+            if seal is not None:
+                tell_cut(seal, self.entries[-1].seq, JOURNAL, self.findings)
+            return
         self.seen = seen
         check_end(seen, self.files, self.findings)
         if seal is None:
-            self.findings.gap("J08", "NOT_SEALED", SEAL_FILE, "the job is not sealed: more may follow, or be cut off")
+            lost = "the last record says that the job was sealed, but the seal is not here: it was taken away, or lost"
+            open_ = "the job is not sealed: more may follow, or be cut off"
+            self.findings.gap("J08", "NOT_SEALED", SEAL_FILE, lost if seen.ended else open_)
         bundles = any(name.startswith("proof_bundle") for name in self.files)
         if seen.ended:
             self._check_bundles(seen, all_due=MANIFEST_FILE in self.files)
@@ -170,13 +183,24 @@ class _Examination:
         if self.entries:
             facts["head_b64u"] = self.entries[-1].h_b64u
         if self.seen:
+            facts["containment"] = self.seen.containment.told
+            if self.seen.containment.turned_away is not None:
+                facts["turned_away"] = dict(sorted(self.seen.containment.turned_away.items()))
+            if self.seen.containment.denials_left_out:
+                facts["denials_left_out"] = self.seen.containment.denials_left_out
             if self.seen.presenter_strengths:
                 facts["presenter_strength"] = sorted(self.seen.presenter_strengths)
             facts |= {name: dict(sorted(told.items())) for name, told in self.seen.told.items()}
+        if self.seen and self.seen.attached.counted:
+            facts["attached"] = dict(sorted(self.seen.attached.counted.items()))
         if self.seen and len(self.seen.contract.named) > 1:
             facts["policy_hash_b64u_last"] = self.seen.contract.in_force
+        if self.seen and self.decisions and self.seen.observe:
+            facts["observed"] = {name: self.decisions.outside[name] for name in ("calls", "tools")}
         if self.seen and self.decisions:
             facts["recomputed"] = dict(sorted(self.decisions.counted.items()))
+            if self.decisions.without:
+                facts["recomputed_without"] = dict(sorted(self.decisions.without.items()))
         job_id = self.job["job_id"] if self.job else None
         report = build_report("job", self.findings, whole=Verdict.VERIFIED, job=job_id, counts=counts, facts=facts)
         return JobBundle(report, self.job, tuple(self.entries))
@@ -220,7 +244,7 @@ class _Examination:
         stated = {job["agent_did"]: Role.JOB, job["job_did"]: Role.JOB, job["gateway_did"]: Role.RECEIPT}
         return dict(self.trust.roles) | {did: str(role) for did, role in stated.items()}
 
-    def _receipt_signers(self, job: JsonObject) -> frozenset[str] | None:
+    def _receipt_signers(self) -> frozenset[str] | None:
         signers = self.trust.signers(Role.RECEIPT)
         if signers:
             return signers
@@ -239,7 +263,7 @@ class _Examination:
     def _check_contracts(self, job: JsonObject, seen: JobSeen) -> None:
         """J04 to J06, of the job's first contract and of those that it came under."""
         given = self._given_hashes()
-        checks = ContractCheck()
+        checks = ContractCheck(strict=bool(given))
         policies: dict[str, Policy] = {}
         later = sorted(name for name in self.files if name.startswith("contracts/"))
         for name in (CONTRACT_FILE, *later):

@@ -2,7 +2,7 @@
 
 A job stays with one presenter, unless the operator binds it anew: then the event says so, names the presenter before,
 and the job waits for the next one, or has the one that it names (EVIDENCE_MISMATCH). ``presenter_strength``, where it
-is recorded, is what the presenter's address makes it.
+is recorded, is what the presenter makes it.
 """
 
 from __future__ import annotations
@@ -36,9 +36,11 @@ def check_presenter(event_type: str, detail: JsonObject, before: str | None, pat
         right = None if presenter is None else _strength(presenter)
         if strength != right:
             where = join(path, "presenter_strength")
-            raise Fault("J34", "EVIDENCE_MISMATCH", where, f"the address makes it {right or 'nothing'}")
+            raise Fault("J34", "EVIDENCE_MISMATCH", where, f"the presenter makes it {right or 'nothing'}")
     return presenter
 
 
 def _strength(presenter: str) -> str:
+    if presenter.startswith("namespace:"):
+        return "network-namespace"
     return "loopback-address" if _LOOPBACK.fullmatch(presenter) else "source-address"

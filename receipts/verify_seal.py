@@ -8,7 +8,8 @@ J14 MANIFEST.json is there and has the hash that the seal names (HASH_MISMATCH)
 J15 it is the JCS bytes of a closed manifest, sorted by path
 J16 it lists every file but itself and SEAL.json, and no other (FILE_MISSING, FILE_UNLISTED)
 J17 each file has the listed size and hash (HASH_MISMATCH)
-J18 the seal's head, final ``seq`` and counts are the journal's (SEAL_MISMATCH)
+J18 the seal's head, final ``seq`` and counts are the journal's (SEAL_MISMATCH); of a journal that differs (J17) and
+    each of whose lines holds, it is said if it ends before that
 
 No byte of a sealed bundle is exempt: the members that an envelope leaves unsigned are covered by the manifest's hashes,
 in SEAL.json itself by J10 and J11.
@@ -68,7 +69,18 @@ def check_manifest(files: Mapping[str, bytes], manifest_sha256_b64u: str | None,
         findings.fail("J16", "FILE_UNLISTED", path, "the manifest does not list it")
     for path in sorted(entries.keys() & there):
         if len(files[path]) != entries[path]["size_bytes"] or sha256_b64u(files[path]) != entries[path]["sha256_b64u"]:
-            findings.fail("J17", "HASH_MISMATCH", path, "not the bytes that the manifest lists")
+            stated, found = entries[path]["size_bytes"], len(files[path])
+            sizes = "" if found == stated else f": got {found} bytes, expected {stated}"
+            findings.fail("J17", "HASH_MISMATCH", path, f"not the bytes that the manifest lists{sizes}")
+
+
+def tell_cut(seal: Mapping[str, Any], last_seq: int, path: str, findings: Findings) -> None:
+    """J18 for a journal that differs and each of whose lines holds: that it was cut, and how much is gone."""
+    missing = seal["final_seq"] - last_seq
+    if missing > 0:
+        gone = f"{missing} records are" if missing > 1 else "one record is"
+        where = f"its last record is number {last_seq}, the seal's is number {seal['final_seq']}"
+        findings.fail("J18", "SEAL_MISMATCH", path, f"the bundle ends before its seal says: {where}; {gone} cut off")
 
 
 def check_sealed_counts(seal: Mapping[str, Any], final_seq: int, head_b64u: str, counts: Mapping[str, int]) -> None:

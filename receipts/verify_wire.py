@@ -4,7 +4,8 @@ W01 it is one of the kinds that this version verifies (UNKNOWN_ENVELOPE_TYPE, MA
 W02 contract: a whole envelope, known version, type and algorithms, closed members
 W03 contract: the JCS hash of the contract, its own ``policy_hash`` member left out, is the stated one (HASH_MISMATCH)
 W04 contract: it says what a contract may say
-W05 contract: the signer is a trusted policy key (DEPENDENCY_NOT_CONFIGURED, CLAIM_NOT_FOUND), the signature holds
+W05 contract: the signer is a trusted policy key (CLAIM_NOT_FOUND; DEPENDENCY_NOT_CONFIGURED where the trust file names
+    none, and a gap where no trust file was given), the signature holds
 W06 a tool receipt that stands alone: a whole envelope, and the trust file names the signer
 W07 a proof bundle or export bundle: a trust file was given; without a gateway receipt there is an event chain at least,
     and a note that the agent alone speaks; note: it does not show that no call is missing
@@ -49,7 +50,8 @@ _CONTRACT = Obj(required=_SIGNED_CONTRACT.required)  # no expires_at: nothing wo
 
 
 def verify_wire_file(document: JsonObject, trust: Trust, now_ms: int) -> Report:
-    """CONFORMS, or FAILED with the code of the first broken rule. ``now_ms`` is the time at which expiry is judged."""
+    """CONFORMS, or FAILED with the code of the first broken rule; of a contract that nothing is wrong with, INCOMPLETE
+    without a trust file. ``now_ms`` is the time at which expiry is judged."""
     kind = "unknown"
     findings, signatures = Findings(), Signatures()
     counts: dict[str, int] = {}
@@ -76,7 +78,12 @@ def verify_wire_file(document: JsonObject, trust: Trust, now_ms: int) -> Report:
                 check_listed(inner["signer_did"], known, "signer", "W06", join(path, "signer_did"))
                 facts = {"agent_did": inner["payload"]["agent_did"], "signer_did": inner["signer_did"]}
             case "work_policy_contract":
-                facts["policy_hash_b64u"] = check_contract_envelope(inner, trust, signatures, path)
+                facts["policy_hash_b64u"] = check_contract_envelope(
+                    inner, trust, signatures, path, signer_known=trust.given
+                )
+                if not trust.given:
+                    detail = f"hash and signature hold, but nobody vouches for the signer {inner['signer_did']}"
+                    findings.gap("W05", "DEPENDENCY_NOT_CONFIGURED", join(path, "signer_did"), detail)
             case _:
                 raise _unknown_kind(inner, path)
     except Fault as fault:
@@ -125,7 +132,10 @@ def _unknown_kind(document: Any, path: str) -> Fault:
     if isinstance(document, dict) and isinstance(document.get("envelope_type"), str):
         detail = f"got {document['envelope_type'][:64]!r}, which this version does not verify"
         return Fault("W01", "UNKNOWN_ENVELOPE_TYPE", join(path, "envelope_type"), detail)
-    return Fault("W01", "MALFORMED_ENVELOPE", path, "neither a signed envelope nor an export bundle")
+    detail = "neither a signed envelope nor an export bundle"
+    if isinstance(document, dict) and ("policy_version" in document or "policy_name" in document):
+        detail += "; a contract that is not signed? clawproxy contract check reads it, contract sign signs it"
+    return Fault("W01", "MALFORMED_ENVELOPE", path, detail)
 
 
 def _tell_proof(proof: ProofFacts) -> tuple[dict[str, int], dict[str, Any]]:

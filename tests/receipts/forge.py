@@ -460,3 +460,16 @@ def plain_job(calls: int = 3, denials: int = 1, **over: Any) -> Forge:
         forge.deny(1000 + n)
     forge.end()
     return forge
+
+
+def job_of_two_keys() -> Forge:
+    """A job of two calls whose records are signed by the stranger's key from the fourth on."""
+    forge = plain_job(calls=2)
+
+    def resign(n: int, envelope: dict[str, Any]) -> None:
+        if n >= 3:
+            message = envelope["payload_hash_b64u"].encode()
+            envelope |= {"signer_did": STRANGER_KEY.did, "signature_b64u": STRANGER_KEY.sign_b64u(message)}
+
+    forge.meddle["envelope"] = resign
+    return forge

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
+from clawproxy.receipts.calls import Outcome
 from clawproxy.receipts.explain import Explanation, explain
 from clawproxy.receipts.report import Finding, Verdict
+from clawproxy.receipts.verify import load_bundle
 from clawproxy.tokens.errors import ClawproxyError
 from clawproxy.tokens.trust import Trust
 
 from .forge import Forge, numbered_receipt_id, plain_job, trust
+from .workshop import Workshop, make_end, make_start
+from .workshop import trust as workshop_trust
 
 
 def explained(forge: Forge, n: int = 0, trusted: Trust | None = None) -> Explanation:
@@ -136,6 +143,36 @@ def test_a_call_without_receipt_is_unknown_and_never_called_allowed_and_done() -
     assert found.kind == "unknown"
     assert found.report.verdict is Verdict.INCOMPLETE
     assert "receipt" not in found.place
+
+
+@pytest.mark.parametrize(
+    ("detail", "heading"),
+    [
+        (
+            "STOPPED_BY_OPERATOR: stop --job j; order 14 of 2026-01-01T00:00:00.000Z: it went: wild; really",
+            "allowed, then stopped by order 14: it went: wild; really",
+        ),
+        ("STOPPED_BY_OPERATOR: stop --all; order 3 of 2026-01-01T00:00:00.000Z", "allowed, then stopped by order 3"),
+        ("the gateway is stopping", "allowed, then stopped: the gateway is stopping"),
+        ("line\nline; order 3 of x", "allowed, then stopped: line\\nline; order 3 of x"),
+    ],
+)
+def test_a_call_that_was_cut_is_headed_by_what_cut_it(tmp_path: Path, detail: str, heading: str) -> None:
+    async def cut() -> tuple[Mapping[str, bytes], str]:
+        shop = Workshop(tmp_path)
+        grant = shop.create()
+        job = await shop.job(grant)
+        start = make_start(grant)
+        await job.attest(await job.intend(start), make_end(outcome=Outcome.STOPPED, detail=detail))
+        await shop.book.seal("job-1")
+        await shop.end()
+        return load_bundle(tmp_path / "jobs" / "job-1").files, start.receipt_id
+
+    files, receipt_id = asyncio.run(cut())
+    told = explain(files, receipt_id, workshop_trust())
+    assert told.report.verdict is Verdict.VERIFIED
+    assert told.lines()[0] == f"{receipt_id}: {heading}"
+    assert told.kind == "allowed"
 
 
 def test_clipped_tools_are_said_to_be_clipped() -> None:

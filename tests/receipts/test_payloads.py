@@ -8,7 +8,6 @@ from clawproxy.policies.budget_rules import METERED, Amounts
 from clawproxy.receipts.calls import Usage
 from clawproxy.receipts.job_shapes import CALL_END
 from clawproxy.receipts.payloads import (
-    MAX_METADATA_BYTES,
     authority_detail,
     clip_names,
     clip_text,
@@ -17,6 +16,7 @@ from clawproxy.receipts.payloads import (
     start_detail,
     token_facts,
 )
+from clawproxy.receipts.wire_shapes import MAX_METADATA_BYTES
 from clawproxy.tokens.canonical import JsonObject, jcs_bytes
 from clawproxy.tokens.claims import MAX_TEXT_CHARS
 from clawproxy.tokens.digests import sha256_b64u

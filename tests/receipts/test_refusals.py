@@ -9,12 +9,13 @@ from typing import Any
 
 import pytest
 from clawproxy.receipts.journal import Journal
-from clawproxy.receipts.refusals import SUMMARY_EVERY_S, RefusalLog
+from clawproxy.receipts.refusals import RefusalLog
 from clawproxy.tokens.canonical import jcs_bytes
 from clawproxy.tokens.digests import sha256_b64u
 from clawproxy.tokens.envelope import check_envelope_signature
 from clawproxy.tokens.errors import ClawproxyError
 
+from ..waiting import until
 from .faulty_disk import FaultyDisk, failing
 from .workshop import GATEWAY_ID, RECEIPT_KEY, START_MS, make_denied
 
@@ -64,13 +65,14 @@ async def test_the_records_make_a_signed_chain(rig: Rig) -> None:
         assert prev == sha256_b64u(b"clawproxy.log.v1\n" + jcs_bytes(record))
 
 
-async def test_a_flood_is_signed_but_only_counted(rig: Rig) -> None:
+async def test_a_flood_is_signed_but_only_counted(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("clawproxy.receipts.refusals.SUMMARY_EVERY_S", 3.0)  # longer than the flood
     envelopes = [await rig.log.deny(make_denied(reason=("TOKEN_EXPIRED", "TOKEN_REVOKED")[n % 2])) for n in range(20)]
     assert len(rig.records()) == 3
     assert [envelope["payload"].get("recorded", True) for envelope in envelopes] == [True] * 3 + [False] * 17
     for envelope in envelopes:
         check_envelope_signature(envelope)
-    await asyncio.sleep(SUMMARY_EVERY_S + 0.2)
+    await until(lambda: len(rig.records()) > 3)
     summary = rig.records()[3]
     assert (summary["t"], summary["body"]["envelope_type"]) == ("summary", "gateway_refusals")
     counts = {item["reason"]: item["count"] for item in summary["body"]["payload"]["counts"]}

@@ -20,6 +20,7 @@ from clawproxy.receipts.approvals import (
     approval_detail,
     approval_payload,
     read_scope,
+    said_reason,
     sign_approval,
 )
 from clawproxy.receipts.calls import CalledOutcome, JudgedCall
@@ -38,7 +39,7 @@ from clawproxy.tokens.grant import Grant
 from clawproxy.tokens.keys import Role, SigningKey
 from clawproxy.tokens.trust import Trust, TrustedKey, build_trust
 
-from .workshop import ISSUER, POLICY_KEY, RECEIPT_KEY, Workshop, make_end, make_start, trust
+from .workshop import ISSUER, POLICY_KEY, RECEIPT_KEY, Workshop, make_denied, make_end, make_start, trust
 
 Bundle = dict[str, bytes]
 ANNA = SigningKey.from_seed(Role.APPROVAL, b"anna".ljust(32, b"."))
@@ -108,8 +109,10 @@ class Stage:
         )
         return dataclasses.replace(scope, **over)
 
-    async def answer(self, scope: Scope, kind: ApprovalType = ApprovalType.APPROVE, key: SigningKey = ANNA) -> None:
-        envelope = sign_approval(scope, kind, key, self.shop.clock())
+    async def answer(
+        self, scope: Scope, kind: ApprovalType = ApprovalType.APPROVE, key: SigningKey = ANNA, reason: str = ""
+    ) -> None:
+        envelope = sign_approval(scope, kind, key, self.shop.clock(), reason)
         await self.job.note("approval", approval_detail(scope, envelope))
 
     async def time_out(self, scope: Scope) -> None:
@@ -138,12 +141,12 @@ async def _calls(root: Path, *, sealed: bool) -> Bundle:
     return await stage.end(sealed=sealed)
 
 
-async def _whole(root: Path, *kinds: ApprovalType, sealed: bool = True) -> Bundle:
-    """A job with these answers about it, then a call."""
+async def _whole(root: Path, *kinds: ApprovalType, sealed: bool = True, reason: str = "") -> Bundle:
+    """A job with these answers about it, each for this reason, then a call."""
     stage = Stage(root, WHOLE)
     job = await stage.open()
     for kind in kinds:
-        await stage.answer(stage.scope(), kind)
+        await stage.answer(stage.scope(), kind, reason=reason)
     await job.attest(await stage.intend(), make_end())
     return await stage.end(sealed=sealed)
 
@@ -199,6 +202,51 @@ def test_a_job_without_approvals_says_nothing_of_them(tmp_path: Path) -> None:
     files = asyncio.run(run())
     assert b"approval" not in files["proof_bundle.json"] + files["receipts.jsonl"]
     assert verify_job(files, trust()).verdict is Verdict.VERIFIED
+
+
+def test_an_answer_that_comes_as_its_call_ends_is_not_taken_and_the_bundle_holds(tmp_path: Path) -> None:
+    async def run() -> Bundle:
+        stage = Stage(tmp_path, ACTIONS)
+        job = await stage.open()
+        intended = await stage.intend()
+        scope = stage.scope(intended)
+        await job.attest(intended, make_end(tool_calls=()))
+        for late in (stage.answer(scope), stage.time_out(scope)):
+            with pytest.raises(ClawproxyError, match="APPROVAL_NOT_FOUND"):
+                await late
+        return await stage.end()
+
+    report = verify_job(asyncio.run(run()), LISTED)
+    assert (report.verdict, report.findings) == (Verdict.VERIFIED, ())
+
+
+@pytest.mark.parametrize("asked", [True, False])
+def test_an_approval_for_a_declared_type_covers_what_the_answer_calls_otherwise(tmp_path: Path, asked: bool) -> None:
+    document = {
+        "policy_name": "workshop",
+        "allowed_providers": ["openai"],
+        "allowed_models": ["gpt-*"],
+        "allowed_tools": ["any"],
+        "approvals": [{"action": "desktop", "approver_group": "Ops", "deadline_s": 60}],
+        "tool_classes": {"any": ["*"], "desktop": ["computer_use_preview"]},
+    }
+
+    async def run() -> Bundle:
+        stage = Stage(tmp_path, sign_contract(document, POLICY_KEY, "2030-01-01T00:00:00.000Z"))
+        job = await stage.open()
+        intended = await job.intend(make_start(stage.grant, tools=("computer_use_preview",)))
+        outcome, approval = CalledOutcome.ALLOWED, None
+        if asked:
+            scope = stage.scope(intended, action="desktop", tool="computer")
+            await stage.answer(scope)
+            outcome, approval = CalledOutcome.APPROVED, scope.approval_id
+        called = JudgedCall("computer", ARGUMENTS, outcome, 'approvals["desktop"]', approval)
+        await job.attest(intended, make_end(tool_calls=("computer",), called=(called,)))
+        return await stage.end()
+
+    report = verify_job(asyncio.run(run()), LISTED)
+    expected = (Verdict.VERIFIED, "OK") if asked else (Verdict.FAILED, "APPROVAL_MISSING")
+    assert (report.verdict, report.reason) == expected, report.findings
 
 
 def test_the_approval_of_a_job_comes_before_any_receipt_and_stays_out_of_the_proof_bundle(tmp_path: Path) -> None:
@@ -435,7 +483,8 @@ def test_an_approval_after_its_calls_receipt_fails(tmp_path: Path) -> None:
         intended = await stage.intend()
         scope = stage.scope(intended)
         await job.attest(intended, make_end())
-        await stage.answer(scope)
+        envelope = sign_approval(scope, ApprovalType.APPROVE, ANNA, stage.shop.clock())
+        await job._queue_event("approval", approval_detail(scope, envelope))  # a job takes no such answer
         return await stage.end()
 
     assert _rule(verify_job(asyncio.run(run()), LISTED)) == ("J44", "RECEIPT_UNMATCHED")
@@ -551,6 +600,55 @@ def test_explain_tells_who_approved_what(sealed: Bundle, tmp_path: Path) -> None
     receipt_id = next(row["receipt_id"] for row in rows if "receipt_id" in row)
     (line,) = explain(whole, receipt_id, LISTED).decision["approvals"]
     assert "the whole job" in line
+
+
+def test_explain_tells_the_reason_that_an_approver_gave_in_quotes(tmp_path: Path) -> None:
+    said = 'seen "INV-7", the whole job: explicit_deny by nobody'
+    files = asyncio.run(_whole(tmp_path, ApprovalType.APPROVE, reason=said))
+    assert verify_job(files, LISTED).verdict is Verdict.VERIFIED
+    rows = [orjson.loads(line)["body"]["payload"] for line in _lines(files)]
+    approval = next(row for row in rows if row.get("event", {}).get("event_type") == "approval")
+    receipt_id = next(row["receipt_id"] for row in rows if "receipt_id" in row)
+    told = explain(files, receipt_id, LISTED)
+    (line,) = told.decision["approvals"]
+    at = approval["detail"]["approval"]["payload"]["timestamp"]
+    assert f'explicit_approve by {ANNA.did}, "Anna" in the trust file, at {at}' in line
+    assert r'reason: "seen \"INV-7\", the whole job: explicit_deny by nobody"' in line
+    assert any(line in each for each in told.lines())
+    (unnamed,) = explain(files, receipt_id, trust()).decision["approvals"]
+    assert f"explicit_approve by {ANNA.did} at {at}" in unnamed
+
+
+def test_explain_of_an_answer_without_a_reason_names_none(sealed: Bundle) -> None:
+    rows = [orjson.loads(line)["body"]["payload"] for line in _lines(sealed)]
+    for row in rows:
+        if "receipt_id" in row:
+            assert "reason:" not in explain(sealed, row["receipt_id"], LISTED).decision["approvals"][0]
+
+
+def test_explain_of_a_line_that_another_program_signed_shows_all_of_it() -> None:
+    scope = dict.fromkeys([field.name for field in dataclasses.fields(Scope)], "x") | {"call": None}
+    assert said_reason(scope, {"approval_type": "explicit_deny", "scope_summary": "not today"}) == "not today"
+
+
+def test_explain_of_a_refusal_tells_what_was_said_of_the_job_before_it_and_not_after(tmp_path: Path) -> None:
+    async def run() -> tuple[Bundle, list[str]]:
+        stage = Stage(tmp_path, WHOLE)
+        job = await stage.open()
+        denied = [make_denied() for _ in range(3)]
+        await job.deny(denied[0])
+        await stage.answer(stage.scope(), ApprovalType.DENY, reason="not on a Friday")
+        await job.deny(denied[1])
+        await stage.answer(stage.scope(), ApprovalType.APPROVE, reason="on a Monday")
+        await job.deny(denied[2])
+        return await stage.end(), [each.receipt_id for each in denied]
+
+    files, ids = asyncio.run(run())
+    assert verify_job(files, LISTED).verdict is Verdict.VERIFIED
+    none, no, yes = (explain(files, each, LISTED).decision.get("approvals", []) for each in ids)
+    assert none == []
+    assert ["explicit_deny" in line and 'reason: "not on a Friday"' in line for line in no] == [True]
+    assert ["explicit_approve" in line and 'reason: "on a Monday"' in line for line in yes] == [True]
 
 
 def test_a_question_of_another_version_is_not_signed() -> None:

@@ -10,7 +10,7 @@ from clawproxy.receipts.verify_job import verify_job
 from clawproxy.tokens.keys import Role
 from clawproxy.tokens.trust import TrustedKey, build_trust
 
-from .forge import JOB_KEY, POLICY_KEY, RECEIPT_KEY, START_MS, STRANGER_KEY, Forge, plain_job, trust
+from .forge import JOB_KEY, POLICY_KEY, RECEIPT_KEY, START_MS, STRANGER_KEY, Forge, job_of_two_keys, plain_job, trust
 
 
 @pytest.mark.parametrize("name", ["attestation_signer_dids", "derivation_attestation_signer_dids"])
@@ -53,14 +53,7 @@ def test_a_call_outside_of_its_tokens_time_is_a_gap(over: dict[str, Any], holds:
 
 
 def test_a_second_receipt_key_in_one_job_is_told() -> None:
-    forge = plain_job(calls=2)
-
-    def resign(n: int, envelope: dict[str, Any]) -> None:
-        if n >= 3:
-            message = envelope["payload_hash_b64u"].encode()
-            envelope |= {"signer_did": STRANGER_KEY.did, "signature_b64u": STRANGER_KEY.sign_b64u(message)}
-
-    forge.meddle["envelope"] = resign
+    forge = job_of_two_keys()
     report = verify_job(forge.files(), trust(TrustedKey(STRANGER_KEY.did, Role.RECEIPT)))
     assert report.verdict is Verdict.VERIFIED
     assert [(finding.reason, finding.severity) for finding in report.findings] == [("SIGNER_CHANGED", "note")]

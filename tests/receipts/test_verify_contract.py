@@ -176,6 +176,16 @@ def data(*labels: str, **classes: tuple[int, int]) -> dict[str, Any]:
     return {"labels": list(labels), "found": found, "paths": [], "redacted": redacted}
 
 
+def judge_data(forge: Forge, seen: dict[str, Any], why: str) -> None:
+    """Have the receipts say ``seen``, too: then the bundle fails for ``why``, or holds where that is empty."""
+    for record in forge.records:
+        if record["kind"] == "receipt":
+            record["payload"]["metadata"]["clawproxy"]["data"] = seen
+    report = verified(forge)
+    assert report.reason == ("CONTRACT_EXCEEDED" if why else "OK"), report.findings
+    assert not why or report.findings[0].detail.startswith(why)
+
+
 @pytest.mark.parametrize(
     ("seen", "why"),
     [
@@ -190,12 +200,7 @@ def data(*labels: str, **classes: tuple[int, int]) -> dict[str, Any]:
 )
 def test_a_signed_record_of_data_outside_the_contract_fails(seen: dict[str, Any], why: str) -> None:
     forge = job(_DATA, data=seen)
-    for record in forge.records:
-        if record["kind"] == "receipt":
-            record["payload"]["metadata"]["clawproxy"]["data"] = seen
-    report = verified(forge)
-    assert report.reason == ("CONTRACT_EXCEEDED" if why else "OK"), report.findings
-    assert not why or report.findings[0].detail.startswith(why)
+    judge_data(forge, seen, why)
 
 
 def test_every_call_outside_the_contract_is_named() -> None:
@@ -259,18 +264,24 @@ def test_a_call_of_a_tool_that_was_delivered_and_is_not_allowed_fails(name: str,
 )
 def test_a_call_of_a_tool_that_may_not_see_what_the_call_carried_fails(seen: dict[str, Any], why: str) -> None:
     forge = called_job("read_ticket", "allowed", {"tool_data_access": {"read_ticket": ["internal"]}}, data=seen)
-    for record in forge.records:
-        if record["kind"] == "receipt":
-            record["payload"]["metadata"]["clawproxy"]["data"] = seen
-    report = verified(forge)
-    assert report.reason == ("CONTRACT_EXCEEDED" if why else "OK"), report.findings
-    assert not why or report.findings[0].detail.startswith(why)
+    judge_data(forge, seen, why)
 
 
 def test_a_call_whose_arguments_have_rules_is_counted_as_judged_by_name_alone() -> None:
     rules = {"tool_arguments": {"read_ticket": {"when": [{"argument": "id", "at_most": 10}]}}}
     report = verified(called_job("read_ticket", "allowed", rules))
     assert report.facts["recomputed"] == {"arguments_not": 1, "whole": 1}
+
+
+@pytest.mark.parametrize("allowed", [True, False])
+def test_a_call_of_a_tool_that_can_call_any_other_is_judged_by_its_name_and_counted(allowed: bool) -> None:
+    word = "functions.exec" if allowed else "read_*"
+    document = {"allowed_tools": ["read_ticket", "code"], "tool_classes": {"code": [word]}}
+    facts = {"kind": "generate", "any_tools": ["functions.exec"]}
+    report = verified(called_job("functions.exec", "allowed", document, facts=facts))
+    assert report.reason == ("OK" if allowed else "CONTRACT_EXCEEDED"), report.findings
+    if allowed:
+        assert report.facts["recomputed"] == {"arguments_not": 1, "whole": 1}
 
 
 def test_calls_of_tools_that_are_not_all_on_record_are_a_gap() -> None:
@@ -325,6 +336,7 @@ def test_evidence_of_before_verifies_and_is_counted_as_judged_in_part() -> None:
     report = verified(job(facts=None))
     assert (report.verdict, report.findings) == (Verdict.VERIFIED, ())
     assert report.facts["recomputed"] == {"part": 1}
+    assert report.facts["recomputed_without"] == {"what else the call asked for": 1}
 
 
 def test_a_model_that_evidence_of_before_does_not_name_is_not_called_outside_the_contract() -> None:
@@ -355,6 +367,26 @@ def test_a_contract_that_was_swapped_for_a_wider_one_fails() -> None:
 def test_without_a_trust_file_calls_outside_the_contract_fail_too() -> None:
     report = verify_job(job(model="o1").files(), dataclasses.replace(trust(), given=False, keys=()))
     assert (report.verdict, report.reason) == (Verdict.FAILED, "CONTRACT_EXCEEDED")
+
+
+def test_an_escaped_slash_is_decided_again_as_it_was() -> None:
+    from clawproxy.policies.contract import parse_contract
+    from clawproxy.receipts.redecide import redecide_effect
+
+    host = {"host": "a.example.com", "scheme": "https"}
+    every, user = {**host, "paths": ["/*"], "credential": "crm"}, {**host, "paths": ["/user/*"]}
+    told = {"port": 443, "method": "GET", "target_hash_b64u": "x", "credential": "crm", **host}
+    for entries, path, allowed in (
+        ([user, every], "/user%2Fx", False),
+        ([user, every], "/other/x", True),
+        ([every], "/other%2Fx", True),
+        ([user, every], None, None),
+        ([every, user], "/user%2Fx", False),
+        ([every, user], None, True),
+    ):
+        policy = parse_contract({**CONTRACT_DOCUMENT, "egress_allowlist": entries}).policy
+        detail = told if path is None else {**told, "path": path}
+        assert redecide_effect(detail, policy).allowed is allowed
 
 
 def test_deciding_2500_calls_again_takes_less_than_two_seconds() -> None:

@@ -25,6 +25,7 @@ from .forge import (
     RECEIPT_KEY,
     STRANGER_KEY,
     Forge,
+    job_of_two_keys,
     numbered_receipt_id,
     plain_job,
     trust,
@@ -162,6 +163,7 @@ def test_without_a_seal_a_bundle_is_incomplete() -> None:
     del files["SEAL.json"]
     report = verify_job(files, trust())
     assert (report.verdict, report.reason, report.exit_code) == (Verdict.INCOMPLETE, "NOT_SEALED", 3)
+    assert "the last record says that the job was sealed" in report.findings[0].detail
 
 
 def test_an_unsealed_job_with_a_call_open_is_incomplete_and_names_the_call() -> None:
@@ -977,14 +979,7 @@ def test_an_unsealed_job_without_any_record_fails() -> None:
 
 
 def test_a_job_that_outlives_its_first_receipt_key_verifies_if_both_are_trusted() -> None:
-    forge = plain_job(calls=2)
-
-    def resign(n: int, envelope: dict[str, Any]) -> None:
-        if n >= 3:
-            message = envelope["payload_hash_b64u"].encode()
-            envelope |= {"signer_did": STRANGER_KEY.did, "signature_b64u": STRANGER_KEY.sign_b64u(message)}
-
-    forge.meddle["envelope"] = resign
+    forge = job_of_two_keys()
     files = forge.files()
     assert verify_job(files, trust()).reason == "CLAIM_NOT_FOUND"
     assert verify_job(files, trust(TrustedKey(STRANGER_KEY.did, Role.RECEIPT))).verdict is Verdict.VERIFIED

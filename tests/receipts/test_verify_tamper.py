@@ -162,6 +162,48 @@ def test_each_truncation_fails(bundle: Bundle) -> None:
             assert_failed({**bundle, name: data[:cut]}, name)
 
 
+CUT = ("J18", "SEAL_MISMATCH", "receipts.jsonl")
+
+
+def _cuts(report: Report) -> list[str]:
+    return [found.detail for found in report.findings if (found.rule, found.reason, found.path) == CUT]
+
+
+def test_a_journal_without_its_last_records_is_said_to_end_before_its_seal_says(bundle: Bundle) -> None:
+    lines = bundle["receipts.jsonl"].splitlines(keepends=True)
+    for left in range(1, len(lines)):
+        report = assert_failed({**bundle, "receipts.jsonl": b"".join(lines[:left])}, "receipts.jsonl")
+        gone = len(lines) - left
+        (detail,) = _cuts(report)
+        assert detail.startswith("the bundle ends before its seal says: ")
+        assert f"number {left - 1}, the seal's is number {len(lines) - 1};" in detail
+        assert detail.endswith("one record is cut off" if gone == 1 else f"{gone} records are cut off")
+        # the seal alone must not decide: the file that differs is still the first thing told
+        assert (report.reason, report.findings[0].rule) == ("HASH_MISMATCH", "J17")
+        assert "bytes, expected" in report.findings[0].detail
+
+
+def test_a_journal_that_was_changed_otherwise_is_not_said_to_be_cut(bundle: Bundle) -> None:
+    lines = bundle["receipts.jsonl"].splitlines(keepends=True)
+    for n in range(len(lines)):
+        changed = [*lines[:n], flipped(lines[n], len(lines[n]) // 2, 1), *lines[n + 1 :]]
+        assert _cuts(assert_failed({**bundle, "receipts.jsonl": b"".join(changed)}, "receipts.jsonl")) == []
+        if n + 1 < len(lines):
+            rest = b"".join(lines[:n] + lines[n + 1 :])
+            assert _cuts(assert_failed({**bundle, "receipts.jsonl": rest}, "receipts.jsonl")) == []
+    torn = {**bundle, "receipts.jsonl": b"".join(lines)[:-1]}
+    assert _cuts(assert_failed(torn, "receipts.jsonl")) == []
+    whole = {**bundle, "contract.json": flipped(bundle["contract.json"], 40, 1)}
+    assert _cuts(assert_failed(whole, "contract.json")) == []
+
+
+def test_a_cut_journal_whose_manifest_was_made_good_fails_at_the_manifest(bundle: Bundle) -> None:
+    lines = bundle["receipts.jsonl"].splitlines(keepends=True)
+    resealed = _resealed_without_keys({**bundle, "receipts.jsonl": b"".join(lines[:-1])})
+    report = assert_failed(resealed, "MANIFEST.json")
+    assert report.reason == "HASH_MISMATCH"
+
+
 def test_each_appended_byte_fails(bundle: Bundle) -> None:
     for name, data in bundle.items():
         for more in (b"\n", b" ", b"\0", b"{}"):

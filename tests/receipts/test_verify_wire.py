@@ -207,9 +207,21 @@ def test_a_signed_contract_conforms_if_its_signer_is_trusted() -> None:
     report = verify(contract())
     assert (report.kind, report.reason) == ("work_policy_contract", "OK")
     assert report.facts["policy_hash_b64u"] == contract()["payload_hash_b64u"]
-    assert verify(contract(), Trust()).reason == "DEPENDENCY_NOT_CONFIGURED"
+    other = build_trust([TrustedKey(STRANGER.did, Role.RECEIPT)])
+    assert verify(contract(), other).reason == "DEPENDENCY_NOT_CONFIGURED"
+    assert verify(contract(), other).verdict is Verdict.FAILED
     other = build_trust([TrustedKey(STRANGER.did, Role.POLICY)])
     assert verify(contract(), other).reason == "CLAIM_NOT_FOUND"
+
+
+def test_a_contract_without_a_trust_file_is_incomplete_and_one_that_was_changed_still_fails() -> None:
+    report = verify(contract(), Trust())
+    assert (report.verdict, report.exit_code, report.reason) == (Verdict.INCOMPLETE, 3, "DEPENDENCY_NOT_CONFIGURED")
+    unsigned = {**contract(), "signature_b64u": STRANGER.sign_b64u(b"x")}
+    other_hash = {**contract(), "payload_hash_b64u": digest("another")}
+    for other, reason in ((unsigned, "SIGNATURE_INVALID"), (other_hash, "HASH_MISMATCH")):
+        report = verify(other, Trust())
+        assert (report.verdict, report.reason) == (Verdict.FAILED, reason)
 
 
 def test_an_execution_attestation_bound_to_its_bundle_conforms() -> None:

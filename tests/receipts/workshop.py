@@ -164,8 +164,8 @@ class Workshop:
     def make_book(self) -> JobBook:
         return JobBook(self.jobs_dir, self.journal, RECEIPT_KEY, GATEWAY_ID, self.keys_dir, self.clock, self.limits)
 
-    def create(self, job_id: str = "job-1") -> Grant:
-        """A job that the gateway holds the agent's key of, and a grant for it."""
+    def create(self, job_id: str = "job-1", **more: Any) -> Grant:
+        """A job that the gateway holds the agent's key of, and a grant for it; ``more`` goes to ``create_job``."""
         created = create_job(
             self.jobs_dir,
             self.keys_dir,
@@ -177,6 +177,7 @@ class Workshop:
             job_id=job_id,
             token_template=TEMPLATE,
             disk=self.disk,
+            **more,
         )
         return make_grant(job_id, created.job_did, policy_hash_b64u=self.contract["payload_hash_b64u"])
 
