@@ -249,6 +249,10 @@ class ApprovalDesk:
             self._waiting.pop(next(iter(self._waiting)))
         self._waiting[job.job_id] = {"job_id": job.job_id, "contract": policy.name, "group": rule.group}
 
+    def forget_waiting(self, job_id: str) -> None:
+        """Nobody is asked about this job: it goes on without."""
+        self._waiting.pop(job_id, None)
+
     def _forget_late(self) -> None:
         """Questions about jobs that nobody answered; those of calls end in ``ask``."""
         now_s = asyncio.get_running_loop().time()

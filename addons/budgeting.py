@@ -4,16 +4,7 @@
 Then what was taken is made durable (of the contract's budgets in ``receipts.budget_ledger``, of the job's in the
 intent), and only then the call leaves.
 
-The worst case of a call:
-
-* input: a token is at least one byte of text, so the bytes of the request; ``TOOLS_TOKENS`` more where it declares
-  tools, which providers put into words of their own; what stands at the provider of a socket's conversation; and
-  ``unread_input_tokens`` where it points at content that the provider holds or fetches.
-* output, for each choice: the maximum that the request states, if that is more than 0; else the most that the model
-  writes, where the price table knows it; else ``default_max_output_tokens``.
-* money: the dearest price of input, and that of output, of the model or any of its fallbacks.
-
-Lists and counts are requests without tokens; a socket's handshake is none at all, and calls of tools are not counted.
+The worst case of a call is worked out in ``policies.worst_case``; calls of tools are not counted.
 
 Limits: pictures, sound and documents can have more tokens than bytes, and tools that a provider runs read what no
 request holds. Such a call is settled by what the provider reports, which may be more than was taken; verification tells
@@ -38,13 +29,23 @@ from ..policies.budget_rules import (
     Limits,
     thresholds_passed,
 )
-from ..policies.facts import CallFacts, CallKind
+from ..policies.facts import CallFacts
 from ..policies.prices import Price, PriceTable
+from ..policies.worst_case import (
+    DEFAULT_MAX_OUTPUT_TOKENS,
+    UNREAD_INPUT_TOKENS,
+    Defaults,
+    asks_for_tokens,
+    dearest_price,
+    with_cost,
+    worst_case,
+)
 from ..receipts.budget import Reservation, settlement_of
 from ..receipts.budget_ledger import BudgetLedger, ContractAccount
 from ..receipts.calls import CallEnd
 from ..tokens.canonical import JsonObject
 from ..tokens.reasons import Refusal
+from .observing import let_through
 
 if TYPE_CHECKING:
     from ..receipts.job import Job
@@ -52,9 +53,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("clawproxy.budgeting")
 
-TOOLS_TOKENS = 1024
-DEFAULT_MAX_OUTPUT_TOKENS = 32_768
-UNREAD_INPUT_TOKENS = 200_000
 _HEADER = b"x-clawproxy-budget"
 _HEADER_FROM_PERCENT = 80
 _CUT_AGAIN_S = 0.25
@@ -76,8 +74,7 @@ class Budgeting:
         self._prices = prices
         self._ledger = ledger
         self._clock_ms = clock_ms
-        self._default_max_output_tokens = default_max_output_tokens
-        self._unread_input_tokens = unread_input_tokens
+        self._defaults = Defaults(default_max_output_tokens, unread_input_tokens)
         self._timers: dict[tuple[str, str], asyncio.TimerHandle] = {}
         self._metered: WeakKeyDictionary[Job, tuple[Budgets, str]] = WeakKeyDictionary()
 
@@ -98,14 +95,16 @@ class Budgeting:
             return None
         price = self._price(call.facts, budgets)
         if isinstance(price, Refusal):
-            return price
+            if not let_through(call, price):
+                return price
+            price = None
         amounts, choices = self._worst_case(call, call.facts, price, in_money=budgets.has_money)
         job, policy_hash = call.job, call.policy.policy_hash_b64u
         account = self._account(budgets, job, policy_hash)
         if isinstance(account, Refusal):
             return account
         refusal = self._late(budgets, job, account) or self._full(budgets, job, account, amounts)
-        if refusal is not None:
+        if refusal is not None and not let_through(call, refusal):
             return refusal
         has_price = budgets.has_money and price is not None
         call.reservation = Reservation(
@@ -134,7 +133,8 @@ class Budgeting:
         if isinstance(account, Refusal):
             return account
         self._arm(reservation, job, account)
-        return self._late(budgets, job, account) or self._full(budgets, job, account, NOTHING)
+        late = self._late(budgets, job, account) or self._full(budgets, job, account, NOTHING)
+        return None if late is not None and let_through(call, late) else late
 
     def give_back(self, call: Call) -> None:
         """The call was refused, and nothing left. What the job holds for it goes with its nonce."""
@@ -154,40 +154,23 @@ class Budgeting:
 
     def _price(self, facts: CallFacts, budgets: Budgets) -> Price | Refusal | None:
         """None where it is not known and does not matter."""
-        provider, model = facts.upstream or facts.provider, facts.upstream_model or facts.model
-        price = self._prices.price_of(provider, model) if model else None
-        for other in facts.fallback_models if price is not None else ():
-            more = self._prices.price_of(provider, other)
-            price = price.dearest_of(more) if price is not None and more is not None else None
-        if not budgets.has_money or facts.kind not in (CallKind.GENERATE, CallKind.EMBED):
+        price = dearest_price(facts, self._prices)
+        if not budgets.has_money or not asks_for_tokens(facts):
             return price
         if price is None:
             detail = "the price table has no price for this model, or for one of its fallbacks"
-            return Refusal("BUDGET_UNPRICED", f"prices of {provider}", detail)
+            return Refusal("BUDGET_UNPRICED", f"prices of {facts.upstream or facts.provider}", detail)
         if facts.surcharges:
             detail = f"the list price does not hold with {', '.join(facts.surcharges)} as it is in this request"
-            return Refusal("BUDGET_UNPRICED", f"prices of {provider}", detail)
+            return Refusal("BUDGET_UNPRICED", f"prices of {facts.upstream or facts.provider}", detail)
         return price
 
     def _worst_case(self, call: Call, facts: CallFacts, price: Price | None, *, in_money: bool) -> tuple[Amounts, int]:
-        if facts.kind is CallKind.CONNECT:
-            return NOTHING, 0
-        if facts.kind not in (CallKind.GENERATE, CallKind.EMBED):
-            return Amounts(requests=1), 0
-        read = call.request_bytes + call.context_tokens
-        if facts.tools:
-            read += TOOLS_TOKENS
-        if facts.provider_state or facts.remote_urls:
-            read += self._unread_input_tokens
-        wrote = 0
-        if facts.kind is CallKind.GENERATE:
-            most = price.max_output_tokens if price is not None else None
-            # some servers take 0 for no maximum
-            wrote = facts.max_output_tokens or most or self._default_max_output_tokens
-        amounts = Amounts(1, read, wrote * facts.choices).bounded()
+        amounts = worst_case(facts, call.request_bytes, call.context_tokens, price, self._defaults)
+        if not asks_for_tokens(facts):
+            return amounts, 0
         if in_money and price is not None:
-            cost = price.most(amounts.input_tokens, amounts.output_tokens)
-            amounts = replace(amounts, cost_microusd=cost).bounded()
+            amounts = with_cost(amounts, price)
         return amounts, facts.choices
 
     # -- what is left --------------------------------------------------------------------------------------------------
@@ -289,6 +272,8 @@ class Budgeting:
 
     def _arm(self, reservation: Reservation, job: Job, account: ContractAccount | None) -> None:
         """One timer for each job that has calls open, and contract that they are under."""
+        if job.observe:
+            return
         key = (job.job_id, reservation.policy_hash_b64u)
         ends_ms = [
             began_ms + limits.wall_time_s * 1000

@@ -1,15 +1,18 @@
 """The certificate authority behind the certificates that clients of the proxy port see. Reads and writes files.
 
 An EC P-256 key (a fresh TLS connection costs about 0.8 of what it does with mitmproxy's RSA), made once, private to the
-gateway. Clients are given the certificate only. The name is mitmproxy's: it finds the file there by itself.
+gateway. Clients are given the certificate only, or one of the same name and key that is constrained to the names of a
+job. The name of the file is mitmproxy's: it finds it there by itself.
 """
 
 from __future__ import annotations
 
 import contextlib
 import datetime
+import ipaddress
 import os
 import secrets
+from collections.abc import Iterable
 from pathlib import Path
 
 from cryptography import x509
@@ -26,6 +29,7 @@ CERT_FILE = "mitmproxy-ca-cert.pem"
 
 _VALID_DAYS = 3650
 _SKEW = datetime.timedelta(days=1)
+_EVERY_ADDRESS = [x509.IPAddress(ipaddress.ip_network(net)) for net in ("0.0.0.0/0", "::/0")]
 
 
 def ensure_ca(confdir: Path) -> Path:
@@ -71,6 +75,39 @@ def _write_once(path: Path, content: bytes, mode: int) -> None:
         draft.unlink()
 
 
+def constrained_anchor(confdir: Path, names: Iterable[str]) -> bytes:
+    """A certificate in PEM for one job's clients to trust: the CA's name and key, but only for these DNS names.
+
+    Clients check it as they check any trust anchor (RFC 5280 section 4.2.1.10): whoever stole the CA's key could stand
+    in for these names and no others. ``*.name`` means what lies below it. IP addresses are excluded. Raises
+    ``ClawproxyError`` (CA_UNUSABLE) when there is no CA, or no name: then nothing needs to be trusted.
+    """
+    ca_path = confdir / CA_FILE
+    try:
+        pem = ca_path.read_bytes()
+        key = serialization.load_pem_private_key(pem, None)
+        issuer = x509.load_pem_x509_certificate(pem).subject
+    except (OSError, ValueError):
+        raise _unusable(ca_path, "cannot be read", "clawproxy serve makes it") from None
+    if not isinstance(key, ec.EllipticCurvePrivateKey):
+        raise _unusable(ca_path, "not a key on a curve", "remove it to have a new one made")
+    permitted = [x509.DNSName(name.removeprefix("*.")) for name in sorted(set(names))]
+    if not permitted:
+        raise _unusable(ca_path, "no name to trust it for", "name a host")
+    constraints = x509.NameConstraints(permitted_subtrees=permitted, excluded_subtrees=_EVERY_ADDRESS)
+    certificate = _ca_builder(issuer, key).add_extension(constraints, critical=True).sign(key, hashes.SHA256())
+    return certificate.public_bytes(serialization.Encoding.PEM)
+
+
+def names_of(certificate: x509.Certificate) -> list[str]:
+    """The DNS names that a certificate is constrained to; empty where it is not."""
+    try:
+        found = certificate.extensions.get_extension_for_class(x509.NameConstraints).value
+    except x509.ExtensionNotFound:
+        return []
+    return [name.value for name in found.permitted_subtrees or () if isinstance(name, x509.DNSName)]
+
+
 def _new_ca() -> bytes:
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name(
@@ -79,6 +116,14 @@ def _new_ca() -> bytes:
             x509.NameAttribute(NameOID.ORGANIZATION_NAME, "clawproxy"),
         ]
     )
+    certificate = _ca_builder(name, key).sign(key, hashes.SHA256())
+    private = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    return private + certificate.public_bytes(serialization.Encoding.PEM)
+
+
+def _ca_builder(name: x509.Name, key: ec.EllipticCurvePrivateKey) -> x509.CertificateBuilder:
     now = datetime.datetime.now(datetime.UTC)
     usage = x509.KeyUsage(
         key_cert_sign=True,
@@ -91,7 +136,7 @@ def _new_ca() -> bytes:
         encipher_only=False,
         decipher_only=False,
     )
-    certificate = (
+    return (
         x509.CertificateBuilder()
         .subject_name(name)
         .issuer_name(name)
@@ -103,9 +148,4 @@ def _new_ca() -> bytes:
         .add_extension(usage, critical=True)
         .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
-        .sign(key, hashes.SHA256())
     )
-    private = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-    return private + certificate.public_bytes(serialization.Encoding.PEM)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ..policies.policy import Policy
     from ..policies.routes import RouteMatch
     from ..receipts.budget import Reservation
-    from ..receipts.calls import JudgedCall
+    from ..receipts.calls import JudgedCall, WouldRefuse
     from ..receipts.job import Job
     from ..receipts.scribe import Intended
     from ..tokens.reasons import Refusal
@@ -43,12 +43,16 @@ class Call:
     started_ms: int
     receipt_id: str = field(default_factory=lambda: f"rcpt_{uuid.uuid4()}")
     step: str = "admit"
+    home: str | None = None
+    """The job whose door it came by: its denial belongs there, where it has no job of its own."""
     steps: Steps | None = None
     """Those that it began with, whatever is reloaded meanwhile (``switch``)."""
 
     headers: dict[str, str] = field(default_factory=dict, repr=False)  # admit
     """The header fields by lower-case name; those that decide anything occur once (``steps.LiveSteps.admit``)."""
     match: RouteMatch | None = None
+    bound_for: tuple[str, int] | None = None
+    """Host and port that a tool's call asks for, whether it may go there or not; where it may is ``destination``."""
     egress: Egress | None = None
     """What is known of it, if it is a tool's call and not a model's (``egress_steps``)."""
     token: str | None = field(default=None, repr=False)  # collect
@@ -62,6 +66,8 @@ class Call:
     stripped: tuple[str, ...] = ()
     """Tools that were taken out of the request."""
     request_hash_b64u: str | None = None
+    would_refuse: tuple[WouldRefuse, ...] = ()
+    """What would have refused it, where its job was opened to observe (``observing``)."""
     data: DataSeen = NO_DATA  # decide
     """What it carries (``data_gate``)."""
     nonce: str = ""  # reserve
@@ -131,6 +137,11 @@ class Call:
     @property
     def request_bytes(self) -> int:
         return len(self.flow.request.raw_content or b"") if self.frame_bytes is None else self.frame_bytes
+
+    @property
+    def declared_tools(self) -> tuple[str, ...]:
+        """The tools that its request declares, as far as it was read."""
+        return self.facts.tools if self.facts is not None else ()
 
     @property
     def policy_hash_b64u(self) -> str | None:

@@ -88,9 +88,3 @@ def install() -> None:
     """Set the bounds, for the whole process."""
     ClientTLSLayer.receive_handshake_data = _handshake  # type: ignore[method-assign]
     ClientTLSLayer.on_handshake_error = _handshake_error  # type: ignore[method-assign]
-
-
-def uninstall() -> None:
-    """mitmproxy as it comes."""
-    ClientTLSLayer.receive_handshake_data = _STOCK_HANDSHAKE  # type: ignore[method-assign]
-    ClientTLSLayer.on_handshake_error = _STOCK_HANDSHAKE_ERROR  # type: ignore[method-assign]

@@ -45,6 +45,7 @@ class _Seat:
     """One client connection."""
 
     client: connection.Client
+    party: str
     trusted: bool = False
     calls: set[str] = field(default_factory=set)
     timer: asyncio.TimerHandle | None = None
@@ -81,7 +82,10 @@ class ConnectionLimits:
         max_connections_per_peer: int = MAX_CONNECTIONS_PER_PEER,
         request_timeout_s: float = REQUEST_TIMEOUT_S,
         handshake_timeout_s: float = HANDSHAKE_TIMEOUT_S,
+        party_of: Callable[[connection.Client], str] | None = None,
     ) -> None:
+        """``party_of`` says whose connections count together: those from one address, where nothing else is known."""
+        self._party_of = party_of or peer_of
         self._proxyserver = proxyserver
         self._max_connections = max_connections
         self._max_per_peer = max_connections_per_peer
@@ -94,14 +98,14 @@ class ConnectionLimits:
     # -- how many --------------------------------------------------------------------------------------------------
 
     def client_connected(self, client: connection.Client) -> None:
-        peer = _peer(client)
+        peer = self._party_of(client)
         if len(self._seats) >= self._max_connections:
             self._refuse(client, f"max_connections ({self._max_connections})")
         elif self._by_peer[peer] >= self._max_per_peer:
             self._refuse(client, f"max_connections_per_peer ({self._max_per_peer})")
         else:
             self._by_peer[peer] += 1
-            seat = self._seats[client.id] = _Seat(client)
+            seat = self._seats[client.id] = _Seat(client, peer)
             self._wait(seat, self._request_timeout_s)
 
     def _refuse(self, client: connection.Client, limit: str) -> None:
@@ -115,7 +119,7 @@ class ConnectionLimits:
         if seat is None:
             return
         self._rest(seat)
-        peer = _peer(client)
+        peer = seat.party
         self._by_peer[peer] -= 1
         if self._by_peer[peer] <= 0:
             del self._by_peer[peer]
@@ -189,7 +193,8 @@ class ConnectionLimits:
             transport.handler.cancel(TOO_LATE)
 
 
-def _peer(client: connection.Client) -> str:
+def peer_of(client: connection.Client) -> str:
+    """The address of a client."""
     return str(client.peername[0]) if client.peername else ""
 
 

@@ -7,14 +7,21 @@ from dataclasses import dataclass, field
 
 from mitmproxy import connection
 
+from .connection_limits import peer_of
+
 
 @dataclass(frozen=True, slots=True)
 class Tunnel:
-    """A CONNECT that was let through."""
+    """A CONNECT that was let through, or a transparent connection, which is one without the words."""
 
     host: str
     port: int
     credential: str | None = field(repr=False)
+    way_in: str = "connect"
+    presenter: str | None = None
+    """Who is at the other end, where that is known by more than the address."""
+    home: str | None = None
+    """The job that what is refused here belongs to, whatever it presents."""
 
 
 class Connections:
@@ -34,6 +41,14 @@ class Connections:
 
     def tunnel(self, client: connection.Client) -> Tunnel | None:
         return self._tunnels.get(client.id)
+
+    def party(self, client: connection.Client) -> str:
+        """Whose connection this is, for the limit of one party: that of a job's door, or of an address.
+
+        All doors have the same addresses.
+        """
+        tunnel = self._tunnels.get(client.id)
+        return tunnel.presenter if tunnel is not None and tunnel.presenter is not None else peer_of(client)
 
     def greet(self, client: connection.Client) -> bool:
         """A TLS handshake begins inside the tunnel of this client; False where it is not the first."""

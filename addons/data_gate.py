@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from ..policies.call_rules import ToolCall
+from ..policies.call_rules import ToolCall, called_names
 from ..policies.data_rules import Action, DataPlan, build_plan, call_refusal, label_refusal
 from ..policies.detect.classes import DataClasses, load_data_classes
 from ..policies.detect.engine import Finding, Scan, ScanError, Scanner, scanner_for
@@ -44,7 +44,7 @@ from .export_texts import chosen_host, decoded_parts
 from .json_body import JsonBounds, parse_body
 from .log_redaction import LogRedaction
 from .rerouting import as_addressed
-from .tool_results import tool_results
+from .tool_results import is_compacted, tool_results
 from .wire.request import WireRequest
 
 if TYPE_CHECKING:
@@ -147,6 +147,8 @@ class DataGate:
     ) -> Refusal | Awaitable[Refusal | None] | None:
         assert call.grant is not None
         marks = self.marks.of(call.grant.job_id)
+        if call.job is not None:
+            marks.recall(*call.job.data_carried)
         beside = _recorded(call)
 
         def look() -> Screened | Refusal:
@@ -206,7 +208,7 @@ class DataGate:
     ) -> Screened | Refusal:
         late, sticky_texts = self._late(), facts is None or sticky
         document: JsonObject = parse_body(body, self._max_body_bytes, self._json_bounds) if body else {}
-        labels = self._labels(document, plan, marks, sticky=sticky or bool(facts is not None and facts.provider_state))
+        labels = self._labels(document, plan, marks, facts, sticky=sticky)
         labels |= marks.labels_in(beside.values())
         refusal = label_refusal(plan.rules, labels)
         if refusal is not None:
@@ -243,15 +245,22 @@ class DataGate:
         return self._ready().scan(value, plan.by_detector.keys(), late)
 
     @staticmethod
-    def _labels(document: Any, plan: DataPlan, marks: JobMarks, *, sticky: bool) -> frozenset[str]:
-        if not plan.rules.carries:
+    def _labels(
+        document: Any, plan: DataPlan, marks: JobMarks, facts: CallFacts | None, *, sticky: bool
+    ) -> frozenset[str]:
+        rules = plan.rules
+        if not rules.carries:
             return frozenset()
         labels = marks.labels_in(texts_of(document))
         for result in tool_results(document):
-            carried = plan.rules.result_labels(result.tool)
+            carried = rules.result_labels(result.tool).union(*map(rules.result_labels, result.also))
             marks.keep(texts_of(result.value), carried)
             labels |= carried
-        return labels | marks.seen if sticky else labels
+        # what the provider runs itself gives its results to the model, and nothing passes here before
+        run = frozenset[str]().union(*map(rules.result_labels, facts.provider_tools if facts is not None else ()))
+        marks.keep((), run)
+        sticky = sticky or (facts is not None and bool(facts.provider_state)) or is_compacted(document)
+        return labels | run | marks.seen if sticky else labels | run
 
     def _fault_of_facts(self, call: Call, body: bytes) -> Refusal | None:
         """What was judged before must stand in the redacted body as well."""
@@ -283,6 +292,16 @@ class DataGate:
         if plan.log_detectors - self._in_logs:
             self._in_logs |= plan.log_detectors
             self._log_redaction.start()
+
+    async def holds_secrets(self, text: str) -> bool:
+        """Whether the detectors of secrets find something in ``text``, whatever a contract says; also where they could
+        not look."""
+        detectors = self._classes.behind("secrets")
+
+        def look() -> bool | Refusal:
+            return bool(self._ready().scan([text], detectors, self._late()).findings)
+
+        return await self._in_thread(look) is not False
 
     def clean(self, call: Call, text: str) -> str:
         """``text`` as it may stand in records and errors of a call."""
@@ -349,7 +368,7 @@ class DataGate:
         carried = {*call.data.labels, *(name for name, _ in call.data.found)}
         if call.grant is not None and (call.is_message or (call.facts is not None and call.facts.provider_state)):
             carried |= self.marks.of(call.grant.job_id).classes  # what was said before is not said again
-        for name in (tool.name, *tool.inner):
+        for name in (*called_names(tool.name, call.declared_tools), *tool.inner):
             refusal = call_refusal(call.policy.data, carried, name)
             if refusal is not None:
                 return replace(refusal, at="observe")
@@ -363,13 +382,12 @@ class DataGate:
         assert call.grant is not None
         marks = self.marks.of(call.grant.job_id)
         body = call.flow.request.raw_content or b""
-        beside = {"nonce": call.headers.get("x-idempotency-key", "")}
         entry, hidden = egress.entry, _CREDENTIAL_FIELDS | _NOT_SENT_FIELDS
+        chosen = chosen_host(egress.facts.host, entry.host if entry is not None else None)
+        beside = {"nonce": call.headers.get("x-idempotency-key", ""), "host": chosen}
         fields = {name: value for name, value in call.headers.items() if name not in hidden}
         own_credentials = entry is not None and entry.client_credentials
         credentials = {name: call.headers[name] for name in _CREDENTIAL_FIELDS & call.headers.keys() if own_credentials}
-        if entry is not None:
-            beside["host"] = chosen_host(egress.facts.host, entry.host)
         encoding = call.headers.get("content-encoding", "identity").lower()
 
         def look() -> Screened | Refusal:

@@ -2,7 +2,7 @@
 
 A piece is a value, a line or a sentence of at least 32 letters and digits. Kept are keyed digests, not text, and a
 bounded number of them; a job that has seen more carries all its labels from then on. Lives in memory: after a restart
-a label is known again as soon as the tool's result is sent again.
+it is known which labels a job has seen (``recall``), and a text's own as soon as the tool's result is sent again.
 """
 
 from __future__ import annotations
@@ -47,6 +47,12 @@ class JobMarks:
                     self.full = True
                     return
                 self._pieces[piece] = self._pieces.get(piece, frozenset()) | labels
+
+    def recall(self, labels: frozenset[str], classes: frozenset[str]) -> None:
+        """What calls of this job carried, by its journal: of a job that began in another process nothing else tells."""
+        with self._lock:
+            self.seen |= labels
+            self.classes |= classes
 
     def leave(self, seen: DataSeen) -> None:
         """A call that may leave carries this: what was redacted stays here."""

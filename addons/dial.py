@@ -80,6 +80,10 @@ class Resolver:
         self._known: dict[Destination, tuple[float, tuple[str, ...]]] = {}
         self._looking: dict[Destination, asyncio.Task[Sequence[str]]] = {}
 
+    def without_private(self) -> Resolver:
+        """One that lets no destination have a private address."""
+        return Resolver(resolve=self._resolve, clock_s=self._clock_s)
+
     def known(self, destination: Destination) -> tuple[str, ...] | None:
         """The addresses of a host that was looked up a moment ago."""
         entry = self._known.get(destination)

@@ -12,9 +12,12 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from copy import copy
+from dataclasses import replace
 
 from mitmproxy import http
 
+from ..policies.addresses import bracketed
+from ..policies.door_plan import WAY_IN
 from ..policies.egress import EgressAllow, EgressFacts, decide_destination, decide_egress, parse_target
 from ..policies.routes import Catalogue
 from ..receipts.calls import Outcome
@@ -30,12 +33,14 @@ from .ending import Ending, intend
 from .framing import is_eof_framed
 from .identity import KEY_HEADERS, collect_token, proxy_password
 from .live_settings import Live
+from .observing import is_observed, let_through_effect, let_through_tunnel
 from .plain_tap import PlainTap
 from .redaction import redact
 from .request_head import MAX_HEADERS, read_head
 from .steps import LiveSteps
 from .upstream import clean_answer
 
+_TUNNELLED = ("connect", WAY_IN)
 _WHOLE_BYTES = 1024 * 1024
 """An answer that says that it is at most this long is held whole; any other passes through a tap."""
 
@@ -56,17 +61,21 @@ class EgressSteps:
         max_body_bytes: int,
         max_header_bytes: int,
         max_headers: int = MAX_HEADERS,
+        refuse_inside: bool = False,
     ) -> None:
         self._models = models
         self._catalogue = catalogue
         self._connections = connections
         self._resolver = resolver
+        self._public = resolver.without_private()
+        """For hosts that no contract lists, in jobs opened to observe."""
         self._credentials = credentials
         self._ending = ending
         self._clock_ms = clock_ms
         self._max_body_bytes = max_body_bytes
         self._max_header_bytes = max_header_bytes
         self._max_headers = max_headers
+        self._refuse_inside = refuse_inside
 
     def renewed(
         self, live: Live, verifier: TokenVerifier, new_resolver: Callable[[], Resolver], *, same_rate: bool
@@ -75,6 +84,7 @@ class EgressSteps:
         steps = copy(self)
         steps._models = self._models.renewed(live, verifier, new_resolver(), same_rate=same_rate)
         steps._catalogue, steps._credentials, steps._resolver = live.catalogue, live.egress, new_resolver()
+        steps._public = steps._resolver.without_private()
         steps._max_headers = live.settings.gateway.max_headers
         return steps
 
@@ -97,7 +107,7 @@ class EgressSteps:
         if "proxy-authorization" not in headers:  # whichever host it is: who has no token learns nothing
             detail = "a tunnel to a host that no provider has needs it as proxy password"
             return Refusal("TOKEN_REQUIRED", "one CST per tunnel", detail)
-        if request.data.authority != f"{request.host}:{request.port}".encode():  # a port with zeros in front
+        if request.data.authority != f"{bracketed(request.host)}:{request.port}".encode():  # a port with zeros in front
             return Refusal("REQUEST_AMBIGUOUS", "CONNECT", "another spelling of host and port")
         models = self._models
         for name, step in (("collect", models.collect), ("authenticate", models.authenticate), ("pin", models.pin)):
@@ -110,8 +120,12 @@ class EgressSteps:
         call.step = "decide"
         assert call.policy is not None
         listed = decide_destination("https", request.host, request.port, call.policy)
-        if isinstance(listed, Refusal):
-            return listed
+        if isinstance(listed, Refusal) and not await let_through_tunnel(call, "https", request.host, listed):
+            if not self._refuse_inside:
+                return listed
+            # it leads nowhere: each request in it is judged, refused and told why. Clients take that for an answer,
+            # and a refused CONNECT for a network that will come back
+            await self._ending.record_refusal(call, listed)
         password = proxy_password(headers.get("proxy-authorization", ""))
         self._connections.open(client, Tunnel(request.host, request.port, password))
         return None
@@ -119,20 +133,28 @@ class EgressSteps:
     def admit(self, call: Call) -> Refusal | None:
         """Which kind of call; for a tool's: one head, one destination, one target."""
         request, client = call.flow.request, call.flow.client_conn
-        tunnel = self._connections.tunnel(client) if call.way_in == "connect" else None
+        tunnel = self._connections.tunnel(client) if call.way_in in _TUNNELLED else None
         if tunnel is not None and not self._catalogue.is_provider(tunnel.host, tunnel.port):
-            scheme, host, port = "https", tunnel.host, tunnel.port
-        elif call.way_in == "regular" and request.scheme == "http" and not self._is_providers(request):
+            plain = tunnel.way_in == WAY_IN and not client.tls_established
+            scheme, host, port = "http" if plain else "https", tunnel.host, tunnel.port
+        elif call.way_in == WAY_IN and tunnel is None and not self._is_providers(_as_stated(request)):
+            scheme, (host, port) = "http", _as_stated(request)
+        elif (
+            call.way_in == "regular"
+            and request.scheme == "http"
+            and not self._is_providers((request.host, request.port))
+        ):
             scheme, host, port = "http", request.host, request.port
         else:
             return self._models.admit(call)
+        call.bound_for = (host, port)
         headers = read_head(request, self._max_header_bytes, self._max_headers)
         if isinstance(headers, Refusal):
             return headers
         call.headers = headers
         if "upgrade" in headers:
             return Refusal("PROTOCOL_REFUSED", "HTTP/1.1 requests", "Upgrade is not served")
-        if tunnel is not None and (not client.tls_established or request.scheme != "https"):
+        if scheme == "https" and (not client.tls_established or request.scheme != "https"):
             return Refusal("TLS_REQUIRED", "calls of tools", "plain HTTP inside the tunnel")
         if request.data.authority:
             return Refusal("REQUEST_AMBIGUOUS", "request target", "the target names a host of its own")
@@ -140,15 +162,16 @@ class EgressSteps:
         if isinstance(target, Refusal):
             return target
         facts = EgressFacts(scheme, host, port, request.method, *target)
-        with_port = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-        one_server = tunnel is None or client.sni == request.host == host
+        with_port = f"{bracketed(host)}:{port}"
+        one_server = scheme == "http" or client.sni == request.host == host
         if headers.get("host") not in (facts.authority, with_port) or not one_server:
             return Refusal("DESTINATION_MISMATCH", "SNI = Host = destination", "they do not agree")
         call.egress = Egress(facts)
         return None
 
-    def _is_providers(self, request: http.Request) -> bool:
-        return self._catalogue.is_provider(request.host.lower().rstrip("."), request.port)
+    def _is_providers(self, destination: tuple[str, int]) -> bool:
+        host, port = destination
+        return self._catalogue.is_provider(host.lower().rstrip("."), port)
 
     # -- 2 to 4 collect, authenticate, pin -------------------------------------------------------------------------
 
@@ -195,9 +218,10 @@ class EgressSteps:
             return self._models.decide(call)
         assert call.policy is not None
         decision = decide_egress(call.egress.facts, call.policy)
-        if not isinstance(decision, EgressAllow):
+        if isinstance(decision, EgressAllow):
+            call.egress.entry = decision.entry
+        elif not let_through_effect(call, decision):
             return decision
-        call.egress.entry = decision.entry
         return self._models.data.judge_export(call, call.egress)
 
     # -- 7 reserve -------------------------------------------------------------------------------------------------
@@ -220,20 +244,30 @@ class EgressSteps:
     async def _intend(self, call: Call, egress: Egress) -> Refusal | None:
         """The intent, durable before anything leaves. Credential and checked addresses must be at hand first."""
         assert call.job is not None
-        assert egress.entry is not None
+        assert call.policy is not None
+        assert egress.entry is not None or call.would_refuse
         destination = (egress.facts.host, egress.facts.port)
-        if (name := egress.entry.credential) is not None:
+        if egress.entry is not None and (name := egress.entry.credential) is not None:
             credential = self._credentials.get(name)
             if credential is None:
                 return Refusal("CREDENTIAL_MISSING", f"egress.{name}", f"[egress.{name}] is not configured")
             if egress.facts.host not in credential.hosts:
                 return Refusal("CREDENTIAL_MISSING", f"egress.{name}.hosts", "the credential is not for this host")
             egress.credential, call.credential = credential, credential.secret
-        addresses = self._resolver.known(destination) or await self._resolver.look_up(destination)
+        # where the contract lists a host for another method or path, its address is as the contract found it
+        listed = isinstance(decide_destination(egress.facts.scheme, *destination, call.policy), tuple)
+        resolver = self._resolver if listed else self._public
+        addresses = resolver.known(destination) or await resolver.look_up(destination)
         if isinstance(addresses, Refusal):
             return addresses
         call.addresses = addresses
-        await intend(call, effect_start_of(call, egress))
+        start = effect_start_of(call, egress)
+        if is_observed(call):
+            facts = egress.facts
+            told = f"{facts.scheme}://{facts.authority}{facts.path}"
+            if not await self._models.data.holds_secrets(told):
+                start = replace(start, path=facts.path, has_query=bool(facts.query))
+        await intend(call, start)
         return None
 
     # -- 9 forward -------------------------------------------------------------------------------------------------
@@ -292,6 +326,12 @@ class EgressSteps:
         call.release = True
 
 
+def _as_stated(request: http.Request) -> tuple[str, int]:
+    """Where plain HTTP goes that a rule of the host sent here: by its Host field alone, at the port of the connection.
+    What is said of the port must agree (``admit``)."""
+    return (request.host_header or "").removesuffix(f":{request.port}"), request.port
+
+
 def _is_short(request: http.Request, response: http.Response) -> bool:
     """Whether the answer is held whole: it has no body, or says that it is a short one."""
     if request.method == "HEAD" or response.status_code in (204, 304):
@@ -323,4 +363,5 @@ def effect_start_of(call: Call, egress: Egress) -> EffectStart:
         presenter=call.presenter,
         way_in=call.way_in,
         started_ms=call.started_ms,
+        would_refuse=call.would_refuse,
     )

@@ -5,16 +5,21 @@ from __future__ import annotations
 import asyncio
 import logging
 import uuid
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+from functools import partial
 
 import orjson
 from mitmproxy import http
 
+from ..policies.addresses import bracketed
+from ..policies.facts import NO_MODEL
 from ..receipts.calls import CallDenied, CallEnd, CallStart, JudgedCall, Outcome
 from ..receipts.effects import EffectEnd, EffectStart
+from ..receipts.job import Job
 from ..receipts.legacy import build_legacy_receipt
 from ..receipts.refusals import RefusalLog
+from ..receipts.side_traffic import shown_host
 from ..tokens.canonical import JsonObject
 from ..tokens.digests import sha256_b64u
 from ..tokens.keys import SigningKey
@@ -38,6 +43,15 @@ _LAST_WORDS = {
 _EMPTY_SHA256_B64U = sha256_b64u(b"")
 
 
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a connection comes from. ``home`` is the job that it belongs to, where that is certain."""
+
+    presenter: str
+    way_in: str
+    home: str | None = None
+
+
 class Ending:
     """Writes the one record of a call and shapes its answer. ``clock_ms`` is Unix milliseconds."""
 
@@ -51,8 +65,13 @@ class Ending:
         timeout_s: float,
         budgeting: Budgeting | None = None,
         clean: Callable[[Call, str], str] = lambda _, text: text,
+        opened: Callable[[str], Job | None] = lambda _: None,
+        by_handle: Callable[[Call], Awaitable[Job | None]] | None = None,
     ) -> None:
-        """``clean`` gives a text as it may stand in records and errors of a call."""
+        """``clean`` gives a text as it may stand in records and errors of a call, ``opened`` an open job by its id,
+        ``by_handle`` the job whose handle a call carries."""
+        self._opened = opened
+        self._by_handle = by_handle
         self._budgeting = budgeting or Budgeting.unmetered(clock_ms)
         self._clean = clean
         self._refusal_log = refusal_log
@@ -120,14 +139,9 @@ class Ending:
             token_hash_hex=call.grant.token_hash_hex if call.grant else None,
             policy_hash_b64u=call.policy_hash_b64u,
             facts=call.facts if self._is_recordable(call) else None,
+            destination=_destination(call),
         )
-        for write in ([call.job.deny] if call.job and call.job.takes_denial() else []) + [self._refusal_log.deny]:
-            try:
-                async with asyncio.timeout(self._timeout_s):
-                    call.envelope = await write(denied)
-                    return
-            except Exception as err:  # whatever it is, the agent is refused all the same
-                log.error("call %s: its denial could not be written: %s", call.receipt_id, err)
+        call.envelope = await self._write_denial(denied, call.job or self._home(call.home), call)
 
     def _is_recordable(self, call: Call) -> bool:
         """Whether nothing in the facts has to be kept out of records."""
@@ -135,8 +149,11 @@ class Ending:
         names = "" if facts is None else "\n".join((facts.model or "", *facts.tools, *facts.fallback_models))
         return self._clean(call, names) == names
 
-    async def deny_connection(self, presenter: str, refusal: Refusal) -> None:
-        """Record a refusal inside a tunnel that is no request: nobody gets an answer."""
+    async def deny_connection(
+        self, origin: Origin, refusal: Refusal, destination: str | None, *, method: str = "CONNECT"
+    ) -> None:
+        """Record a refusal of what is no request: inside a tunnel, or of a connection or a name at a door. Nobody gets
+        an answer."""
         denied = CallDenied(
             receipt_id=f"rcpt_{uuid.uuid4()}",
             step=refusal.step,
@@ -144,12 +161,38 @@ class Ending:
             rule=refusal.rule,
             detail=refusal.detail,
             at_ms=self._clock_ms(),
-            presenter=presenter,
-            way_in="connect",
-            method="CONNECT",
+            presenter=origin.presenter,
+            way_in=origin.way_in,
+            method=method,
+            destination=None if destination is None else shown_host(destination),
         )
-        async with asyncio.timeout(self._timeout_s):
-            await self._refusal_log.deny(denied)
+        await self._write_denial(denied, self._home(origin.home))
+
+    def _home(self, job_id: str | None) -> Job | None:
+        return self._opened(job_id) if job_id is not None else None
+
+    async def _write_denial(self, denied: CallDenied, job: Job | None, call: Call | None = None) -> JsonObject | None:
+        """In the job, else in that of the handle which ``call`` carries, else in the gateway's own journal."""
+        writers: list[Callable[[CallDenied], Awaitable[JsonObject | None]]] = [self._refusal_log.deny]
+        if job is not None and job.takes_denial():
+            writers.insert(0, job.deny)
+        elif job is None and call is not None and self._by_handle is not None:
+            writers.insert(0, partial(self._deny_by_handle, self._by_handle, call))
+        for write in writers:
+            try:
+                async with asyncio.timeout(self._timeout_s):
+                    if (written := await write(denied)) is not None:
+                        return written
+            except Exception as err:  # whatever it is, the agent is refused all the same
+                log.error("call %s: its denial could not be written: %s", denied.receipt_id, err)
+        return None
+
+    @staticmethod
+    async def _deny_by_handle(
+        find: Callable[[Call], Awaitable[Job | None]], call: Call, denied: CallDenied
+    ) -> JsonObject | None:
+        job = await find(call)
+        return await job.deny(denied) if job is not None and job.takes_denial() else None
 
     def explain(self, call: Call, outcome: Outcome) -> None:
         """Last words for an answer that failed before it began (``http_stream.LAST_WORDS``)."""
@@ -246,7 +289,12 @@ class Ending:
     def _told(self, call: Call, judged: JudgedCall) -> JudgedCall:
         """A call of a tool without what has no place in records; the name that a person approved is that."""
         name = judged.name if judged.approval is not None else self._clean(call, judged.name)
-        return replace(judged, name=name, rule=self._clean(call, judged.rule))
+        told = replace(judged, name=name, rule=self._clean(call, judged.rule))
+        if judged.would_refuse is None and not judged.inner:
+            return told
+        would = judged.would_refuse
+        would = None if would is None else replace(would, rule=self._clean(call, would.rule))
+        return replace(told, would_refuse=would, inner=tuple(self._clean(call, inner) for inner in judged.inner))
 
     # -- what travels with the answer ------------------------------------------------------------------------------
 
@@ -282,13 +330,22 @@ def _delivered(call: Call) -> str | None:
     return None if call.instead is None else sha256_b64u(call.instead.raw_content or b"")
 
 
+def _destination(call: Call) -> str | None:
+    """Where a refused call would have gone, if that is no route of a provider."""
+    request = call.flow.request
+    if call.bound_for is None and request.method != "CONNECT":
+        return None
+    host, port = call.bound_for or (request.host, request.port)
+    return shown_host(f"{bracketed(host)}:{port}")
+
+
 def _refusal_of(call: Call, refusal: Refusal) -> tuple[int, dict[str, str], bytes]:
     return build_refusal(
         refusal,
         call.format,
         receipt_id=call.receipt_id,
         policy_hash=call.policy_hash_b64u,
-        job_id=call.job_id,
+        job_id=call.job_id or call.home,
     )
 
 
@@ -317,7 +374,7 @@ def start_of(call: Call) -> CallStart:
         nonce=call.nonce,
         provider=call.facts.provider,
         route=call.facts.route,
-        model=call.facts.model or "unknown",
+        model=call.facts.model or NO_MODEL,
         stream=call.facts.stream,
         request_hash_b64u=call.request_hash_b64u,
         request_bytes=call.request_bytes,
@@ -336,4 +393,5 @@ def start_of(call: Call) -> CallStart:
         facts=call.facts,
         budget=call.reservation,
         data=call.data,
+        would_refuse=call.would_refuse,
     )

@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
+from itertools import accumulate
 from urllib.parse import unquote_plus
+
+from ..policies.addresses import is_literal
 
 _BORDERS = re.compile(r"[&=;,/?]")
 
@@ -23,6 +26,11 @@ def decoded_parts(texts: Iterable[str]) -> Iterator[str]:
             yield unquote_plus(part)
 
 
-def chosen_host(host: str, pattern: str) -> str:
-    """The labels of ``host`` that a client chose: those in place of the star, if its entry has one."""
-    return host.removesuffix(pattern[1:]) if pattern.startswith("*.") else ""
+def chosen_host(host: str, pattern: str | None) -> list[str]:
+    """The labels of ``host`` that a client chose: those in place of the star, if its entry has one. Without an entry it
+    chose all of them, and nobody knows how many of the last say whose host it is: so each beginning of the name."""
+    if pattern is not None:
+        return [host.removesuffix(pattern[1:])] if pattern.startswith("*.") else []
+    if is_literal(host):
+        return []
+    return [*accumulate(host.split("."), lambda name, label: f"{name}.{label}")]

@@ -21,24 +21,27 @@ from mitmproxy.proxy import mode_specs
 from mitmproxy.proxy.layer import NextLayer
 from mitmproxy.proxy.server_hooks import ServerConnectionHookData
 
+from ..policies.addresses import bracketed
+from ..policies.door_plan import WAY_IN
 from ..receipts.calls import Outcome
-from ..receipts.per_second import PerSecond
 from ..receipts.presenters import presenter_at
 from ..tokens.errors import ClawproxyError
 from ..tokens.reasons import REASONS, Refusal
 from . import client_hello
 from .call import Call
 from .connection_limits import TOO_LATE
-from .connections import Connections
+from .connections import Connections, Tunnel
 from .dial import permit
-from .ending import Ending
+from .ending import Ending, Origin
 from .heap import LARGE_BYTES, Sweeper
 from .http_stream import CUT, SOCKET, Hold, Watch
 from .stream_tap import redact
 from .tool_gate import done_within
-from .tunnel_start import ClosedLayer, first_bytes_fault, hello_fault, may_become_tls
+from .tunnel_start import ClosedLayer, first_bytes_fault, hello_fault, may_become_tls, redirected
 
 log = logging.getLogger("clawproxy.gate")
+
+_SPOKEN_UPSTREAM = (b"http/1.1",)
 
 _ORPHAN_GRACE_S = 2.0
 _PING_S = 5.0
@@ -110,7 +113,6 @@ class Gate:
         self._clock_ms = clock_ms
         self._step_timeout_s = step_timeout_s
         self._open: dict[str, Call] = {}
-        self._tls_warnings = PerSecond(1)
         self._sweeps: set[asyncio.Task[None]] = set()
         self._sweeper = Sweeper()
         self.stopping = False
@@ -212,6 +214,8 @@ class Gate:
             data.server.error = "no decided call goes there"
         else:
             permit(destination, wanted[destination])
+            # mitmproxy would offer what the client offered: names that an agent chose, unread by any step
+            data.server.alpn_offers = _SPOKEN_UPSTREAM
 
     def server_connect_error(self, data: ServerConnectionHookData) -> None:
         for call in self._open.values():
@@ -228,18 +232,25 @@ class Gate:
         """Inside a tunnel, one handshake for the tunnel's host; anything else ends here, with a record."""
         client = data.context.client
         tunnel = self._connections.tunnel(client)
+        if tunnel is None and isinstance(client.proxy_mode, mode_specs.TransparentMode):
+            tunnel = redirected(client, data.client_hello.sni)
+            self._connections.open(client, tunnel)
+            data.context.server.address = (tunnel.host, tunnel.port)
         if tunnel is None:
             return None
         fault = hello_fault(tunnel, data.client_hello.sni, again=not self._connections.greet(client))
         if fault is None:
             return None
         client_hello.refuse(client)
-        return self._ending.deny_connection(presenter_of(client), fault)
+        return self._deny_connection(client, tunnel, fault)
 
     def next_layer(self, data: NextLayer) -> Awaitable[None] | None:
         """What a tunnel begins with is TLS, or a request that can be answered; anything else ends here."""
         client = data.context.client
-        if self._connections.tunnel(client) is None or self._connections.has_greeted(client):
+        tunnel = self._connections.tunnel(client)
+        if tunnel is None and not isinstance(client.proxy_mode, mode_specs.TransparentMode):
+            return None
+        if self._connections.has_greeted(client):
             return None
         first: bytes = data.data_client()  # type: ignore[no-untyped-call]
         if may_become_tls(first):
@@ -249,16 +260,17 @@ class Gate:
         if fault is None:
             return None
         data.layer = ClosedLayer(data.context)
-        return self._ending.deny_connection(presenter_of(client), fault)
+        return self._deny_connection(client, tunnel, fault)
 
-    def tls_failed_client(self, data: tls.TlsData) -> None:
-        if data.conn.error == client_hello.REFUSED:
-            return
-        if self._tls_warnings.take(self._clock_ms()):
-            log.warning(
-                "a client does not trust our certificate for %s: give it the CA that `clawproxy doctor` names",
-                data.conn.sni or "a host",
-            )
+    def _deny_connection(self, client: connection.Client, tunnel: Tunnel | None, fault: Refusal) -> Awaitable[None]:
+        presenter = tunnel.presenter if tunnel is not None else None
+        origin = Origin(
+            presenter or presenter_of(client),
+            tunnel.way_in if tunnel is not None else WAY_IN,
+            tunnel.home if tunnel is not None else None,
+        )
+        destination = f"{bracketed(tunnel.host)}:{tunnel.port}" if tunnel is not None and tunnel.host else None
+        return self._ending.deny_connection(origin, fault, destination)
 
     # -- the way back ----------------------------------------------------------------------------------------------
 
@@ -370,10 +382,17 @@ class Gate:
 
     def _begin(self, flow: http.HTTPFlow) -> Call:
         mode = flow.client_conn.proxy_mode
-        way_in = "reverse" if isinstance(mode, mode_specs.ReverseMode) else "regular"
-        if way_in == "regular" and self._connections.tunnel(flow.client_conn):
-            way_in = "connect"
-        call = Call(flow, way_in, presenter_of(flow.client_conn), self._clock_ms())
+        tunnel = None
+        if isinstance(mode, mode_specs.ReverseMode):
+            way_in = "reverse"
+        elif (tunnel := self._connections.tunnel(flow.client_conn)) is not None:
+            way_in = tunnel.way_in
+        else:
+            way_in = WAY_IN if isinstance(mode, mode_specs.TransparentMode) else "regular"
+        if tunnel is None or tunnel.presenter is None:
+            call = Call(flow, way_in, presenter_of(flow.client_conn), self._clock_ms())
+        else:
+            call = Call(flow, way_in, tunnel.presenter, self._clock_ms(), home=tunnel.home)
         call.recorded = _RECORDED in flow.metadata
         self._open[flow.id] = call
         return call

@@ -603,19 +603,29 @@ class SeamStream(engine.HttpStream):
         return killed
 
     def cut(self, why: str) -> CommandGenerator[None]:
-        """Bytes stop first, then the addons are told. Idempotent."""
+        """Bytes stop first, then the addons are told. Idempotent. Who has asked and got no byte yet is told the
+        ``LAST_WORDS``."""
         if self._over:
             return
+        flow: http.HTTPFlow | None = self.__dict__.get("flow")
+        waits = flow is not None and flow.response is None and self.client_state == self.state_done
         self._let_go()
         self.client_state = self.server_state = self.state_errored
         self._finished()
-        yield engine.SendHttp(ResponseProtocolError(self.stream_id, CUT + why, ErrorCode.KILL), self.context.client)
+        broken = engine.SendHttp(ResponseProtocolError(self.stream_id, CUT + why, ErrorCode.KILL), self.context.client)
+        if not waits:
+            yield broken
         yield from self._cancel_upstream(why)
-        flow: http.HTTPFlow | None = self.__dict__.get("flow")
         if flow is not None:
             flow.error = mflow.Error(CUT + why)
             yield HttpErrorHook(flow)
             flow.live = False
+            if waits:
+                words = flow.metadata.get(LAST_WORDS)
+                if words is not None:
+                    yield from self._say(words)
+                else:
+                    yield broken
         yield engine.DropStream(self.stream_id)
         self.__dict__.pop("flow", None)
 

@@ -115,6 +115,8 @@ class Lease:
     renew: Callable[[], tuple[str, int]] = field(repr=False)
     """Mints a token under the same contract; returns it and its expiry in Unix seconds."""
     margin_s: int = 120
+    isolated: bool = False
+    """Whether the job has a network namespace of its own, and with it a door."""
     _token: str = field(default="", repr=False)
     _exp_s: int = 0
 
@@ -132,13 +134,23 @@ class Leases:
         self._by_digest: dict[bytes, Lease] = {}
 
     def grant(
-        self, job_id: str, policy_hash_b64u: str, renew: Callable[[], tuple[str, int]], *, margin_s: int = 120
+        self,
+        job_id: str,
+        policy_hash_b64u: str,
+        renew: Callable[[], tuple[str, int]],
+        *,
+        margin_s: int = 120,
+        isolated: bool = False,
     ) -> Lease:
         """A new random handle for a job; handles of the job from before stay valid."""
         handle = HANDLE_PREFIX + secrets.token_urlsafe(32)
-        lease = Lease(job_id, handle, policy_hash_b64u, renew, margin_s)
+        lease = Lease(job_id, handle, policy_hash_b64u, renew, margin_s, isolated)
         self._by_digest[_digest(handle)] = lease
         return lease
+
+    def of(self, handle: str) -> Lease | None:
+        """The lease that has this handle."""
+        return self._by_digest.get(_digest(handle))
 
     def end(self, job_id: str) -> None:
         """Forget every handle of a job."""

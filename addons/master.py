@@ -25,6 +25,9 @@ from mitmproxy.addons.tlsconfig import TlsConfig
 from mitmproxy.master import Master
 from mitmproxy.net.free_port import get_free_port
 from mitmproxy.options import Options
+from mitmproxy.proxy import mode_specs
+from mitmproxy.proxy.layers.modes import TransparentProxy
+from mitmproxy.proxy.mode_servers import ProxyConnectionHandler
 
 from ..tokens.errors import ClawproxyError
 from . import client_hello, dial, http_stream
@@ -38,8 +41,10 @@ from .connection_limits import (
     ConnectionLimits,
     QuietAccepts,
     cap_for,
+    peer_of,
     raise_file_limit,
 )
+from .connections import Tunnel
 from .engine_checks import check_engine
 from .engine_tuning import settle_heap, tune
 from .guard import Dispatch, take_over
@@ -47,6 +52,8 @@ from .http1_guards import HEAD_CAP_BYTES, where
 
 log = logging.getLogger("clawproxy.master")
 
+NOWHERE = "transparent.invalid"
+"""In place of a destination's name, as long as none is known."""
 _POLL_S = 0.02
 _ANY_PORT_TRIES = 5
 _LOG_LEVELS = {
@@ -87,6 +94,8 @@ class EngineOptions:
     """For the first whole request of a connection, and for the next after one that did not go upstream."""
     handshake_timeout_s: float = HANDSHAKE_TIMEOUT_S
     """For a TLS handshake of a client."""
+    party_of: Callable[[connection.Client], str] = peer_of
+    """Whose connections ``max_connections_per_peer`` counts together."""
     tuning_off: Collection[str] = ()
     """Names of ``engine_tuning`` that are left out."""
 
@@ -112,6 +121,7 @@ class GatewayMaster:
         self._task_factory: Any = None
         self._exception_handler: Any = None
         self._started = False
+        self._extra_servers: list[asyncio.Server] = []
 
     @classmethod
     def build(cls, options: EngineOptions, addons: Sequence[object]) -> GatewayMaster:
@@ -138,6 +148,7 @@ class GatewayMaster:
             max_connections_per_peer=options.max_connections_per_peer,
             request_timeout_s=options.request_timeout_s,
             handshake_timeout_s=options.handshake_timeout_s,
+            party_of=options.party_of,
         )
         ours = (limits, Backpressure(proxyserver), *addons)
         with _no_addon_fails():
@@ -182,12 +193,53 @@ class GatewayMaster:
         await self._proxyserver.setup_servers()
         for server in servers:
             if server.last_exception is not None:
-                raise _cannot_listen(server.mode.full_spec, server.last_exception)
+                raise cannot_listen(server.mode.full_spec, server.last_exception)
 
     def addresses(self) -> tuple[Address, ...]:
         """Where the open listeners really are, in the order of ``options.modes``."""
         first = (server.listen_addrs[0] for server in self._proxyserver.servers if server.listen_addrs)
         return tuple((str(address[0]), int(address[1])) for address in first)
+
+    async def listen_on(
+        self,
+        sock: socket.socket,
+        arrive: Callable[[socket.socket], Tunnel | None],
+        opened: Callable[[connection.Client, Tunnel | None], None] = lambda client, tunnel: None,
+    ) -> asyncio.Server:
+        """Take transparent connections from ``sock``, which listens already, until what is returned is closed.
+
+        ``arrive`` says where each goes before a byte is read; None closes it. ``opened`` is told of the client before
+        its first hook, with its tunnel, and without one when it has left. Raises ``OSError``.
+        """
+        mode = mode_specs.ProxyMode.parse("transparent")
+
+        async def take(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            try:
+                tunnel = arrive(writer.get_extra_info("socket"))
+            except Exception as err:
+                log.error("a connection could not be judged: %s", where(err))
+                tunnel = None
+            if tunnel is None or not self._started:
+                writer.transport.abort()
+                return
+            handler = ProxyConnectionHandler(  # type: ignore[no-untyped-call]
+                self._master, reader, writer, self._master.options, mode
+            )
+            client = handler.client
+            context = handler.layer.context
+            # never dialled: each call is pointed at where it goes, and the gate refuses any other connection
+            client.sockname = context.server.address = (tunnel.host or NOWHERE, tunnel.port)
+            handler.layer = TransparentProxy(context)
+            opened(client, tunnel)
+            try:
+                with self._proxyserver.register_connection(client.id, handler):
+                    await handler.handle_client()
+            finally:
+                opened(client, None)
+
+        server = await asyncio.start_server(take, sock=sock)
+        self._extra_servers.append(server)
+        return server
 
     @property
     def connection_count(self) -> int:
@@ -239,6 +291,9 @@ class GatewayMaster:
         loop.set_exception_handler(self._exception_handler)
 
     async def _close_listeners(self) -> None:
+        for extra in self._extra_servers:
+            extra.close()
+        self._extra_servers.clear()
         for server in self._proxyserver.servers:
             if server.is_running:
                 with contextlib.suppress(OSError):
@@ -314,7 +369,8 @@ def _with_ports(modes: Sequence[str]) -> list[str]:
     return concrete
 
 
-def _cannot_listen(spec: str, err: Exception) -> ClawproxyError:
+def cannot_listen(spec: str, err: Exception) -> ClawproxyError:
+    """Why a listener cannot be opened: PORT_IN_USE or ADDRESS_UNUSABLE."""
     code = err.errno if isinstance(err, OSError) else None
     if code == errno.EADDRINUSE:
         return ClawproxyError(

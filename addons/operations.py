@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from ..receipts.attachments import Attachment
+from ..receipts.containment import NOT_CONTAINED, read_containment
 from ..receipts.presenters import presenter_at
 from ..tokens.canonical import JsonObject
 from ..tokens.digests import is_sha256_b64u
 from ..tokens.errors import ClawproxyError
-from .admin import Operation
+from .admin import FileOperation, Held, Operation
+from .door_sockets import KINDS, adopt
 
 if TYPE_CHECKING:
     from .gateway import Gateway
@@ -29,18 +32,39 @@ class Operations:
             "seal": self._seal,
             "reload": self._reload,
             "rebind": self._rebind,
+            "attach": self._attach,
+            "audit": self._audit,
+            "door_counted": self._door_counted,
         }
 
     async def _status(self, request: JsonObject) -> JsonObject:
         only(request, {"op"})
         return self._gateway.status()
 
+    def with_files(self) -> Mapping[str, FileOperation]:
+        return {"open_door": self._open_door}
+
+    async def _open_door(self, request: JsonObject, files: list[int]) -> tuple[JsonObject, Held]:
+        """The door of an isolated job, open as long as the connection is that brought its sockets."""
+        sockets = adopt(files, request)
+        try:
+            only(request, {"op", "job_id", "handle", *KINDS})
+        except ClawproxyError:
+            sockets.close()
+            raise
+        door = await self._gateway.open_door(str(request.get("job_id")), str(request.get("handle")), sockets)
+        return {"job_id": door.job_id}, door
+
     async def _lease(self, request: JsonObject) -> JsonObject:
-        only(request, {"op", "policy_hash", "job_id", "ttl_s"})
+        only(request, {"op", "policy_hash", "job_id", "ttl_s", "containment", "observe"})
         if not is_sha256_b64u(request.get("policy_hash")):
             raise ClawproxyError("INVALID_REQUEST", "policy_hash is not a contract hash", where="lease")
         gateway = self._gateway
-        lease = await gateway.lease(request["policy_hash"], request.get("job_id"), request.get("ttl_s"))
+        told, observe = request.get("containment"), request.get("observe") is True
+        containment = NOT_CONTAINED if told is None else read_containment(told)
+        lease = await gateway.lease(
+            request["policy_hash"], request.get("job_id"), request.get("ttl_s"), containment, observe=observe
+        )
         return {
             "job_id": lease.job_id,
             "handle": lease.handle,
@@ -64,6 +88,34 @@ class Operations:
         await self._gateway.end_calls(job_id, "the job is bound to another presenter")
         await self._gateway.jobs.rebind(job_id, presenter)
         return {"job_id": job_id, "presenter": presenter}
+
+    async def _attach(self, request: JsonObject) -> JsonObject:
+        """Take other evidence into a job; its file was staged by whoever asks."""
+        only(request, {"op", "job_id", "attachment"})
+        attachment = Attachment.parse(_object(request, "attachment"))
+        await self._gateway.jobs.attach(str(request.get("job_id")), attachment)
+        return {"sha256_b64u": attachment.sha256_b64u}
+
+    async def _audit(self, request: JsonObject) -> JsonObject:
+        """Record an audit of the agent's configuration."""
+        only(request, {"op", "job_id", "event", "detail"})
+        job_id, detail = str(request.get("job_id")), _object(request, "detail")
+        await self._gateway.jobs.record_audit(job_id, str(request.get("event")), detail)
+        return {"job_id": job_id}
+
+    async def _door_counted(self, request: JsonObject) -> JsonObject:
+        """Record what the rules of an isolated job's door turned away."""
+        only(request, {"op", "job_id", "packets"})
+        job_id = str(request.get("job_id"))
+        await self._gateway.count_door(job_id, _object(request, "packets"))
+        return {"job_id": job_id}
+
+
+def _object(request: JsonObject, name: str) -> JsonObject:
+    value = request.get(name)
+    if not isinstance(value, dict):
+        raise ClawproxyError("INVALID_REQUEST", "not an object", where=name)
+    return value
 
 
 def parse_presenter(address: str) -> str:

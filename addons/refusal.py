@@ -11,6 +11,7 @@ import re
 
 import orjson
 
+from ..tokens.claims import is_job_id
 from ..tokens.errors import clip
 from ..tokens.reasons import REASONS, Refusal
 from .wire.format import WireFormat
@@ -52,13 +53,16 @@ def build_refusal(
 
 def text_of(refusal: Refusal, *, receipt_id: str, policy_hash: str | None, job_id: str | None) -> RefusalText:
     """What a refusal says, without the provider's shape around it."""
+    remedy = refusal.remedy
+    if job_id and is_job_id(job_id):  # and so can stand in a command line as it is
+        remedy = remedy.replace("--job JOB ", f"--job {job_id} ")
     return RefusalText(
         status=refusal.status,
-        message=_sentence(refusal, receipt_id, policy_hash),
+        message=_sentence(refusal, receipt_id, policy_hash, remedy),
         reason=refusal.reason,
         step=refusal.step,
         rule=clip(refusal.rule, _RULE_CHARS),
-        remedy=refusal.remedy,
+        remedy=remedy,
         receipt_id=receipt_id,
         policy_hash_b64u=policy_hash,
         job=job_id,
@@ -70,12 +74,12 @@ def is_final(refusal: Refusal) -> bool:
     return refusal.reason in _FINAL_FAULTS or (refusal.status < 500 and refusal.status != 429)
 
 
-def _sentence(refusal: Refusal, receipt_id: str, policy_hash: str | None) -> str:
+def _sentence(refusal: Refusal, receipt_id: str, policy_hash: str | None, remedy: str) -> str:
     why = REASONS[refusal.reason].meaning
     if refusal.detail:
         why += f": {clip(refusal.detail, _DETAIL_CHARS)}"
     rule, contract = clip(refusal.rule, _RULE_CHARS), policy_hash or "not known yet"
     return (
         f"clawproxy refused this call ({refusal.reason} at step {refusal.step}): {why}"
-        f" [rule: {rule}; contract: {contract}; receipt: {receipt_id}]. Next: {refusal.remedy}."
+        f" [rule: {rule}; contract: {contract}; receipt: {receipt_id}]. Next: {remedy}."
     )

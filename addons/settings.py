@@ -56,6 +56,7 @@ class GatewaySection(_Section):
     idle_timeout_s: float = Field(default=900.0, gt=1, le=86_400)
     default_max_output_tokens: int = Field(default=32_768, ge=1, le=10_000_000)
     unread_input_tokens: int = Field(default=200_000, ge=0, le=10_000_000)
+    refuse_inside_tunnels: bool = False
 
 
 class ListenSection(_Section):
@@ -63,6 +64,7 @@ class ListenSection(_Section):
 
     reverse: str = "127.0.0.1:8081"
     regular: str = "127.0.0.1:8080"
+    transparent: str = ""
     admin: bool = True
     allow_plain_remote: bool = False
 
@@ -178,7 +180,7 @@ def parse_settings(document: dict[str, Any], *, where: str) -> Settings:
             got=None if unknown else type(first["input"]).__name__,
             remedy="every key is in: clawproxy doctor --example-config",
         ) from None
-    for name in ("reverse", "regular"):
+    for name in ("reverse", "regular", "transparent"):
         address = getattr(settings.listen, name)
         if address:
             _check_listen(address, where=f"{where}: listen.{name}", plain_remote=settings.listen.allow_plain_remote)
@@ -315,9 +317,12 @@ def check_ca_file(path: Path) -> None:
 
 def check_listeners(settings: Settings) -> None:
     """Raise ``ClawproxyError`` (CONFIG_INVALID) where no call could come in."""
-    if not (settings.listen.reverse or settings.listen.regular):
+    if not (settings.listen.reverse or settings.listen.regular or settings.listen.transparent):
         raise ClawproxyError(
-            "CONFIG_INVALID", "no listener is configured", where="listen", remedy="set listen.reverse or listen.regular"
+            "CONFIG_INVALID",
+            "no listener is configured",
+            where="listen",
+            remedy="set listen.reverse, listen.regular or listen.transparent",
         )
 
 

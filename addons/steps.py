@@ -14,9 +14,10 @@ from dataclasses import replace
 
 from ..policies.decide import decide
 from ..policies.pin import Pinner
-from ..policies.policy import OnDeniedTool
+from ..policies.policy import OnDeniedTool, Policy
 from ..policies.routes import Catalogue
 from ..policies.stops import Stops
+from ..receipts.job import Job
 from ..receipts.jobs import JobBook
 from ..tokens.canonical import JsonObject
 from ..tokens.digests import is_sha256_b64u, sha256_b64u
@@ -35,6 +36,8 @@ from .handshake import check_upgrade
 from .identity import Leases, collect_token, proxy_password
 from .json_body import JsonBounds, parse_body, refusal_of_body
 from .live_settings import Live
+from .native_bodies import native_match
+from .observing import let_through, let_through_model_call
 from .rates import Buckets
 from .request_head import MAX_HEADERS, read_head
 from .rerouting import as_addressed, reroute, rewrite
@@ -147,9 +150,7 @@ class LiveSteps:
             return Refusal("REQUEST_AMBIGUOUS", "request target", "the target names a host of its own")
         if call.way_in == "reverse":
             found = self._catalogue.match_reverse(request.method, request.path)
-        elif call.way_in == "connect":
-            tunnel = self._connections.tunnel(client)
-            assert tunnel is not None
+        elif call.way_in != "regular" and (tunnel := self._connections.tunnel(client)) is not None:
             if not client.tls_established or request.scheme != "https":
                 return Refusal("TLS_REQUIRED", "provider hosts", "plain HTTP inside the tunnel")
             names = {tunnel.host, client.sni, _host_of(headers.get("host"), tunnel.port), request.host}
@@ -157,7 +158,7 @@ class LiveSteps:
                 return Refusal("DESTINATION_MISMATCH", "SNI = Host = destination", "the three do not agree")
             found = self._catalogue.match_host(tunnel.host, tunnel.port, request.method, request.path)
         else:
-            return Refusal("TLS_REQUIRED", "provider hosts", "plain HTTP through the proxy port")
+            return Refusal("TLS_REQUIRED", "provider hosts", "plain HTTP to a provider's host")
         if isinstance(found, Refusal):
             return check_upgrade(headers, websocket=False) or found
         call.match = found
@@ -216,7 +217,7 @@ class LiveSteps:
         if policy is None or job is None:
             return self._pin_first(call, call.grant)
         call.policy, call.job = policy, job
-        return self._approvals.job_refusal(job, policy)
+        return self._unapproved(call, job, policy)
 
     def _stopped(self, call: Call, grant: Grant) -> Refusal | None:
         providers = (call.match.provider.name if call.match else None,)
@@ -259,7 +260,14 @@ class LiveSteps:
                 call.job = self._jobs.opened(grant.job_id)
             return opened
         call.job = opened
-        return self._approvals.job_refusal(opened, policy)
+        return self._unapproved(call, opened, policy)
+
+    def _unapproved(self, call: Call, job: Job, policy: Policy) -> Refusal | None:
+        refusal = self._approvals.job_refusal(job, policy)
+        if refusal is None or not let_through(call, refusal):
+            return refusal
+        self._approvals.forget_waiting(job.job_id)
+        return None
 
     # -- 5 read ----------------------------------------------------------------------------------------------------
 
@@ -282,7 +290,9 @@ class LiveSteps:
             document: JsonObject = {}
             if call.match.route.method != "GET":
                 document = parse_body(body, self._max_body_bytes, self._json_bounds)
-            match = self._catalogue.choose(call.match, document, headers.get("x-openai-api"))
+            api = headers.get("x-openai-api")
+            match = native_match(call.match, document, api, call.policy)
+            match = self._catalogue.choose(call.match, document, api) if match is None else match
             if isinstance(match, Refusal):
                 return match
             elsewhere = reroute(self._catalogue, match, document)
@@ -327,7 +337,7 @@ class LiveSteps:
         assert call.grant is not None
         assert call.policy is not None
         decision = decide(call.facts, call.grant, call.policy)
-        if isinstance(decision, Refusal):
+        if isinstance(decision, Refusal) and not let_through_model_call(call, decision):
             stripping = call.policy.on_denied_tool is OnDeniedTool.STRIP and is_about_tools(decision)
             # of a message, which has no request of its own, nothing is taken out
             return self._decide_stripped(call, decision) if stripping and call.wire_request is not None else decision

@@ -17,7 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..policies.call_rules import ToolCall
+from ..policies.call_rules import ToolCall, called_names
 from ..policies.orders import Orders, Revocation, Revoked, StopOrder, parse_orders
 from ..policies.stops import Stops
 from ..receipts.job import Job
@@ -50,7 +50,7 @@ def stopped_call(stops: Stops) -> Callable[[Call, ToolCall], Refusal | None]:
         assert call.policy is not None
         job_id = call.job_id or ""
         refusal = stops.refuse_tool(call.policy, job_id, tool.name, exact=tool.is_meta)
-        for inner in tool.inner:
+        for inner in (*called_names(tool.name, call.declared_tools)[1:], *tool.inner):
             refusal = refusal or stops.refuse_tool(call.policy, job_id, inner)
         return replace(refusal, at="observe") if refusal is not None else None
 

@@ -18,15 +18,16 @@ import orjson
 
 from ..policies.approval_rules import DEFAULT_DEADLINE_S
 from ..policies.call_rules import CallAllowed, CallAsks, ToolCall, decide_call
+from ..policies.meta_tools import META_TOOLS
 from ..policies.policy import OnDeniedCall
-from ..receipts.calls import CalledOutcome, JudgedCall, Outcome
+from ..receipts.calls import CalledOutcome, JudgedCall, Outcome, WouldRefuse
 from ..tokens.errors import ClawproxyError
 from ..tokens.reasons import Refusal
 from .approvals import MAX_TEXT_CHARS, AskedApproval, Decision
+from .observing import is_observed, observed_verdict
 from .refusal import text_of
 from .wire.called import CalledTool
 from .wire.inner_calls import inner_names
-from .wire.meta_tools import META_TOOLS
 from .wire.reader import load_object
 from .wire.refusal_text import RefusalText
 
@@ -70,6 +71,8 @@ class _Judged:
     asked: ToolCall
     digest_b64u: str
     verdict: CallAllowed | CallAsks | Refusal
+    would_refuse: WouldRefuse | None = None
+    """What would have refused it, where its job was opened to observe."""
 
 
 class ToolGate:
@@ -148,11 +151,13 @@ class ToolGate:
         for each in called:
             asked = _as_judged(each)
             verdict: CallAllowed | CallAsks | Refusal = _TOO_MANY
+            would: WouldRefuse | None = None
             if not self._too_many:
                 verdict = decide_call(asked, call.facts, call.grant, call.policy)
+                verdict, would = observed_verdict(call, asked, verdict)
             if not isinstance(verdict, Refusal):
                 verdict = self._refuse_further(asked) or verdict
-            judged.append(_Judged(each, asked, each.digest_b64u(), verdict))
+            judged.append(_Judged(each, asked, each.digest_b64u(), verdict, would))
         return judged
 
     def _refuse_further(self, asked: ToolCall) -> Refusal | None:
@@ -168,7 +173,11 @@ class ToolGate:
             else:
                 outcome, rule = CalledOutcome.APPROVED if approval else CalledOutcome.ALLOWED, each.verdict.rule
                 outcome = CalledOutcome.WITHHELD if refused else outcome
-            self._call.called.append(JudgedCall(each.called.name, each.digest_b64u, outcome, rule, approval))
+            told = JudgedCall(each.called.name, each.digest_b64u, outcome, rule, approval)
+            if is_observed(self._call):
+                would = each.would_refuse if outcome is CalledOutcome.ALLOWED else None
+                told = replace(told, would_refuse=would, inner=each.asked.inner)
+            self._call.called.append(told)
 
     def abandon(self, reader: ResponseReader) -> None:
         """The answer is over: calls that were not judged never left."""

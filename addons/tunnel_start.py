@@ -9,8 +9,11 @@ from __future__ import annotations
 
 import re
 
+from mitmproxy import connection
 from mitmproxy.proxy import commands, events, layer
 
+from ..policies.addresses import host_fault
+from ..policies.door_plan import WAY_IN
 from ..tokens.reasons import Refusal
 from .connections import Tunnel
 
@@ -28,6 +31,13 @@ def hello_fault(tunnel: Tunnel, sni: str | None, *, again: bool) -> Refusal | No
     if sni != tunnel.host:
         return Refusal("DESTINATION_MISMATCH", "SNI = Host = destination", "the TLS handshake names another server")
     return None
+
+
+def redirected(client: connection.Client, sni: str | None) -> Tunnel:
+    """The tunnel of a connection that a rule of the host sent here: to the name that its TLS handshake asks for, at the
+    port that it was made to. The address is not used for anything. A name that is none is no tunnel's."""
+    name = sni if sni and host_fault(sni) is None else ""
+    return Tunnel(name, client.sockname[1], None, WAY_IN)
 
 
 def may_become_tls(first: bytes) -> bool:

@@ -135,7 +135,7 @@ class Socket:
         clean = redact(data, self.handshake.credential.encode())
         call = self.call
         if call is None:
-            if not self._session.may_come(kind):
+            if not self._session.may_come(told):
                 return self._strange("an event that nobody asked for")
             self._session.heard(told)
             return clean

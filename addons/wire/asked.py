@@ -11,11 +11,11 @@ import re
 from typing import Any
 
 from ...policies.facts import CallFacts
+from ...policies.meta_tools import META_TOOLS
 from ...policies.names import is_settled
 from ...tokens.canonical import MAX_SAFE_INT, JsonObject
 from .extent import read_choices, surcharges
 from .keys import HOLDS_TOOLS, TOOL, BodyKeys, refuse
-from .meta_tools import META_TOOLS
 from .request import WireRequest
 
 _STATE_KEYS = ("previous_response_id", "conversation", "prompt", "container", "thread")

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import re
-
+from ...policies.routers import bedrock_arn_kind, is_bedrock_router
 from ...tokens.canonical import JsonObject
 from .asked import Asked
 from .keys import refuse
 from .refusal_text import RefusalText
 
-_ARN = re.compile(r"arn:aws[a-z-]*:(?:bedrock|sagemaker):[a-z0-9-]*:[0-9]*:([a-z-]+)/[A-Za-z0-9./:_-]+", re.ASCII)
 _MODEL_ARNS = frozenset(
     {
         "application-inference-profile",
@@ -21,7 +19,6 @@ _MODEL_ARNS = frozenset(
         "provisioned-model",
     }
 )
-_ROUTER_ARNS = frozenset({"default-prompt-router", "prompt-router"})
 _ERRORS = {
     400: "ValidationException",
     401: "UnrecognizedClientException",
@@ -37,12 +34,12 @@ def read_model(asked: Asked, model: str | None) -> None:
     """Note what the model of the path stands for: a router, or a prompt that is stored at Bedrock."""
     if model is None or ":" not in model or not model.lower().startswith("arn:"):
         return
-    found = _ARN.fullmatch(model)
-    if found and found[1] in _ROUTER_ARNS:
+    kind = bedrock_arn_kind(model)
+    if is_bedrock_router(model):
         asked.router()
-    elif found and found[1] == "prompt":
+    elif kind == "prompt":
         asked.state("prompt")
-    elif not found or found[1] not in _MODEL_ARNS:
+    elif kind not in _MODEL_ARNS:
         refuse("model", "an ARN that is not known to be a model's", expected="the ARN of a model or a profile")
 
 

@@ -3,8 +3,8 @@ a Bedrock call. Pure.
 
 A family is known without its date. Known are those that change how a request and its answer look, all of which are
 judged in the body; not those that bring in what the provider holds (files, skills, agents, memory, threads, batches),
-another model than the judged one (server-side fallback), or who pays. An unknown name is refused: what it switches on
-cannot be judged.
+another model than the judged one (server-side fallback), who pays, or which addresses the tools of a request belong to
+(tool-provenance; Claude Code asks again without it). An unknown name is refused: what it switches on cannot be judged.
 """
 
 from __future__ import annotations

@@ -47,6 +47,14 @@ class CalledTool:
         elif not self.overlong:
             self.written.append(piece)
 
+    def give(self, arguments: Any) -> None:
+        """All of the arguments at once, as text or as JSON."""
+        if isinstance(arguments, str):
+            self.written = []
+            self.add(arguments)
+        else:
+            self.value = arguments
+
     @property
     def text(self) -> str:
         """The arguments as text: as written, or the value as JSON; where both stand there, one after the other."""

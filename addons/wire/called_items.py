@@ -95,10 +95,7 @@ class ItemsReader(ResponseReader):
         self._begin(key, name, free_text=free_text)
         if (call := self._calls.get(key)) is None:
             return None
-        if isinstance(given, str):
-            call.add(given)
-        else:
-            call.value = given
+        call.give(given)
         return call
 
     def _read_piece(self, told: JsonObject, whole: str) -> None:
@@ -196,6 +193,13 @@ def given_to(item: JsonObject) -> Any:
     return {key: value for key, value in item.items() if key not in _NOT_ARGUMENTS and value is not None}
 
 
+def digest_given(item: JsonObject) -> str:
+    """The digest of the arguments of a call (``CalledTool.digest_b64u``)."""
+    call = CalledTool(None, "", free_text=text(item.get("type")) == "custom_tool_call")
+    call.give(given_to(item))
+    return call.digest_b64u()
+
+
 def _takes(call: CalledTool, given: Any) -> bool:
     """Whether ``given`` is what the open ``call`` has come to, or what it grows into; then it is its arguments."""
     if isinstance(given, str):
@@ -212,10 +216,7 @@ def _takes(call: CalledTool, given: Any) -> bool:
 def is_same(call: CalledTool, given: Any) -> bool:
     """Whether ``given``, as text or as JSON, are the arguments of ``call``."""
     other = CalledTool(None, "", free_text=call.free_text)
-    if isinstance(given, str):
-        other.add(given)
-    else:
-        other.value = given
+    other.give(given)
     return (call.text == other.text and not call.overlong) or call.digest_b64u() == other.digest_b64u()
 
 

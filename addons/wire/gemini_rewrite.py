@@ -8,9 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
+import orjson
+
 from ...tokens.canonical import JsonObject
 from .reader import member, objects
-from .rewrite import EventRewriter
+from .refusal_text import RefusalText
+from .rewrite import Event, EventRewriter
 
 CALLING_PARTS = ("functionCall", "toolCall", "executableCode")
 _RESULTS = {"executableCode": "codeExecutionResult", "toolCall": "toolResponse"}
@@ -19,6 +22,13 @@ _LOOKUPS = ("groundingMetadata", "urlContextMetadata")
 
 class GeminiRewriter(EventRewriter):
     """Of ``generateContent`` and its streams."""
+
+    def error(self, refusal: RefusalText, held: Sequence[Event] = ()) -> Sequence[Event]:
+        """The error, which Google's Python SDK raises, and beside it a last candidate that says the same: its
+        JavaScript SDK does not look for errors in events, and gemini-cli asks again for an answer without an end."""
+        said = {"role": "model", "parts": [{"text": f"[{refusal.message}]"}]}
+        candidate = {"index": 0, "content": said, "finishReason": "OTHER"}
+        return [(self._error_name, orjson.dumps({**self._refusal_body(refusal), "candidates": [candidate]}))]
 
     def _start(self) -> None:
         self._replaced: set[int] = set()  # candidates

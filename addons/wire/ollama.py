@@ -20,6 +20,7 @@ from dataclasses import replace
 from typing import Any
 
 from ...policies.facts import CallFacts
+from ...policies.routers import is_ollama_cloud
 from ...tokens.canonical import JsonObject
 from .asked import Asked, object_at
 from .chat_rewrite import OllamaRewriter
@@ -30,7 +31,6 @@ from .refusal_text import RefusalText
 from .request import WireRequest
 from .rewrite import AnswerRewriter
 
-_CLOUD = re.compile(r":(?:[^:/]*-)?cloud(?![a-z0-9])", re.ASCII | re.IGNORECASE)
 _STATE_KEYS = ("context",)
 _COMMON = "format keep_alive logprobs model options stream think top_logprobs"
 _CHAT_KEYS = BodyKeys(f"{_COMMON} messages tools")
@@ -57,7 +57,7 @@ class _Ollama:
     def read_request(self, request: WireRequest) -> CallFacts:
         asked = Asked(request, self._keys, state_keys=_STATE_KEYS, streams=self._streams)
         body = request.body
-        if asked.model is not None and _CLOUD.search(asked.model):
+        if asked.model is not None and is_ollama_cloud(asked.model):
             asked.router()
         limit = None
         if body.get("options") is not None:

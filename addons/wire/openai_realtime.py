@@ -19,11 +19,11 @@ from typing import Any
 from ...policies.facts import CallFacts
 from ...tokens.canonical import JsonObject
 from .asked import object_at
-from .called_items import ItemsReader
+from .called_items import ItemsReader, digest_given, given_to, name_called
 from .events import Framing
 from .keys import ClosedKeys, refuse, refuse_type
 from .openai_responses import OpenAIResponses
-from .reader import ResponseReader, load_object, member, text
+from .reader import ResponseReader, load_object, member, objects, text
 from .refusal_text import RefusalText, openai_error
 from .request import WireRequest
 from .responses_rewrite import RealtimeRewriter
@@ -67,6 +67,8 @@ _BY_ITSELF = (
     " mcp_list_tools.completed mcp_list_tools.failed"
 )
 _UNASKED = frozenset(_BY_ITSELF.split())
+_MAX_CALLS = 1024
+"""Calls of tools on one connection that may be told again while no response is open."""
 
 
 class OpenAIRealtime:
@@ -103,6 +105,7 @@ class RealtimeSession:
         self._session: JsonObject = {}
         self._asked_before_speaking = False
         self._unanswered_updates = 0
+        self._known: dict[tuple[str, str], None] = {}
 
     def read(self, message: JsonObject) -> Told:
         kind = message.get("type")
@@ -116,7 +119,10 @@ class RealtimeSession:
         if kind == "session.update":
             return Told(self._update(object_at(message, "session", "message")))
         if kind == "conversation.item.create":
-            return Told(self._facts({"input": [object_at(message, "item", "message")]}))
+            item = object_at(message, "item", "message")
+            facts = self._facts({"input": [item]})
+            self._know(item)
+            return Told(facts)
         if kind == "response.create":
             return Told(self._respond(message.get("response")), asks=True)
         if kind == "input_audio_buffer.append":
@@ -159,7 +165,10 @@ class RealtimeSession:
         told = {key: response[key] for key in (*_OF_SESSION, "input", "metadata") if key in response}
         if "max_response_output_tokens" in response:
             told["max_output_tokens"] = response["max_response_output_tokens"]
-        return self._facts({**self._session, **told})
+        facts = self._facts({**self._session, **told})
+        for item in objects(told.get("input")):
+            self._know(item)
+        return facts
 
     def _facts(self, told: JsonObject) -> CallFacts:
         """As the responses API reads the same members."""
@@ -198,8 +207,9 @@ class RealtimeSession:
         self._asked_before_speaking = True
 
     def heard(self, event: JsonObject) -> None:
-        """Whether the provider took what it was told of turn detection: else no more audio is taken."""
-        kind = event.get("type")
+        """Whether the provider took what it was told of turn detection: else no more audio is taken. And which tools
+        its responses call."""
+        kind = text(event.get("type"))
         if kind == "session.updated":
             self._unanswered_updates = max(0, self._unanswered_updates - 1)
             session = member(event, "session")
@@ -210,9 +220,27 @@ class RealtimeSession:
         elif kind == "error" and self._unanswered_updates:
             self._unanswered_updates -= 1
             self._asked_before_speaking = False
+        elif kind.startswith("response."):
+            for item in (event.get("item"), *objects(member(event, "response").get("output"))):
+                self._know(item)
 
-    def may_come(self, kind: str) -> bool:
-        return kind in _UNASKED
+    def may_come(self, event: JsonObject) -> bool:
+        item = event.get("item")
+        return event.get("type") in _UNASKED and (not isinstance(item, dict) or self._is_known(item))
+
+    def _know(self, item: object) -> None:
+        """A call of a tool that is the client's own, or stands in a response and is judged there."""
+        if isinstance(item, dict) and (name := name_called(item)) is not None:
+            self._known[name, digest_given(item)] = None
+            while len(self._known) > _MAX_CALLS:
+                del self._known[next(iter(self._known))]
+
+    def _is_known(self, item: JsonObject) -> bool:
+        """Whether an item calls no tool, or one that is known; without arguments, it has only begun."""
+        name = name_called(item)
+        if name is None or (name, digest_given(item)) in self._known:
+            return True
+        return not given_to(item) and any(known == name for known, _ in self._known)
 
     def new_reader(self) -> ResponseReader:
         return RealtimeReader()

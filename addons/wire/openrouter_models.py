@@ -10,20 +10,19 @@ from __future__ import annotations
 
 import re
 
+from ...policies.routers import is_openrouter_router
 from .asked import Asked
 from .keys import refuse
 
 WEB_SEARCH = "web_search"
-_ROUTERS = ("openrouter/", "~", "switchpoint/router")
 _SEARCHES = re.compile(r"(?:^|/)perplexity/|-search-(?:preview|api)(?![a-z])|-deep-research(?![a-z])", re.ASCII)
-_BARE_ROUTERS = frozenset({"auto", "free"})
 
 
 def read_model(asked: Asked, model: str | None) -> None:
     """Note what ``model``, as OpenRouter gets it, asks for."""
     if model is None:
         return
-    if _is_router(model):
+    if is_openrouter_router(model):
         asked.router()
     _read_marks(asked, model, "model")
 
@@ -34,13 +33,9 @@ def read_fallbacks(asked: Asked, models: object) -> None:
         refuse("models", "not a list", type(models).__name__, "a list of model names")
     for n, name in enumerate(models):
         asked.fallback(name, f"models[{n}]")
-        if name != asked.model and _is_router(name):
+        if name != asked.model and is_openrouter_router(name):
             refuse(f"models[{n}]", "a router as a fallback", expected="a model")
         _read_marks(asked, name, "models")
-
-
-def _is_router(model: str) -> bool:
-    return model.lower().startswith(_ROUTERS) or model.lower().partition(":")[0] in _BARE_ROUTERS
 
 
 def _read_marks(asked: Asked, model: str, where: str) -> None:

@@ -135,11 +135,7 @@ class ResponseReader(ABC):
         self._begin(key, name, choice=choice, free_text=free_text)
         call = self._calls.get(key)
         if call is not None:
-            if isinstance(value, str):
-                call.written = []
-                call.add(value)
-            else:
-                call.value = value
+            call.give(value)
             self._end(key)
 
     def _read_counts(self, usage: JsonObject, names: tuple[str, str] = ("input_tokens", "output_tokens")) -> None:

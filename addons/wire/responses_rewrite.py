@@ -167,11 +167,8 @@ def errors_of(body: JsonObject, refusal: RefusalText, number: int) -> list[Event
 
 
 def _call_of(called: str, item: JsonObject) -> CalledTool:
-    call, given = CalledTool(None, called), given_to(item)
-    if isinstance(given, str):
-        call.add(given)
-    else:
-        call.value = given
+    call = CalledTool(None, called)
+    call.give(given_to(item))
     return call
 
 

@@ -80,8 +80,8 @@ class ResponsesSession:
             if len(self._given) > _MAX_RESPONSES:
                 self._given.popitem(last=False)
 
-    def may_come(self, kind: str) -> bool:
-        return kind in _UNASKED
+    def may_come(self, event: JsonObject) -> bool:
+        return event.get("type") in _UNASKED
 
     def new_reader(self) -> ResponseReader:
         return self._format.new_reader()

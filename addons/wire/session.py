@@ -37,8 +37,9 @@ class Session(Protocol):
         """An event of the provider."""
         ...
 
-    def may_come(self, kind: str) -> bool:
-        """Whether the provider may send an event of this type while no response is open."""
+    def may_come(self, event: JsonObject) -> bool:
+        """Whether the provider may send this event while no response is open: one of a type that it sends unasked, and
+        no call of a tool that nobody has judged."""
         ...
 
     def new_reader(self) -> ResponseReader:

@@ -168,15 +168,15 @@ class Client:
         await self.writer.drain()
 
     async def head(self) -> bytes:
-        return await asyncio.wait_for(self.reader.readuntil(b"\r\n\r\n"), 5)
+        return await asyncio.wait_for(self.reader.readuntil(b"\r\n\r\n"), 30)
 
     async def until(self, mark: bytes) -> bytes:
-        return await asyncio.wait_for(self.reader.readuntil(mark), 5)
+        return await asyncio.wait_for(self.reader.readuntil(mark), 30)
 
     async def rest(self) -> bytes:
         """Everything up to the end of the connection."""
         try:
-            return await asyncio.wait_for(self.reader.read(-1), 8)
+            return await asyncio.wait_for(self.reader.read(-1), 30)
         except ConnectionError:
             return b""
 
@@ -188,7 +188,7 @@ class Client:
         """A head and a body of its Content-Length."""
         head = await self.head()
         length = next(int(x[15:]) for x in head.lower().split(b"\r\n") if x.startswith(b"content-length:"))
-        return head + await asyncio.wait_for(self.reader.readexactly(length), 5)
+        return head + await asyncio.wait_for(self.reader.readexactly(length), 30)
 
     def close(self) -> None:
         self.writer.close()
@@ -204,7 +204,7 @@ class Rig:
         host, port = self.master.addresses()[listener]
         return Client(*await asyncio.open_connection(host, port))
 
-    async def settled(self, seconds: float = 2.0) -> None:
+    async def settled(self, seconds: float = 20.0) -> None:
         """Wait until every call has its end hook and no connection is open."""
         for _ in range(round(seconds / 0.01)):
             if not (self.master.connection_count or self.master._dispatch.running):
@@ -249,8 +249,8 @@ async def json_answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter
         writer.write(b'{"ok":true}')
 
 
-def sse(*pieces: bytes | float, framing: str = "chunked", close: bool = False) -> Script:
-    """An event stream: bytes are sent as they are, numbers are pauses in seconds."""
+def sse(*pieces: bytes | float | asyncio.Event, framing: str = "chunked", close: bool = False) -> Script:
+    """An event stream: bytes are sent as they are, numbers are pauses in seconds, an ``Event`` is waited for."""
 
     async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, head: bytes) -> None:
         body = b"".join(piece for piece in pieces if isinstance(piece, bytes))
@@ -265,6 +265,9 @@ def sse(*pieces: bytes | float, framing: str = "chunked", close: bool = False) -
             if isinstance(piece, float):
                 await writer.drain()
                 await asyncio.sleep(piece)
+            elif isinstance(piece, asyncio.Event):
+                await writer.drain()
+                await piece.wait()
             else:
                 writer.write(chunk(piece) if framing == "chunked" else piece)
         if framing == "chunked" and not close:

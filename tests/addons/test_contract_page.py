@@ -11,10 +11,10 @@ from pathlib import Path
 import orjson
 from clawproxy.addons.wire.asked import _STATE_KEYS
 from clawproxy.addons.wire.keys import BodyKeys
-from clawproxy.addons.wire.meta_tools import META_TOOLS
 from clawproxy.policies.claw_contract import KNOWN_FIELDS
 from clawproxy.policies.contract import parse_contract
-from clawproxy.policies.egress import _ENTRY_FIELDS
+from clawproxy.policies.egress import ENTRY_FIELDS
+from clawproxy.policies.meta_tools import META_TOOLS
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "contract.md").read_text()
@@ -74,7 +74,7 @@ def test_the_page_has_every_word_that_a_format_says_and_no_other() -> None:
 
 def test_the_page_has_every_field_of_a_contract_and_of_an_entry() -> None:
     assert sorted(_first_cells("Fields")) == sorted(KNOWN_FIELDS)
-    assert sorted(_first_cells("Calls of tools")) == sorted(_ENTRY_FIELDS)
+    assert sorted(_first_cells("Calls of tools")) == sorted(ENTRY_FIELDS)
 
 
 def test_the_page_names_every_meta_tool() -> None:

@@ -10,6 +10,8 @@ import sys
 import pytest
 from clawproxy.addons import heap
 
+from ..waiting import until
+
 _HOLE = """
 import os
 from pathlib import Path
@@ -46,5 +48,6 @@ async def test_a_sweep_collects_and_gives_back_a_few_times_however_often_it_is_a
     sweeper = heap.Sweeper(every_s=0.01)
     for _ in range(5):
         sweeper.ask()
+    await until(lambda: len(done) >= 6)
     await asyncio.sleep(0.3)
     assert done == ["collect", "give back"] * 3

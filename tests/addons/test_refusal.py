@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import anthropic
@@ -15,6 +13,8 @@ import pytest
 from clawproxy.addons.refusal import build_refusal, is_final
 from clawproxy.addons.wire.format import FORMATS
 from clawproxy.tokens.reasons import REASONS, Refusal
+
+from .canned_server import Quiet, serving
 
 RECEIPT = "rcpt_00000000-0000-4000-8000-000000000000"
 HASH = "h" * 43
@@ -36,14 +36,27 @@ def message_and_marks(body: dict[str, Any]) -> tuple[str, dict[str, Any]]:
     return (error, body["clawproxy"]) if isinstance(error, str) else (error["message"], error["clawproxy"])
 
 
+@pytest.mark.parametrize(
+    ("job_id", "named"), [("job-1", "job-1"), (None, "JOB"), ("a b; rm", "JOB"), ("-x", "JOB"), ("j\n", "JOB")]
+)
+def test_what_to_do_about_a_missing_approval_names_the_job_where_its_id_can_stand_in_a_command(
+    job_id: str | None, named: str
+) -> None:
+    _, _, body = built("APPROVAL_REQUIRED", None, job_id=job_id)
+    message, marks = message_and_marks(body)
+    assert f"clawproxy approve grant --job {named} --key FILE" in message
+    assert f"--job {named} --key FILE" in marks["remedy"]
+
+
 @pytest.mark.parametrize("name", [*sorted(FORMATS), None])
 @pytest.mark.parametrize("reason", sorted(REASONS))
 def test_every_refusal_says_reason_rule_contract_receipt_and_what_to_do(name: str | None, reason: str) -> None:
     status, headers, body = built(reason, name)
     row = REASONS[reason]
     assert status == row.status
+    remedy = row.remedy.replace("--job JOB ", "--job job-1 ")
     message, marks = message_and_marks(body)
-    for word in (reason, row.meaning, "allowed_models has no entry", HASH, RECEIPT, row.remedy):
+    for word in (reason, row.meaning, "allowed_models has no entry", HASH, RECEIPT, remedy):
         assert word in message
     assert "\n" not in message
     assert marks == {
@@ -53,7 +66,7 @@ def test_every_refusal_says_reason_rule_contract_receipt_and_what_to_do(name: st
         "policy_hash_b64u": HASH,
         "receipt_id": RECEIPT,
         "job": "job-1",
-        "remedy": row.remedy,
+        "remedy": remedy,
     }
     assert headers["content-type"] == "application/json"
     assert (headers["x-clawproxy-receipt-id"], headers["x-clawproxy-job"]) == (RECEIPT, "job-1")
@@ -110,7 +123,7 @@ def refusing_server(reason: str, name: str) -> Iterator[tuple[str, list[str]]]:
     status, headers, body = built(reason, name)
     seen: list[str] = []
 
-    class Answer(BaseHTTPRequestHandler):
+    class Answer(Quiet):
         def do_POST(self) -> None:
             self.rfile.read(int(self.headers["content-length"]))
             seen.append(self.path)
@@ -121,18 +134,8 @@ def refusing_server(reason: str, name: str) -> Iterator[tuple[str, list[str]]]:
             self.end_headers()
             self.wfile.write(data)
 
-        def log_message(self, *args: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Answer)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}", seen
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    with serving(Answer) as address:
+        yield address, seen
 
 
 def call_sdk(name: str, base: str, stream: bool) -> None:

@@ -46,6 +46,16 @@ def read_all(stream: CalledStream, data: bytes) -> Any:
     return reader
 
 
+def test_the_error_of_a_gemini_stream_is_also_its_last_candidate_for_clients_that_look_for_no_error() -> None:
+    rewriter = FORMATS["gemini"].new_rewriter()
+    assert rewriter is not None
+    ((_, data),) = rewriter.error(REFUSAL)
+    assert data.startswith(b'{"error":')  # where Google's Python SDK looks
+    (candidate,) = orjson.loads(data)["candidates"]
+    assert candidate["finishReason"] == "OTHER"
+    assert REFUSAL.message in candidate["content"]["parts"][0]["text"]
+
+
 @pytest.mark.parametrize("kind", FRAMINGS)
 @given(
     events=st.lists(
