@@ -27,19 +27,22 @@ COMMANDS = {
     "serve": "run the gateway",
     "verify": "verify a job directory, a .zip of one, or any signed file, offline",
     "explain": "why a call was allowed or refused, recomputed from a bundle",
-    "contract": "contracts: new, check, hash, sign, show, test",
+    "contract": "contracts: new, check, sign, show, explain, diff, test, suggest, egress, schema",
     "token": "scoped tokens: mint, inspect, revoke",
-    "job": "jobs: open, list, show, seal, rebind, tail",
+    "job": "jobs: open, list, show, attach, seal, rebind, tail",
     "stop": "stop calls, or tools alone, at once: --all, --job, --contract, --provider, --tool",
     "resume": "lift a stop",
     "approve": "approvals: list, grant, deny, send",
     "reload": "have the running gateway read its configuration again",
     "keys": "signing keys: new, list, trust",
+    "ca": "what clients of the proxy port must trust: show, bundle",
+    "openclaw": "OpenClaw: render its configuration from a contract, audit a live one",
+    "host": "fences around agents that live on this host: install, remove, check",
     "doctor": "what is set up, what is missing, and what to do about it",
 }
 """Every command and what it is for, in the order of ``clawproxy --help``."""
 
-FAILED, USAGE, INCOMPLETE, FAULT, INTERRUPTED = 1, 2, 3, 70, 130
+USAGE, FAULT, INTERRUPTED = 2, 70, 130
 
 _HYPHEN_HASH = re.compile(r"-[A-Za-z0-9_-]{42}", re.ASCII)
 _STATE_GIVEN = re.compile(r"\0--state[=\0]([^\0]+)\0")
@@ -132,7 +135,7 @@ def _call(name: str, arguments: list[str]) -> int:
         if type(err).__name__ == "NoArgsIsHelpError":
             sys.stdout.write(err.format_message() + "\n")
             return USAGE
-        message = " ".join(err.format_message().split()).rstrip(".")
+        message = " ".join(err.format_message().split()).rstrip(".").replace(": Value error, ", ": ")
         return _say(f"{message[:1].lower()}{message[1:]}; see: {place} --help", USAGE)
     return code if isinstance(code, int) else 0
 

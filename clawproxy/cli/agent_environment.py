@@ -10,6 +10,27 @@ from collections.abc import Iterable, Mapping
 
 _CA_BUNDLES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "AWS_CA_BUNDLE", "GIT_SSL_CAINFO")
 _CA_ALONE = ("NODE_EXTRA_CA_CERTS", "CODEX_CA_CERTIFICATE")
+# Of further clients, which read them before those above: where the caller has one, its file does not hold our CA, and
+# in a cage need not be there. Where the caller has none, the client finds the system's certificates or those above.
+_CA_ELSEWHERE = frozenset(
+    {
+        "BUNDLE_SSL_CA_CERT",
+        "CARGO_HTTP_CAINFO",
+        "CLOUDSDK_CORE_CUSTOM_CA_CERTS_FILE",
+        "CONDA_SSL_VERIFY",
+        "DENO_CERT",
+        "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH",
+        "HEX_CACERTS_PATH",
+        "HTTPLIB2_CA_CERTS",
+        "JULIA_SSL_CA_ROOTS_PATH",
+        "NIX_SSL_CERT_FILE",
+        "NPM_CONFIG_CAFILE",
+        "PERL_LWP_SSL_CA_FILE",
+        "PIP_CERT",
+        "WEBSOCKET_CLIENT_CA_BUNDLE",
+        "YARN_HTTPS_CA_FILE_PATH",
+    }
+)
 _LOOPBACK = "127.0.0.1,localhost,::1"
 
 # Credentials and addresses of providers: an agent with its own could go around the gateway, or carry them to it.
@@ -30,6 +51,8 @@ _DROPPED = frozenset(
         "CLAUDE_CODE_OAUTH_TOKEN",
         "CLAUDE_CODE_USE_BEDROCK",
         "CLAUDE_CODE_USE_VERTEX",
+        "CLAW_BASE_URL",
+        "CLAW_TOKEN",
         "CODEX_API_KEY",
         "FAL_KEY",
         "FAL_KEY_ID",
@@ -37,6 +60,7 @@ _DROPPED = frozenset(
         "FAL_RUN_HOST",
         "GEMINI_API_BASE",
         "GEMINI_API_KEY",
+        "GIT_SSL_CAPATH",
         "GOOGLE_API_KEY",
         "GOOGLE_GEMINI_BASE_URL",
         "GOOGLE_GENAI_USE_ENTERPRISE",
@@ -50,6 +74,7 @@ _DROPPED = frozenset(
         "OPENAI_PROJECT_ID",
         "OPENROUTER_API_BASE",
         "OPENROUTER_API_KEY",
+        "PERL_LWP_SSL_CA_PATH",
         "SSL_CERT_DIR",
         "all_proxy",
     }
@@ -80,6 +105,15 @@ _ADDRESSES = {
 # litellm writes its key into the URL, which no route takes, unless it is told an address, be it the usual one
 _USUAL_ADDRESSES = {"google": {"GEMINI_API_BASE": "https://generativelanguage.googleapis.com/v1beta"}}
 _ALWAYS = ("openai", "anthropic")
+# By the program's name, the starter contract of the agent.
+_STARTERS = {
+    "claude": "claude-code",
+    "codex": "codex",
+    "gemini": "gemini-cli",
+    "openclaw": "openclaw",
+    "opencode": "opencode",
+    "pi": "pi",
+}
 
 
 def agent_environment(
@@ -104,8 +138,11 @@ def agent_environment(
     """
     gone = _DROPPED | set(dropped)
     env = {name: value for name, value in base.items() if name not in gone}
+    # npm takes its own in either case
+    env |= dict.fromkeys([name for name in env if name.upper() in _CA_ELSEWHERE], bundle_file)
     env |= dict.fromkeys(_CA_BUNDLES, bundle_file) | dict.fromkeys(_CA_ALONE, ca_file)
-    env["CLAWPROXY_JOB"] = job_id
+    # by these names a configuration file can refer to them (docs/openclaw.md)
+    env |= {"CLAWPROXY_JOB": job_id, "CLAW_TOKEN": handle, **({"CLAW_BASE_URL": reverse} if reverse else {})}
     # otherwise litellm fetches a price list when it is imported, which the gateway refuses
     env["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
     if regular:
@@ -122,12 +159,35 @@ def agent_environment(
         if provider == "bedrock":
             env["AWS_SECRET_ACCESS_KEY"] = handle
             env.pop("AWS_SESSION_TOKEN", None)
-    if program == "claude":
-        # Claude Code asks a person before it uses a key from the environment, and takes an auth token as it is
-        env["ANTHROPIC_AUTH_TOKEN"] = env.pop("ANTHROPIC_API_KEY")
+    _suit(program, env, by_proxy=bool(regular))
     return env
+
+
+def _suit(program: str, env: dict[str, str], *, by_proxy: bool) -> None:
+    """What single agents read in another way than the SDKs; tried with each (tests/agents)."""
+    if program == "claude":
+        # with a person at its terminal it declares a tool that publishes pages at the provider, for which there is no
+        # route; a contract that does not name it would refuse every request
+        env.setdefault("CLAUDE_CODE_DISABLE_ARTIFACT", "1")
+    if program == "claude" and "ANTHROPIC_BASE_URL" in env:
+        # Claude Code asks a person before it uses a key from the environment, and takes an auth token as it is; but
+        # with one it asks the provider's own host for features that cannot be judged
+        env["ANTHROPIC_AUTH_TOKEN"] = env.pop("ANTHROPIC_API_KEY")
+    elif program == "gemini" and by_proxy:
+        # with an address in the environment it refuses to start unless its settings say how to sign in there
+        env.pop("GOOGLE_GEMINI_BASE_URL", None)
+    elif program == "opencode" and "ANTHROPIC_BASE_URL" in env:
+        # its SDK wants the version in the address
+        env["ANTHROPIC_BASE_URL"] += "/v1"
+
+
+def without_detours(base: Mapping[str, str]) -> dict[str, str]:
+    """``base`` without proxies and addresses of providers: for an agent that reaches each by its name."""
+    addresses = {name for names in _ADDRESSES.values() for name in names}
+    proxies = {f"{kind}_proxy" for kind in ("http", "https", "all", "no", "ftp", "socks", "ws", "wss")}
+    return {name: value for name, value in base.items() if name not in addresses and name.lower() not in proxies}
 
 
 def starter_for(program: str) -> str:
     """The starter contract for an agent that is known by its program name; anything else is an SDK program."""
-    return {"claude": "claude-code", "codex": "codex", "openclaw": "openclaw"}.get(program, "sdk")
+    return _STARTERS.get(program, "sdk")

@@ -40,7 +40,7 @@ OutOption = Annotated[
 ]
 
 
-@app.command("list")
+@app.command("list", short_help="what waits for a yes or no")
 def list_(
     job: Annotated[str, typer.Option("--job", help="Ask about this whole job, too.")] = "",
     config: ConfigOption = None,
@@ -64,7 +64,7 @@ def list_(
         note("nothing waits for an approval")
 
 
-@app.command("grant")
+@app.command("grant", short_help="say yes: to one call, or to a whole job")
 def grant(
     key: KeyOption,
     question: IdArgument = "",
@@ -80,7 +80,7 @@ def grant(
     _answer(ApprovalType.APPROVE, key, question, job, reason, from_, out, config, state, json_)
 
 
-@app.command("deny")
+@app.command("deny", short_help="say no: to one call, or to a whole job")
 def deny(
     key: KeyOption,
     question: IdArgument = "",
@@ -96,7 +96,7 @@ def deny(
     _answer(ApprovalType.DENY, key, question, job, reason, from_, out, config, state, json_)
 
 
-@app.command("send")
+@app.command("send", short_help="hand in an answer that was signed elsewhere")
 def send(
     answer: Annotated[Path, typer.Argument(help="A signed answer that `approve grant --out` or `deny --out` wrote.")],
     config: ConfigOption = None,

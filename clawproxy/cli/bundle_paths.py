@@ -6,6 +6,7 @@ from pathlib import Path
 
 from ..tokens.errors import ClawproxyError
 from .gateway_journal import journal_files
+from .state import DEFAULT_STATE
 
 # contract.json is not among them: where a contract is being written, one lies in any directory
 _OF_A_JOB = ("job.json", "receipts.jsonl", "MANIFEST.json", "SEAL.json")
@@ -22,6 +23,10 @@ def _is_job(path: Path) -> bool:
 
 def check_job_directory(path: Path) -> None:
     """Raise ``ClawproxyError`` (NOT_A_JOB) for a directory that holds no file of a job at all."""
+    if not path.exists() and (there := DEFAULT_STATE / "jobs" / path).is_dir():
+        raise ClawproxyError(
+            "NOT_A_JOB", "a job is named by its directory", where=str(path), remedy=f"it is here: {there}"
+        )
     if not path.is_dir() or _is_job(path):
         return
     if journal_files(path):

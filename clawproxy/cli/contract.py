@@ -20,26 +20,44 @@ from ..policies.contract import (
     parse_contract,
     sign_contract,
 )
-from ..policies.packaged import packaged_catalogue, packaged_prices, packaged_tool_classes
+from ..policies.contract_schema import contract_schema
+from ..policies.packaged import Starter, packaged_catalogue, packaged_prices, packaged_tool_classes, starter_document
 from ..receipts.report import printable
 from ..tokens.canonical import JsonObject
 from ..tokens.envelope import timestamp
 from ..tokens.errors import ClawproxyError
 from ..tokens.keys import Role, load_key
-from .contract_files import Starter, find_signed, read_document, signed_with_hash, starter_document, store_signed
+from .contract_diff import diff
+from .contract_egress import contract_egress
+from .contract_explain import explain
+from .contract_files import (
+    document_text,
+    find_signed,
+    is_yaml,
+    read_contract_file,
+    read_document,
+    signed_with_hash,
+    store_signed,
+    write_new,
+)
+from .contract_suggest import suggest_contract
 from .contract_trial import try_contract
 from .screen import JsonFlag, counted, new_app, note, print_json, print_pairs
-from .state import DEFAULT_STATE, StateDir, StateOption, read_json_file
+from .state import DEFAULT_STATE, StateDir, StateOption
 
 app = new_app("Contracts: what a job may do, signed by a reviewer and named by its hash.")
 
-FileArgument = Annotated[Path, typer.Argument(help="A contract document, or its signed envelope; - reads stdin.")]
+FileArgument = Annotated[
+    Path, typer.Argument(help="A contract document (JSON, or .yaml), or its signed envelope; - reads JSON from stdin.")
+]
 
 
-@app.command("new")
+@app.command("new", short_help="write one to begin with, for a kind of agent")
 def new(
     starter: Annotated[Starter, typer.Argument(help="What kind of agent it is for.")],
-    model: Annotated[list[str] | None, typer.Option("--model", help="A model to allow; repeat for more.")] = None,
+    model: Annotated[
+        list[str] | None, typer.Option("--model", metavar="MODEL", help="A model to allow; again for each other.")
+    ] = None,
     name: Annotated[str, typer.Option("--name", help="The policy name.")] = "",
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Write here instead of stdout.")] = None,
 ) -> None:
@@ -50,21 +68,15 @@ def new(
     if name:
         document["policy_name"] = name
     parse_contract(document)
-    text = json.dumps(document, indent=2, ensure_ascii=False)
+    text = document_text(document, out)
     if out is None:
-        print(text)
+        print(text, end="")
         return
-    try:
-        with out.open("x") as file:
-            file.write(text + "\n")
-    except FileExistsError:
-        raise ClawproxyError(
-            "FILE_EXISTS", "the file exists already", where=str(out), remedy="choose another -o, or move the file away"
-        ) from None
+    write_new(out, text)
     note(f"wrote {out}; read it, then: clawproxy contract sign {out}")
 
 
-@app.command("check")
+@app.command("check", short_help="can it be read, and does each part of it do something")
 def check(
     file: FileArgument,
     strict: Annotated[bool, typer.Option("--strict", help="Fail on problems, too, not only on faults.")] = False,
@@ -72,7 +84,7 @@ def check(
 ) -> None:
     """Say whether a contract can be read, and what in it would do nothing or refuse every call.
 
-    Ends with 1 for a contract that is malformed (or, with --strict, has problems).
+    Ends with 1 for a contract that is malformed (or, with --strict, has problems); notes never fail it.
     """
     try:
         contract = parse_contract(read_document(file))
@@ -96,11 +108,12 @@ def check(
         print(f"{file}: a {contract.policy.shape} contract, hash {contract.policy_hash_b64u}")
         for found in notes:
             print(f"  {found.weight}: {found}")
-        print(counted(problems, "problem") if problems else "no problems")
+        milder = "; --strict makes them fail" if problems and ok else ""
+        print((counted(problems, "problem") if problems else "no problems") + milder)
     raise typer.Exit(0 if ok else 1)
 
 
-@app.command("hash")
+@app.command("hash", short_help="the hash that tokens pin")
 def hash_(file: FileArgument, json_: JsonFlag = False) -> None:
     """Print the hash that tokens pin: sha256 over the canonical document, an inner policy_hash left out."""
     document = read_document(file)
@@ -112,7 +125,7 @@ def hash_(file: FileArgument, json_: JsonFlag = False) -> None:
         print(value)
 
 
-@app.command("sign")
+@app.command("sign", short_help="sign it as its reviewer")
 def sign(
     file: FileArgument,
     key: Annotated[Path | None, typer.Option("--key", help="A policy key; default keys/policy.pem.")] = None,
@@ -132,9 +145,11 @@ def sign(
     else:
         print(envelope["payload_hash_b64u"])
         note(f"signed by {signer.did}, in {path}")
+        if is_yaml(file):
+            note(f"the hash is that of the JSON that {file} stands for; comments are not signed")
 
 
-@app.command("show")
+@app.command("show", short_help="all that it says, and who signed it")
 def show(
     contract: Annotated[str, typer.Argument(help="A contract file, the hash of one in contracts/, or a starter.")],
     state: StateOption = DEFAULT_STATE,
@@ -159,7 +174,13 @@ def show(
         print_pairs(_summary(read, f"{signer or 'nobody'}" + (f", in {signed_in}" if signed_in else "")))
 
 
-@app.command("test")
+@app.command("schema", short_help="the JSON Schema, for editors")
+def schema() -> None:
+    """Print the JSON Schema of a contract, for editors; contract check says more than a schema can."""
+    print_json(contract_schema())
+
+
+@app.command("test", short_help="put recorded or written decisions to it")
 def try_(
     contract: Annotated[Path, typer.Argument(help="A contract document, a draft or signed.")],
     fixtures: Annotated[
@@ -184,10 +205,16 @@ def try_(
     raise typer.Exit(1 if changed else 0)
 
 
+app.command("diff", short_help="what one permits and another does not, proved")(diff)
+app.command("explain", short_help="say it in plain words")(explain)
+app.command("suggest", short_help="the least contract that covers what jobs did")(suggest_contract)
+app.command("egress", short_help="an allow-list for the firewall behind the gateway")(contract_egress)
+
+
 def _meant(reference: str, folder: StateDir) -> JsonObject:
     path = Path(reference)
     if path.exists() or reference == "-":
-        return read_json_file(path)
+        return read_contract_file(path)
     return starter_document(Starter(reference)) if reference in set(Starter) else find_signed(reference, folder)
 
 

@@ -1,37 +1,73 @@
-"""Contracts as files: starters, documents, and the signed ones of the state directory. Touches the file system."""
+"""Contracts as files: documents, and the signed ones of the state directory. Touches the file system."""
 
 from __future__ import annotations
 
-import importlib.resources
+import json
 import os
-from enum import StrEnum
 from pathlib import Path
 
-from ..policies.contract import ENVELOPE_TYPE, document_in, hash_contract, open_contract
-from ..tokens.canonical import JsonObject, jcs_bytes, parse_json_object
+from ..policies.contract import ENVELOPE_TYPE, Contract, document_in, hash_contract, open_contract, parse_contract
+from ..policies.contract_text import yaml_text
+from ..policies.contract_yaml import SUFFIXES, parse_yaml_object
+from ..policies.packaged import Starter, starter_document
+from ..tokens.canonical import JsonObject, jcs_bytes
 from ..tokens.digests import is_sha256_b64u
 from ..tokens.errors import ClawproxyError
-from .state import StateDir, read_json_file
-
-
-class Starter(StrEnum):
-    """The contracts of configs/contracts to begin with."""
-
-    SDK = "sdk"
-    CLAUDE_CODE = "claude-code"
-    CODEX = "codex"
-    OPENCLAW = "openclaw"
-
-
-def starter_document(starter: Starter) -> JsonObject:
-    """The unsigned document of a starter."""
-    folder = importlib.resources.files("clawproxy.configs") / "contracts"
-    return parse_json_object((folder / f"{starter}.json").read_bytes())
+from .state import StateDir, read_file, read_json_file
 
 
 def read_document(path: Path) -> JsonObject:
     """The contract document in a file that holds it, or its signed envelope. No signature is checked."""
-    return document_in(read_json_file(path))
+    return document_in(read_contract_file(path))
+
+
+def read_contract_file(path: Path) -> JsonObject:
+    """What a file holds, JSON, or YAML where its name says so; errors name the file."""
+    if not is_yaml(path):
+        return read_json_file(path)
+    try:
+        return parse_yaml_object(read_file(path))
+    except ClawproxyError as err:
+        raise err if err.where.startswith(str(path)) else err.at(str(path)) from None
+
+
+def read_contract(reference: str) -> Contract:
+    """The contract in a file, or a starter; errors name it. No signature is checked."""
+    path = Path(reference)
+    try:
+        if reference in set(Starter) and not path.exists():
+            return parse_contract(starter_document(Starter(reference)))
+        return parse_contract(read_document(path))
+    except ClawproxyError as err:
+        raise err if err.where.startswith(reference) else err.at(reference) from None
+
+
+def is_yaml(path: Path) -> bool:
+    """Whether the name of a file says that it holds YAML."""
+    return path.suffix.lower() in SUFFIXES
+
+
+def document_text(document: JsonObject, path: Path | None) -> str:
+    """A document as it is written into ``path``, or to a screen."""
+    if path is not None and is_yaml(path):
+        return yaml_text(document, {}, (), ())
+    return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
+
+
+def write_new(out: Path, text: str) -> None:
+    """Write into a file that is not there yet; raises ``ClawproxyError`` (FILE_EXISTS)."""
+    try:
+        with out.open("x") as file:
+            file.write(text)
+    except FileExistsError:
+        raise already_there(out) from None
+
+
+def already_there(out: Path) -> ClawproxyError:
+    """What ``-o`` is answered where its file is there: nothing is written over."""
+    return ClawproxyError(
+        "FILE_EXISTS", "the file exists already", where=str(out), remedy="choose another -o, or move the file away"
+    )
 
 
 def store_signed(envelope: JsonObject, state: StateDir) -> Path:
@@ -101,7 +137,7 @@ def _read_reference(reference: str, state: StateDir) -> JsonObject:
             remedy=f"clawproxy contract new {reference} -o contract.json, read it, "
             "then clawproxy contract sign contract.json",
         )
-    return read_json_file(Path(reference))
+    return read_contract_file(Path(reference))
 
 
 def signed_with_hash(policy_hash: str, state: StateDir) -> tuple[Path, JsonObject] | None:

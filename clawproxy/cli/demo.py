@@ -15,6 +15,7 @@ from typing import Annotated
 
 import typer
 
+from .. import __version__
 from ..receipts.job_paths import JobPaths
 from ..receipts.report import Verdict
 from ..receipts.verify import verify_path
@@ -55,8 +56,10 @@ def demo(
     for package in ("openai", "anthropic"):
         if importlib.util.find_spec(package) is None:
             raise ClawproxyError(
-                "DEMO_EXTRA", "the demo's agent needs a package", got=package, remedy="pip install 'clawproxy[demo]'"
-            )
+                "DEMO_EXTRA", "the demo's agent needs a package", got=package,
+                remedy="install the file again that clawproxy came in, with its extra: "
+                f"pip install './clawproxy-{__version__}-py3-none-any.whl[demo]'",
+            )  # fmt: skip
     clear_directory(directory)
     rows: list[Row] = []
     # the SDKs take seconds to import, and so does the gateway in its process: both at once

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import IO
 
 from ..policies.contract import sign_contract
+from ..policies.packaged import Starter, starter_document
 from ..receipts.create import CreatedJob, create_job
 from ..tokens.canonical import JsonObject, jcs_bytes
 from ..tokens.envelope import timestamp
@@ -27,7 +28,7 @@ from ..tokens.errors import ClawproxyError
 from ..tokens.keys import Role
 from ..tokens.mint import mint
 from ..tokens.trust import TrustedKey, build_trust
-from .contract_files import Starter, starter_document, store_signed
+from .contract_files import store_signed
 from .state import GATEWAY_ROLES, StateDir, keep_from_git
 
 AUDIENCE = "clawproxy.demo"
@@ -148,8 +149,9 @@ def _process(arguments: list[str], log: Path) -> Iterator[dict[str, str]]:
     """Run this Python with ``arguments``; yields the JSON line that it prints when ready."""
     with log.open("wb") as errors:
         process = subprocess.Popen(
-            [sys.executable, *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True
-        )
+            [sys.executable, "-P", *arguments],  # not with modules out of the working directory
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True,
+        )  # fmt: skip
     assert process.stdout is not None
     try:
         yield _ready_line(process.stdout, arguments[1], log)

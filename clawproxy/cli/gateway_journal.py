@@ -6,23 +6,37 @@ missing is not: nothing seals this journal, and it is bounded.
 
 from __future__ import annotations
 
+from collections import Counter, deque
 from collections.abc import Container, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ..receipts.records import read_record
-from ..receipts.report import EXIT_CODES, Verdict
+from ..receipts.report import Verdict
 from ..tokens.canonical import JsonObject, parse_json_object
 from ..tokens.errors import ClawproxyError, clip
 from ..tokens.keys import Role
 from ..tokens.reasons import REASONS
 from ..tokens.trust import Trust
-from .journal_view import open_journal, payload_of
+from .journal_view import open_journal, payload_of, read_records
 
 _PATTERN = "refusals-*.jsonl"
+_DENIAL = b'"t":"denial"'
+MAX_LISTED = 1000
+"""So many refusals are listed, the last ones."""
 _MAX_LINE_BYTES = 16 * 1024 * 1024
-_CALL = ("method", "provider", "route", "model", "presenter", "way_in", "request_hash_b64u", "policy_hash_b64u")
+_CALL = (
+    "method",
+    "destination",
+    "provider",
+    "route",
+    "model",
+    "presenter",
+    "way_in",
+    "request_hash_b64u",
+    "policy_hash_b64u",
+)
 _DECISION = ("step", "reason", "rule", "detail")
 
 
@@ -39,8 +53,10 @@ class GatewayRefusal:
     why: str
 
     @property
-    def exit_code(self) -> int:
-        return EXIT_CODES[self.verdict]
+    def what(self) -> str:
+        """Provider and model, or method and destination, as far as known."""
+        names = ("provider", "model") if self.payload.get("provider") else ("method", "destination")
+        return " ".join(str(self.payload[name]) for name in names if self.payload.get(name))
 
     @property
     def place(self) -> str:
@@ -83,11 +99,59 @@ class GatewayRefusal:
         return f"refused at {found.get('step')}: {found.get('reason')}: {'; '.join(filter(None, parts))}"
 
 
+@dataclass(frozen=True, slots=True)
+class RefusalList:
+    """The last refusals of a gateway's own journal, oldest first. ``left_out`` are earlier ones, which nobody looked
+    at; ``verdict`` is the worst of those that are listed."""
+
+    refusals: tuple[GatewayRefusal, ...]
+    left_out: int
+
+    @property
+    def verdict(self) -> Verdict:
+        found = {refusal.verdict for refusal in self.refusals}
+        return next((bad for bad in (Verdict.FAILED, Verdict.INCOMPLETE) if bad in found), Verdict.VERIFIED)
+
+    def to_json(self) -> dict[str, Any]:
+        calls = [
+            {
+                "receipt_id": refusal.receipt_id,
+                "at": refusal.payload.get("timestamp"),
+                "what": refusal.what,
+                "kind": "refused",
+                "outcome": f"refused: {refusal.payload.get('reason')}",
+                "verdict": str(refusal.verdict),
+            }
+            for refusal in self.refusals
+        ]
+        return {"calls": calls, "left_out": self.left_out}
+
+    def lines(self) -> list[str]:
+        """One line each; a record that does not hold is said to."""
+        out = [f"{self.left_out} earlier ones are not listed"] if self.left_out else []
+        for call in self.to_json()["calls"]:
+            parts = [clip(call["at"] or ""), clip(call["receipt_id"]), clip(call["what"]), clip(call["outcome"])]
+            out.append("  ".join(parts) + ("" if call["verdict"] == Verdict.VERIFIED else f"  {call['verdict']}"))
+        return out or ["no refusal"]
+
+
 def journal_files(path: Path) -> list[Path]:
     """The files of a gateway's journal, oldest first: those in a directory, or the one that ``path`` is."""
     if path.is_dir():
         return sorted(path.glob(_PATTERN))
     return [path] if path.match(_PATTERN) and path.is_file() else []
+
+
+def refusals_since(path: Path, since_ms: int) -> Counter[str]:
+    """How many refusals by reason stand in the journals that were begun at ``since_ms`` (Unix milliseconds) or later;
+    nothing of it is checked."""
+    reasons: Counter[str] = Counter()
+    for file in journal_files(path):
+        if not (begun := file.name.split("-")[1]).isdecimal() or int(begun) < since_ms:
+            continue
+        with open_journal(file) as opened:
+            reasons.update(str(payload_of(r).get("reason")) for r in read_records(opened) if r.get("t") == "denial")
+    return reasons
 
 
 def find_refusal(path: Path, receipt_id: str, trust: Trust) -> GatewayRefusal | None:
@@ -101,6 +165,23 @@ def find_refusal(path: Path, receipt_id: str, trust: Trust) -> GatewayRefusal | 
             if found is not None:
                 return found
     return None
+
+
+def list_refusals(path: Path, trust: Trust) -> RefusalList:
+    """The last refusals of a gateway's own journal, each record checked as ``find_refusal`` checks it."""
+    places: deque[tuple[Path, int, bytes]] = deque(maxlen=MAX_LISTED)
+    total = 0
+    for file in journal_files(path):
+        for number, line in _lines_with(file, _DENIAL):
+            if line.endswith(b"\n"):  # else a gateway is writing it just now, or a crash tore it
+                places.append((file, number, line))
+                total += 1
+    signers = trust.signers(Role.RECEIPT) if trust.given else None
+    found = []
+    for file, number, line in places:
+        signers = _local_signers(file.parent.parent) if signers is None else signers
+        found += [refusal] if (refusal := _judge(None, file, number, line, signers)) is not None else []
+    return RefusalList(tuple(found), total - len(places))
 
 
 def _lines_with(file: Path, part: bytes) -> Iterator[tuple[int, bytes]]:
@@ -121,18 +202,21 @@ def _local_signers(state: Path) -> frozenset[str]:
         return frozenset()
 
 
-def _judge(receipt_id: str, file: Path, number: int, line: bytes, signers: Container[str]) -> GatewayRefusal | None:
-    """The refusal on this line; None where the id stands in it as something else."""
+def _judge(
+    receipt_id: str | None, file: Path, number: int, line: bytes, signers: Container[str]
+) -> GatewayRefusal | None:
+    """The refusal on this line; None where it is none, or the id stands in it as something else."""
     bare = line.removesuffix(b"\n")
     try:
         said = parse_json_object(bare, max_bytes=_MAX_LINE_BYTES)
     except ClawproxyError as err:
         raise err.at(f"{file}:{number}") from None
     payload = payload_of(said)
-    if payload.get("receipt_id") != receipt_id:
+    named = payload.get("receipt_id")
+    if not isinstance(named, str) or receipt_id not in (None, named):
         return None
     verdict, why = _check(bare, said, payload, signers)
-    return GatewayRefusal(receipt_id, file, number, payload, str(said.get("h")), verdict, why)
+    return GatewayRefusal(named, file, number, payload, str(said.get("h")), verdict, why)
 
 
 def _check(bare: bytes, said: JsonObject, payload: JsonObject, signers: Container[str]) -> tuple[Verdict, str]:

@@ -4,29 +4,44 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import sys
 import time
 from collections import Counter, deque
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import IO, Annotated
 
 import typer
 
-from ..receipts.budget_view import BudgetView, budgets_in, in_words
+from ..receipts.budget_view import BudgetView, in_words
+from ..receipts.containment import containment_words
 from ..receipts.create import create_job
 from ..receipts.job_facts import JobFacts
 from ..receipts.job_paths import JobPaths
-from ..receipts.wire_schema import parse_date_time_ms
-from ..tokens.canonical import JsonObject, parse_json_object
+from ..receipts.side_traffic import refused_hosts, split_inside
+from ..tokens.canonical import JsonObject
 from ..tokens.envelope import timestamp
-from ..tokens.errors import ClawproxyError
+from ..tokens.errors import ClawproxyError, clip
 from ..tokens.keys import Role
 from .contract_files import find_signed
 from .gateway_journal import journal_files
+from .job_attach import attach
+from .job_budgets import budgets_of
 from .job_rebind import rebind
-from .journal_view import open_journal, ours, payload_of, read_records, record_row, refused_calls
-from .own_book import own_book
-from .screen import JsonFlag, new_app, note, own_command, print_json, print_pairs, print_table
+from .journal_view import (
+    OTHER_EVIDENCE,
+    SCREEN_CHARS,
+    WHOLE_CHARS,
+    open_journal,
+    opened_as,
+    ours,
+    payload_of,
+    read_records,
+    record_row,
+    refused_calls,
+)
+from .own_book import ask, own_book
+from .screen import OBSERVE_WARNING, JsonFlag, new_app, note, own_command, print_json, print_pairs, print_table
 from .state import DEFAULT_STATE, ConfigOption, StateDir, StateOption
 from .token import read_job_facts
 
@@ -36,10 +51,14 @@ JobArgument = Annotated[str, typer.Argument(metavar="JOB", help="The job's id.")
 _FOLLOW_S = 0.2
 
 
-@app.command("open")
+@app.command("open", short_help="open one under a contract")
 def open_(
     contract: Annotated[str, typer.Option("--contract", help="A signed contract: a file, or its hash in contracts/.")],
     job: Annotated[str, typer.Option("--job", help="The job's id; default: a new one.")] = "",
+    observe: Annotated[
+        bool,
+        typer.Option("--observe", help="Let through what the contract refuses, and record it: a trial, no protection."),
+    ] = False,
     config: ConfigOption = None,
     state: StateOption = DEFAULT_STATE,
     json_: JsonFlag = False,
@@ -60,15 +79,19 @@ def open_(
         now_ms=time.time_ns() // 1_000_000,
         job_id=job or None,
         token_template={"aud": list(settings.gateway.audience[:1]), "scope": ["clawproxy:call"]},
+        observe=observe,
     )
+    if observe:
+        note(OBSERVE_WARNING)
     if json_:
-        print_json({"job": opened.job_id, "job_did": opened.job_did, "directory": str(opened.directory)})
+        observed = {"enforcement": "observe"} if observe else {}
+        print_json({"job": opened.job_id, "job_did": opened.job_did, "directory": str(opened.directory), **observed})
     else:
         print(opened.job_id)
         note(f"opened in {opened.directory}; the agent's DID is {opened.job_did}")
 
 
-@app.command("list")
+@app.command("list", short_help="those of the state directory")
 def list_(state: StateOption = DEFAULT_STATE, json_: JsonFlag = False) -> None:
     """List the jobs of the state directory."""
     folder = StateDir(state)
@@ -114,23 +137,31 @@ def _facts(folder: StateDir, job: str) -> JobFacts:
     return facts
 
 
-@app.command("show")
+@app.command("show", short_help="one job, and a count of its records")
 def show(job: JobArgument, state: StateOption = DEFAULT_STATE, json_: JsonFlag = False) -> None:
     """Show a job and a count of its records. Says what the files say; to know whether it is true, verify."""
     folder = StateDir(state)
     facts, paths = _facts(folder, job), JobPaths(folder.jobs, job)
     counts: Counter[str] = Counter()
     refusals: Counter[str] = Counter()
+    evidence: list[str] = []
+    denials: list[JsonObject] = []
+    containment = enforcement = ""
     view = BudgetView()
     with open_journal(paths.journal) as file:
         for record in read_records(file):
             counts[str(record.get("t"))] += 1
             with contextlib.suppress(KeyError, TypeError, ValueError, AttributeError):  # to be found out by verify
                 view.take(record)
+            evidence += _other_evidence(record)
+            containment = containment or _containment(record)
+            enforcement = enforcement or opened_as(record)
             if record.get("t") == "denial":
-                refusals[str(record["body"]["payload"].get("reason"))] += 1
+                denials.append(payload_of(record))
             elif record.get("t") == "receipt":
                 refusals.update(f"{reason} (in an answer)" for _, reason in refused_calls(ours(payload_of(record))))
+    own, inside = split_inside(denials)
+    refusals.update(str(denial.get("reason")) for denial in own)
     shown: JsonObject = {
         "job": job,
         "state": "sealed" if paths.seal.exists() else "open",
@@ -143,7 +174,17 @@ def show(job: JobArgument, state: StateOption = DEFAULT_STATE, json_: JsonFlag =
         "records": dict(counts),
         "refusals": dict(refusals),
     }
-    budgets = _budgets(paths, facts, view)
+    if containment:
+        shown["containment"] = containment
+    if enforcement:
+        shown["enforcement"] = enforcement
+    if inside:
+        shown["requests_in_refused_tunnels"] = len(inside)
+    if hosts := refused_hosts(own):
+        shown["refused_hosts"] = {host.host: host.count for host in hosts}
+    if evidence:
+        shown["other_evidence"] = evidence
+    budgets = budgets_of(paths, facts, view)
     if budgets:
         shown["budgets"] = budgets
     if json_:
@@ -151,26 +192,28 @@ def show(job: JobArgument, state: StateOption = DEFAULT_STATE, json_: JsonFlag =
         return
     if budgets:
         shown["budgets"] = in_words(budgets)
+    if containment:
+        shown["containment"] = containment_words(containment)
+    listed = [("other_evidence", line) for line in shown.pop("other_evidence", [])]
     texts = {key: ", ".join(f"{n} {k}" for k, n in v.items()) if isinstance(v, dict) else v for key, v in shown.items()}
-    print_pairs((key, str(value) or "none") for key, value in texts.items())
+    print_pairs([*((key, str(value) or "none") for key, value in texts.items()), *listed])
 
 
-def _budgets(paths: JobPaths, facts: JobFacts, view: BudgetView) -> JsonObject:
-    """Where the job's budgets stand; empty where the contract has none, or is not readable."""
-    try:
-        later = view.policy_hash_b64u not in (None, facts.policy_hash_b64u)
-        contract = paths.contract_of(str(view.policy_hash_b64u)) if later else paths.contract
-        budgets = budgets_in(parse_json_object(contract.read_bytes()))
-    except (OSError, ClawproxyError):
-        return {}
-    now_ms = time.time_ns() // 1_000_000
-    if paths.seal.exists():
-        now_ms = parse_date_time_ms(view.last_timestamp) or now_ms
-    elapsed_s = max(0, now_ms - facts.opened_ms) // 1000
-    return {} if budgets is None else view.state(budgets, elapsed_s)
+def _containment(record: JsonObject) -> str:
+    """What the job's opening says of it."""
+    detail = payload_of(record).get("detail")
+    return clip(str(detail.get("containment", "")), 40) if record.get("seq") == 0 and isinstance(detail, dict) else ""
 
 
-@app.command("seal")
+def _other_evidence(record: JsonObject) -> list[str]:
+    """What an attachment or an audit says, in one line."""
+    event, detail = payload_of(record).get("event"), payload_of(record).get("detail")
+    event_type = event.get("event_type") if isinstance(event, dict) else None
+    told = OTHER_EVIDENCE.get(str(event_type))
+    return [clip(f"{event_type} {told(detail)}", 200)] if told is not None and isinstance(detail, dict) else []
+
+
+@app.command("seal", short_help="end it, and seal its bundle")
 def seal(
     job: JobArgument,
     force: Annotated[
@@ -195,33 +238,28 @@ def seal(
 
 
 async def _seal(folder: StateDir, job: str, gateway_id: str, *, force: bool) -> JsonObject:
-    from ..addons.admin import call_admin
-
-    try:
-        return await call_admin(folder.admin_socket, "seal", job_id=job, force=force)
-    except ClawproxyError as err:
-        if err.reason != "GATEWAY_NOT_RUNNING":
-            raise
-    return await _seal_directly(folder, job, gateway_id, force=force)
-
-
-async def _seal_directly(folder: StateDir, job: str, gateway_id: str, *, force: bool) -> JsonObject:
+    answer = await ask(folder, "seal", job_id=job, force=force)
+    if answer is not None:
+        return answer
     async with own_book(folder, gateway_id) as book:
         sealed = await book.seal(job, force=force)
     return {"job_id": job, "directory": str(sealed.directory), "counts": dict(sealed.counts)}
 
 
-app.command("rebind")(rebind)
+app.command("rebind", short_help="let another presenter use it")(rebind)
+app.command("attach", short_help="take other evidence of the run into it")(attach)
 
 
-@app.command("tail")
+@app.command("tail", short_help="its last records, one line each")
 def tail(
     job: Annotated[str, typer.Argument(metavar="JOB", help="The job's id.")] = "",
     gateway: Annotated[
         bool, typer.Option("--gateway", help="The gateway's own journal instead: refusals before a job was known.")
     ] = False,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on as records are written.")] = False,
-    lines: Annotated[int, typer.Option("--lines", "-n", min=0, help="How many of the last records; 0 means all.")] = 10,
+    lines: Annotated[
+        int, typer.Option("--lines", "-n", metavar="N", min=0, help="How many of the last records; 0 means all.")
+    ] = 10,
     state: StateOption = DEFAULT_STATE,
     json_: Annotated[bool, typer.Option("--json", help="Print each record as one JSON line.")] = False,
 ) -> None:
@@ -240,12 +278,15 @@ def tail(
 def _tail(journals: list[Path], lines: int, goes_on: Callable[[], bool], as_json: bool) -> None:
     """The last records of ``journals`` together, then those that come to the last one."""
     last: deque[JsonObject] = deque(maxlen=lines or None)
+    total = 0
     for journal in journals[:-1]:
         with open_journal(journal) as file:
-            last.extend(read_records(file))
+            total += _keep(last, file)
     for journal in journals[-1:]:
         with open_journal(journal) as file:
-            last.extend(read_records(file))
+            total += _keep(last, file)
+            if total > len(last):
+                note(f"… {total - len(last)} earlier; -n 0 for all")
             for record in last:
                 _print_record(record, as_json)
             while goes_on():
@@ -256,11 +297,20 @@ def _tail(journals: list[Path], lines: int, goes_on: Callable[[], bool], as_json
                 _print_record(record, as_json)
 
 
+def _keep(last: deque[JsonObject], file: IO[bytes]) -> int:
+    """The last records of ``file`` into ``last``; how many there are."""
+    count = 0
+    for record in read_records(file):
+        last.append(record)
+        count += 1
+    return count
+
+
 def _print_record(record: JsonObject, as_json: bool) -> None:
     from ..tokens.canonical import jcs_bytes
 
     if as_json:
         print(jcs_bytes(record).decode(), flush=True)
         return
-    seq, at, kind, text = record_row(record)
+    seq, at, kind, text = record_row(record, SCREEN_CHARS if sys.stdout.isatty() else WHOLE_CHARS)
     print(f"{seq:>6}  {at}  {kind:<8}  {text}", flush=True)

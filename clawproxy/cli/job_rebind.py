@@ -7,8 +7,7 @@ from typing import Annotated
 
 import typer
 
-from ..tokens.errors import ClawproxyError
-from .own_book import own_book
+from .own_book import ask, own_book
 from .screen import JsonFlag, print_json
 from .state import DEFAULT_STATE, ConfigOption, StateDir, StateOption
 
@@ -39,12 +38,6 @@ def rebind(
 
 
 async def _rebind(folder: StateDir, job: str, to: str | None, presenter: str | None, gateway_id: str) -> None:
-    from ..addons.admin import call_admin
-
-    try:
-        await call_admin(folder.admin_socket, "rebind", job_id=job, to=to)
-    except ClawproxyError as err:
-        if err.reason != "GATEWAY_NOT_RUNNING":
-            raise
+    if await ask(folder, "rebind", job_id=job, to=to) is None:
         async with own_book(folder, gateway_id) as book:
             await book.rebind(job, presenter)

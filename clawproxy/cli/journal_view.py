@@ -6,10 +6,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
+from ..receipts.door_counts import in_words, left_out_words
 from ..tokens.canonical import JsonObject, parse_json_object
 from ..tokens.errors import ClawproxyError, clip
 
 _MAX_LINE_BYTES = 16 * 1024 * 1024
+SCREEN_CHARS = 160
+"""So much of what happened is shown on a terminal."""
+WHOLE_CHARS = 64 * 1024
+"""So much goes into a file or a pipe, where lines are searched."""
 
 
 def read_records(file: IO[bytes]) -> Iterator[JsonObject]:
@@ -41,11 +46,11 @@ def payload_of(record: JsonObject) -> JsonObject:
     return payload if isinstance(payload, dict) else {}
 
 
-def record_row(record: JsonObject) -> tuple[str, str, str, str]:
-    """Sequence number, time, type and what happened; every text clipped and printable."""
+def record_row(record: JsonObject, limit: int = SCREEN_CHARS) -> tuple[str, str, str, str]:
+    """Sequence number, time, type and what happened; every text printable, and clipped to ``limit`` characters."""
     payload, kind = payload_of(record), str(record.get("t"))
     text = _TEXTS.get(kind, _other)(payload)
-    return str(record.get("seq")), clip(payload.get("timestamp", "")), kind, clip(text, 160)
+    return str(record.get("seq")), clip(payload.get("timestamp", "")), kind, clip(text, limit)
 
 
 def _event(payload: JsonObject) -> str:
@@ -76,10 +81,62 @@ def _resumed(detail: JsonObject) -> str:
 
 
 def _budget_warning(detail: JsonObject) -> str:
-    return f"{detail.get('budget')} {detail.get('used')} of {detail.get('limit')} ({detail.get('percent')} %)"
+    used = f"{detail.get('budget')} {detail.get('used')} of {detail.get('limit')} used"
+    return f"{used} (passed {detail.get('percent')} %)"
 
 
-_EVENTS = {"stopped": _stopped, "revoked": _revoked, "resumed": _resumed, "budget_warning": _budget_warning}
+def attached(detail: JsonObject) -> str:
+    """An event ``attached`` in words."""
+    where = "" if detail.get("stored") else ", the digest alone"
+    note = f": {detail['note']}" if detail.get("note") else ""
+    return f"{detail.get('kind')} {detail.get('name')} ({detail.get('size_bytes')} bytes{where}){note}"
+
+
+def config_compared(detail: JsonObject) -> str:
+    """An event ``config_compared`` in words."""
+    total = detail.get("wider_total")
+    settings = "setting" if total == 1 else "settings"
+    found = "within the contract" if total == 0 else f"{total} {settings} wider than the contract"
+    return f"{_audit_of(detail)}{found}"
+
+
+def config_audited(detail: JsonObject) -> str:
+    """An event ``config_audited`` in words."""
+    summary = detail.get("summary")
+    if not isinstance(summary, dict):
+        return f"{_audit_of(detail)}failed: {detail.get('detail')}"
+    return _audit_of(detail) + ", ".join(f"{summary.get(name)} {name}" for name in ("critical", "warn", "info"))
+
+
+def _audit_of(detail: JsonObject) -> str:
+    label = f" ({detail['label']})" if detail.get("label") else ""
+    return f"{detail.get('agent')}{label}: "
+
+
+def _host_observed(detail: JsonObject) -> str:
+    port = detail.get("port")
+    what = f"a tunnel to {detail.get('host')}:{port}" if port is not None else f"the name {detail.get('host')}"
+    return f"{what}, would be refused: {detail.get('code')}"
+
+
+def _door_counted(detail: JsonObject) -> str:
+    more = left_out_words(detail)
+    return f"turned away: {in_words(detail) or 'nothing'}" + (f"; denials: {more}" if more else "")
+
+
+_EVENTS = {
+    "door_counted": _door_counted,
+    "host_observed": _host_observed,
+    "stopped": _stopped,
+    "revoked": _revoked,
+    "resumed": _resumed,
+    "budget_warning": _budget_warning,
+    "attached": attached,
+    "config_compared": config_compared,
+    "config_audited": config_audited,
+}
+OTHER_EVIDENCE = {"attached": attached, "config_compared": config_compared, "config_audited": config_audited}
+"""Events that take other evidence into a job: how each is told."""
 
 
 def _approval(detail: JsonObject) -> str:
@@ -95,9 +152,23 @@ def _approval(detail: JsonObject) -> str:
 def _intent(payload: JsonObject) -> str:
     start: Any = payload.get("detail")
     start = start if isinstance(start, dict) else {}
+    would = _would_refuse(start)
     if "host" in start:
-        return f"{start.get('receipt_id')} {start.get('method')} {start.get('scheme')}://{start.get('host')}"
-    return f"{start.get('receipt_id')} {start.get('provider')} {start.get('model')}"
+        return f"{start.get('receipt_id')} {start.get('method')} {start.get('scheme')}://{start.get('host')}{would}"
+    return f"{start.get('receipt_id')} {start.get('provider')} {start.get('model')}{would}"
+
+
+def opened_as(record: JsonObject) -> str:
+    """``observe``, where the record opens a job so."""
+    detail = payload_of(record).get("detail")
+    return str(detail.get("enforcement", "")) if isinstance(detail, dict) else ""
+
+
+def _would_refuse(told: JsonObject) -> str:
+    """Of a job that was opened to observe: what would have refused it."""
+    listed = told.get("would_refuse")
+    codes = [str(each.get("code")) for each in listed if isinstance(each, dict)] if isinstance(listed, list) else []
+    return f", would be refused: {', '.join(codes)}" if codes else ""
 
 
 def ours(payload: JsonObject) -> JsonObject:
@@ -143,9 +214,9 @@ def _effect(payload: JsonObject) -> str:
 
 
 def _denial(payload: JsonObject) -> str:
-    return (
-        f"{payload.get('receipt_id')} refused at {payload.get('step')}: {payload.get('reason')} ({payload.get('rule')})"
-    )
+    to = f", to {payload['destination']}" if "destination" in payload else ""
+    why = f"{payload.get('reason')} ({payload.get('rule')}){to}"
+    return f"{payload.get('receipt_id')} refused at {payload.get('step')}: {why}"
 
 
 def _recovery(payload: JsonObject) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import Annotated
@@ -21,7 +22,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}", re.ASCII)
 NameOption = Annotated[str, typer.Option("--name", help="A name, for a further key of the role.")]
 
 
-@app.command("new")
+@app.command("new", short_help="make keys")
 def new(
     roles: Annotated[list[Role], typer.Argument(help="What the key may sign; several make one key each.")],
     name: NameOption = "",
@@ -44,7 +45,7 @@ def new(
         print(f"{row['role']}  {row['did']}  {row['file']}")
 
 
-@app.command("list")
+@app.command("list", short_help="the local keys: role, public name, file")
 def list_(state: StateOption = DEFAULT_STATE, json_: JsonFlag = False) -> None:
     """List the local keys: role, public name, file. Private parts are never shown."""
     rows = []
@@ -65,7 +66,7 @@ def list_(state: StateOption = DEFAULT_STATE, json_: JsonFlag = False) -> None:
         note(f"no keys in {state}; make some with: {keys_command(state, *GATEWAY_ROLES)}")
 
 
-@app.command("trust")
+@app.command("trust", short_help="write the trust file, for whoever verifies")
 def trust(
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Write here instead of stdout.")] = None,
     name: Annotated[str, typer.Option("--name", help="What people call this gateway.")] = "",
@@ -111,7 +112,9 @@ def _approvers(config: Path | None, state: Path) -> dict[str, TrustedKey]:
 
 def _write_trust(out: Path, content: bytes, *, over: bool) -> None:
     try:
-        with out.open("wb" if over else "xb") as file:
+        # not through a link: as root that would write over whatever it leads to
+        flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | (os.O_TRUNC | os.O_NOFOLLOW if over else os.O_EXCL)
+        with os.fdopen(os.open(out, flags, 0o666), "wb") as file:
             file.write(content)
     except FileExistsError:
         raise ClawproxyError(

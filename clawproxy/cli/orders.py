@@ -8,22 +8,26 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from ..policies.contract import document_in, hash_contract
-from ..policies.orders import Mode, Orders, Scope, StopOrder
+from ..policies.contract import hash_contract
+from ..policies.orders import Mode, Orders, Scope, StopOrder, stop_json
 from ..receipts.order_book import OrderBook
 from ..tokens.canonical import JsonObject
 from ..tokens.digests import is_sha256_b64u
 from ..tokens.errors import ClawproxyError, clip
 from ..tokens.keys import Role
+from .contract_files import read_document
+from .order_doubts import Doubt
 from .screen import counted, note, print_json
-from .state import StateDir, read_json_file
+from .state import StateDir
 
+_MOST_STOPS = 8
+"""So many of those that stand are named after a resume."""
 AllOption = Annotated[bool, typer.Option("--all", help="Everything.")]
 JobOption = Annotated[str, typer.Option("--job", metavar="JOB", help="One job.")]
 ContractOption = Annotated[str, typer.Option("--contract", metavar="HASH", help="A contract, by hash or file.")]
@@ -41,12 +45,6 @@ ReasonOption = Annotated[
         help="One line, up to 200 characters; the evidence gets it, and agents that are stopped.",
     ),
 ]
-
-
-def note_unknown_job(folder: StateDir, job: str) -> None:
-    """Say so where an order names a job that is not here: it holds, but the name may be mistyped."""
-    if job and not (folder.jobs / job).is_dir():
-        note(f"no job {job} is here yet; those that are: clawproxy job list")
 
 
 def choose_scope(all_: bool, job: str, contract: str, provider: str, tool: str) -> tuple[Scope, str]:
@@ -77,7 +75,7 @@ def choose_mode(no_tools: bool, read_only_tools: bool) -> Mode | None:
 
 def contract_hash(text: str) -> str:
     """A contract's hash, from itself or from a file with the contract."""
-    return text if is_sha256_b64u(text) else hash_contract(document_in(read_json_file(Path(text))))
+    return text if is_sha256_b64u(text) else hash_contract(read_document(Path(text)))
 
 
 def _check_provider(name: str) -> None:
@@ -91,9 +89,18 @@ def _check_provider(name: str) -> None:
 
 
 def give_order[T](
-    folder: StateDir, change: Callable[[Orders, str], tuple[Orders, T]], *, as_json: bool, done: Callable[[T], str]
+    folder: StateDir,
+    change: Callable[[Orders, str], tuple[Orders, T]],
+    *,
+    as_json: bool,
+    done: Callable[[T], str],
+    say_stops: bool = False,
+    doubt: Doubt = str,
 ) -> None:
-    """Give an order and say what became of it; ends the command."""
+    """Give an order and say what became of it; ends the command. With ``say_stops`` also which stops stand then.
+
+    What ``doubt`` has to say of the name comes last, where it is seen.
+    """
     from ..addons.order_desk import give
 
     if not folder.root.is_dir():
@@ -116,18 +123,35 @@ def give_order[T](
             "unconfirmed": list(given.unconfirmed),
             "fault": given.fault.one_line() if given.fault else None,
         }
+        if say_stops:
+            told["stops"] = [stop_json(order) for order in given.orders.stops]
         print_json(told)
     else:
         print(done(made))
         where = f"in force at {counted(len(given.answers), 'gateway')}" if given.answers else "no gateway runs here"
         note(f"{where}; {counted(halted, 'call')} cut; on record in {counted(len(noted), 'open job')}")
+        if say_stops:
+            _note_stops(given.orders.stops)
         if not_noted:
             note(f"in force, but these jobs could not record it: {', '.join(not_noted)}")
         for fault in given.unconfirmed:
             note(f"NOT CONFIRMED by a running gateway: {fault}; give it again, or end that process")
         if given.fault is not None:
             note(f"NOT DURABLE, it ends with the gateways that run now: {given.fault.one_line()}")
+    if doubtful := doubt():
+        note(doubtful)
     raise typer.Exit(0 if well else 1)
+
+
+def _note_stops(stops: Sequence[StopOrder]) -> None:
+    """Which stops stand, the last given first; the names of tools are anybody's, and clipped."""
+    if not stops:
+        note("no stop stands any more")
+        return
+    told = [f"{clip(order.command, 100)} (order {order.number})" for order in reversed(stops[-_MOST_STOPS:])]
+    more = len(stops) - len(told)
+    told += [f"{more} more: clawproxy stop --list"] if more else []
+    note(f"still in force: {', '.join(told)}")
 
 
 def list_orders(folder: StateDir, *, as_json: bool) -> None:

@@ -1,4 +1,4 @@
-"""The jobs of a state directory on which no gateway runs, for a command that does one thing to one of them."""
+"""One thing done to a job: by the gateway that runs on the state directory, or by the command where none does."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from ..tokens.canonical import JsonObject
+from ..tokens.errors import ClawproxyError
 from ..tokens.keys import Role
 from .state import StateDir
 
@@ -15,9 +17,21 @@ if TYPE_CHECKING:
     from ..receipts.jobs import JobBook
 
 
+async def ask(folder: StateDir, op: str, **arguments: Any) -> JsonObject | None:
+    """The answer of the gateway that runs, None where none does; raises ``ClawproxyError`` for what it refuses."""
+    from ..addons.admin import call_admin
+
+    try:
+        return await call_admin(folder.admin_socket, op, **arguments)
+    except ClawproxyError as err:
+        if err.reason != "GATEWAY_NOT_RUNNING":
+            raise
+    return None
+
+
 @contextlib.asynccontextmanager
 async def own_book(folder: StateDir, gateway_id: str) -> AsyncIterator[JobBook]:
-    """A book of its own; a job that a gateway has open is locked, and says so."""
+    """A book of the command's own; a job that a gateway has open is locked, and says so."""
     from ..receipts.jobs import JobBook
     from ..receipts.journal import Journal
 

@@ -35,7 +35,7 @@ def resume(
 ) -> None:
     """Lift the stop of exactly this selector: in every mode, or in the one that is named.
 
-    --all lifts what stop --all gave and leaves the others; see them with: clawproxy stop --list. Revocations stay.
+    --all lifts what stop --all gave and leaves the others, which are named. Revocations stay.
     """
     scope, name = choose_scope(all_, job, contract, provider, tool)
     mode = choose_mode(no_tools, read_only_tools)
@@ -45,4 +45,10 @@ def resume(
             return "no such stop stands, so nothing was lifted; see: clawproxy stop --list"
         return f"lifted: {', '.join(f'{order.command} (order {order.number})' for order in lifted)}"
 
-    give_order(StateDir(state), lambda orders, _: orders.without(scope, name, mode), as_json=json_, done=done)
+    give_order(
+        StateDir(state),
+        lambda orders, _: orders.without(scope, name, mode),
+        as_json=json_,
+        done=done,
+        say_stops=True,
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import shutil
 import sys
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
 
 _FOLD_CHARS = 12
 """A column that folds stays at least this wide."""
+
+OBSERVE_WARNING = "observe: nothing of the contract is enforced; what it would refuse is let through and recorded"
+"""Whoever opens a job so is told."""
 
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 
@@ -42,17 +46,26 @@ def counted(number: int, what: str) -> str:
     return f"{number} {what}" + ("" if number == 1 else "s")
 
 
+_COUNTED = {"gaps": "calls of unknown outcome"}
+"""How people are told a count, where a report has another meaning for its name (a gap is also any finding of one)."""
+_ONE = re.compile(r"s(?=$| )")
+
+
 def counts_line(counts: Mapping[str, int]) -> str:
     """The counts of a report, each with its name in the right number."""
-    return ", ".join(f"{n} {what.removesuffix('s') if n == 1 else what}" for what, n in counts.items())
+    told = {_COUNTED.get(what, what): n for what, n in counts.items()}
+    return ", ".join(f"{n} {_ONE.sub('', what, count=1) if n == 1 else what}" for what, n in told.items())
 
 
 def own_command() -> str:
-    """How this program was called, for a command line that the person can copy."""
+    """How this program was called, for a command line that the person can copy.
+
+    Where that was ``python -m``, without modules out of the working directory: an agent may have left some there.
+    """
     called = Path(sys.argv[0])
     if called.name == "__main__.py":
         found = shutil.which("python") == sys.executable
-        return f"{'python' if found else shlex.quote(sys.executable)} -m clawproxy"
+        return f"{'python' if found else shlex.quote(sys.executable)} -P -m clawproxy"
     return called.name if shutil.which(called.name) else sys.argv[0]
 
 

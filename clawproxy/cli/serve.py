@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import functools
 import json
 import logging
 import signal
@@ -15,7 +14,7 @@ import typer
 
 from ..tokens.errors import ClawproxyError
 from .screen import new_app, note
-from .state import DEFAULT_STATE, ConfigOption, StateOption, set_credential
+from .state import DEFAULT_STATE, ConfigOption, StateOption, check_owner, set_credential
 
 if TYPE_CHECKING:
     from ..addons.gateway import Gateway
@@ -24,7 +23,9 @@ if TYPE_CHECKING:
 app = new_app("Run the gateway until SIGTERM or SIGINT.")
 app.info.no_args_is_help = False
 
-DrainOption = Annotated[float, typer.Option("--drain", min=0, help="Seconds that open calls may go on after a stop.")]
+DrainOption = Annotated[
+    float, typer.Option("--drain", metavar="SECONDS", min=0, help="Seconds that open calls may go on after a stop.")
+]
 
 
 @app.command()
@@ -42,7 +43,11 @@ def serve(
     from ..addons.settings import load_settings
 
     start_logging(verbose)
-    read = functools.partial(load_settings, config, state)
+
+    def read() -> Settings:
+        check_owner(state, config)
+        return load_settings(config, state)
+
     asyncio.run(_serve(read, drain, json_, set_credential(config, state)))
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shlex
+import stat
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,6 +63,10 @@ class StateDir:
         return self.root / "gateway"
 
     @property
+    def ca(self) -> Path:
+        return self.root / "ca"
+
+    @property
     def trust_file(self) -> Path:
         return self.root / "trust.json"
 
@@ -96,6 +101,27 @@ class StateDir:
         return load_key(self.key_file(role), role)
 
 
+def check_owner(root: Path, config: Path | None) -> None:
+    """Before a gateway is made of them: that state directory and configuration are those of who runs this, or root's.
+
+    A configuration names commands (``exec:``) and files to read. An agent that may write to the working directory, or
+    move it away, could leave one there for the next ``sudo clawproxy run``. Raises ``ClawproxyError`` (STATE_OWNER).
+    """
+    mine = {0, os.geteuid()}
+    looked = [root, *((root / "clawproxy.toml",) if config is None else (config,) if os.geteuid() == 0 else ())]
+    for path in looked:
+        with contextlib.suppress(OSError):  # then it cannot be read either
+            for found in (path.lstat(), path.stat()):
+                if found.st_uid not in mine or (stat.S_ISREG(found.st_mode) and found.st_mode & stat.S_IWOTH):
+                    raise ClawproxyError(
+                        "STATE_OWNER", "another user can say here what this gateway does", where=str(path),
+                        got=f"owner {found.st_uid}, mode {stat.S_IMODE(found.st_mode):o}",
+                        expected=f"owner {os.geteuid()}",
+                        remedy="name a state directory of your own with --state (for root: /root/.clawproxy), or read "
+                        "what is in this one, then chown it",
+                    )  # fmt: skip
+
+
 def keep_from_git(folder: Path) -> None:
     """A ``.gitignore`` over everything in ``folder``, unless it has one or is a work tree itself."""
     ignore = folder / ".gitignore"
@@ -106,8 +132,13 @@ def keep_from_git(folder: Path) -> None:
 
 def keys_command(root: Path, *roles: Role) -> str:
     """The command that makes keys, as it must be typed for this state directory."""
+    return f"clawproxy keys new {' '.join(roles)}" + state_words(root)
+
+
+def state_words(root: Path) -> str:
+    """`` --state ROOT``, or nothing where a command finds this state directory by itself."""
     known = root == Path(os.environ.get("CLAWPROXY_STATE") or DEFAULT_STATE)
-    return f"clawproxy keys new {' '.join(roles)}" + ("" if known else f" --state {shlex.quote(str(root))}")
+    return "" if known else f" --state {shlex.quote(str(root))}"
 
 
 def set_credential(config: Path | None, root: Path) -> str:

@@ -6,8 +6,9 @@ from typing import Annotated
 
 import typer
 
-from ..policies.orders import Mode, StopOrder
+from ..policies.orders import Mode, Scope, StopOrder
 from ..tokens.errors import ClawproxyError
+from .order_doubts import doubt
 from .orders import (
     AllOption,
     ContractOption,
@@ -21,7 +22,6 @@ from .orders import (
     choose_scope,
     give_order,
     list_orders,
-    note_unknown_job,
 )
 from .screen import JsonFlag, new_app
 from .state import DEFAULT_STATE, StateDir, StateOption
@@ -59,5 +59,10 @@ def stop(
     def done(order: StopOrder) -> str:
         return f"{order.command} stands as order {order.number}"
 
-    note_unknown_job(folder, job)
-    give_order(folder, lambda orders, now: orders.with_stop(scope, name, mode, reason, now), as_json=json_, done=done)
+    give_order(
+        folder,
+        lambda orders, now: orders.with_stop(scope, name, mode, reason, now),
+        as_json=json_,
+        done=done,
+        doubt=doubt(folder, job=job, policy_hash=name if scope is Scope.CONTRACT else "", tool=tool),
+    )

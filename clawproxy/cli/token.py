@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import time
 from pathlib import Path
@@ -12,8 +13,9 @@ import typer
 from ..addons.settings import Settings, load_settings, signer_dids
 from ..policies.contract import document_in, parse_contract
 from ..receipts.job_facts import JobFacts, parse_job_facts
-from ..receipts.job_paths import JobPaths, is_job_id
+from ..receipts.job_paths import JobPaths
 from ..tokens.canonical import JsonObject
+from ..tokens.claims import is_job_id
 from ..tokens.errors import ClawproxyError
 from ..tokens.keys import Role, load_key
 from ..tokens.mint import DEFAULT_TTL_S, mint
@@ -39,17 +41,21 @@ def parse_duration_s(text: str) -> int:
     return int(found[1]) * _UNIT_S[found[2]]
 
 
-@app.command("mint")
+@app.command("mint", short_help="print a new token for a job")
 def mint_(
     job: Annotated[str, typer.Option("--job", help="The job that the token is for.")],
     ttl: Annotated[str, typer.Option("--ttl", help="Its life: 600, 30m, 1h (at most what the contract allows).")] = str(
         DEFAULT_TTL_S
     ),
     aud: Annotated[
-        list[str] | None, typer.Option("--aud", help="The gateway it is for [default: as the configuration names it].")
+        list[str] | None,
+        typer.Option(
+            "--aud", metavar="AUDIENCE", help="The gateway it is for [default: as the configuration names it]."
+        ),
     ] = None,
     scope: Annotated[
-        list[str] | None, typer.Option("--scope", help="clawproxy:call (default), or clawproxy:call:PROVIDER.")
+        list[str] | None,
+        typer.Option("--scope", metavar="SCOPE", help="clawproxy:call (default), or clawproxy:call:PROVIDER."),
     ] = None,
     contract: Annotated[
         str,
@@ -59,13 +65,17 @@ def mint_(
     ] = "",
     sub: Annotated[str, typer.Option("--sub", help="For a job that is not opened here: the agent's DID.")] = "",
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="Write here (mode 0600) instead of stdout, over what is there.")
+        Path | None,
+        typer.Option("--out", "-o", help="Write here (mode 0600) instead of stdout, over a token that is there."),
     ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Write over what is there even if it is no token.")] = False,
     config: ConfigOption = None,
     state: StateOption = DEFAULT_STATE,
     json_: JsonFlag = False,
 ) -> None:
     """Print a new token on stdout. Whoever holds it can call in the name of the job until it expires."""
+    if out is not None and not force:
+        _check_replaceable(out)
     settings = load_settings(config, state)
     folder = StateDir(settings.state_dir)
     agent_did, signed = _job_binding(folder, job, contract, sub)
@@ -91,6 +101,22 @@ def mint_(
         print_json({**shown, "token_hash": token_hash(token), "exp": now_s + life_s, **bound})
     elif out is None:
         print(token)
+
+
+def _check_replaceable(out: Path) -> None:
+    """That a token may take the place of what is there: nothing, an empty file, or the token before."""
+    if not os.path.lexists(out):
+        return
+    if out.is_file():
+        text = read_file(out).decode("latin-1").strip()
+        if not text or isinstance(parse_token(text), UnverifiedToken):
+            return
+    raise ClawproxyError(
+        "FILE_EXISTS",
+        "something is already there, and it is no token",
+        where=str(out),
+        remedy="write it elsewhere, or over it with --force",
+    )
 
 
 def _check_life(life_s: int, signed: JsonObject) -> None:
@@ -148,11 +174,12 @@ def read_job_facts(folder: StateDir, job: str) -> JobFacts | None:
     return parse_job_facts(read_file(path)) if path.exists() else None
 
 
-@app.command("inspect")
+@app.command("inspect", short_help="its claims, and whether this gateway would take it")
 def inspect(
     file: Annotated[Path, typer.Argument(help="A file with a token; - reads stdin.")] = Path("-"),
     aud: Annotated[
-        list[str] | None, typer.Option("--aud", help="The gateway it should be for [default: as configured].")
+        list[str] | None,
+        typer.Option("--aud", metavar="AUDIENCE", help="The gateway it should be for [default: as configured]."),
     ] = None,
     config: ConfigOption = None,
     state: StateOption = DEFAULT_STATE,
@@ -204,4 +231,4 @@ def _claim_rows(claims: JsonObject) -> list[tuple[str, str]]:
     return rows
 
 
-app.command("revoke")(revoke)
+app.command("revoke", short_help="take tokens back, for good")(revoke)

@@ -10,7 +10,8 @@ import typer
 from ..policies.orders import Revocation, Revoked
 from ..tokens.errors import ClawproxyError
 from ..tokens.verify import parse_token, token_hash
-from .orders import ReasonOption, contract_hash, give_order, note_unknown_job
+from .order_doubts import doubt
+from .orders import ReasonOption, contract_hash, give_order
 from .screen import JsonFlag
 from .state import DEFAULT_STATE, StateDir, StateOption, read_file
 
@@ -49,9 +50,13 @@ def revoke(
     def done(revocation: Revocation) -> str:
         return f"revoked {revocation.kind} {revocation.name} (order {revocation.number})"
 
-    note_unknown_job(StateDir(state), job)
+    folder = StateDir(state)
     give_order(
-        StateDir(state), lambda orders, now: orders.with_revocation(kind, name, reason, now), as_json=json_, done=done
+        folder,
+        lambda orders, now: orders.with_revocation(kind, name, reason, now),
+        as_json=json_,
+        done=done,
+        doubt=doubt(folder, job=job, policy_hash=name if kind is Revoked.CONTRACT else ""),
     )
 
 

@@ -8,18 +8,38 @@ from typing import Annotated
 
 import typer
 
+from ..policies.contract import document_in, hash_contract
+from ..receipts.containment import containment_words
+from ..receipts.door_counts import door_lines
 from ..receipts.presenters import WORTH
 from ..receipts.report import Report, Verdict, printable
 from ..receipts.verify import verify_path
-from ..receipts.verify_contract import recomputed_line
+from ..receipts.verify_contract import recomputed_lines
+from ..tokens.canonical import jcs_bytes
+from ..tokens.errors import ClawproxyError
 from ..tokens.trust import Trust, load_trust
 from .bundle_paths import check_job_directory
+from .contract_files import read_contract_file
 from .screen import JsonFlag, counts_line, new_app, print_json
-from .state import read_file
 
 app = new_app("Verify a job directory, a .zip of one, or any signed file, offline.")
 
-_TOLD = {"tier": "proof_tier", "agent": "agent_did", "run": "run_id", "issuer": "issuer_did", "signer": "signer_did"}
+_TOLD = {
+    "tier": "proof_tier",
+    "contract": "policy_hash_b64u",
+    "contract at the end": "policy_hash_b64u_last",
+    "gateway": "gateway_did",
+    "agent": "agent_did",
+    "run": "run_id",
+    "issuer": "issuer_did",
+    "signer": "signer_did",
+}
+WRONG_TRUST = (
+    "a signer is not in the trust file, or not in this role: either it is the file of another gateway or an older one "
+    "(its operator writes one anew: clawproxy keys trust -o trust.json), or somebody else made this"
+)
+_PARTS = ("receipts.jsonl", "job.json", "SEAL.json", "MANIFEST.json")
+"""Files of a bundle that are nothing by themselves."""
 _COLOURS = {Verdict.VERIFIED: "32", Verdict.CONFORMS: "32", Verdict.INCOMPLETE: "33", Verdict.FAILED: "31"}
 
 
@@ -32,18 +52,36 @@ def verify(
     ] = None,
     contract: Annotated[
         list[Path] | None,
-        typer.Option("--contract", help="A contract that you expect the job to be under; again for each other."),
+        typer.Option(
+            "--contract",
+            metavar="FILE",
+            help="A contract that you expect the job to be under; again for each other.",
+        ),
     ] = None,
     json_: JsonFlag = False,
 ) -> None:
-    """Say VERIFIED or CONFORMS (exit 0), FAILED (1), or INCOMPLETE (3: unsealed, a recorded gap, or no trust file)."""
+    """Say VERIFIED or CONFORMS (exit 0), FAILED (1), or INCOMPLETE (3: unsealed, a recorded gap, or no trust file).
+
+    A single signed file other than a contract fails without a trust file: nothing else would vouch for it.
+    """
     check_job_directory(path)
-    report = verify_path(path, load_trust(trust) if trust else Trust(), [read_file(file) for file in contract or ()])
+    given = [_given(file) for file in contract or ()]
+    report = verify_path(path, load_trust(trust) if trust else Trust(), given)
     if json_:
         print_json(report.to_json())
     else:
         print_report(report, path, trusted=trust is not None)
     raise typer.Exit(report.exit_code)
+
+
+def _given(file: Path) -> bytes:
+    """The contract in a file; raises ``ClawproxyError`` for one that holds none, which says nothing of the bundle."""
+    envelope = read_contract_file(file)
+    try:
+        hash_contract(document_in(envelope))
+    except ClawproxyError as err:
+        raise err if err.where.startswith(str(file)) else err.at(str(file)) from None
+    return jcs_bytes(envelope)
 
 
 def print_report(report: Report, path: Path, *, trusted: bool = False) -> None:
@@ -54,7 +92,10 @@ def print_report(report: Report, path: Path, *, trusted: bool = False) -> None:
     print(f"{word}  " + printable(str(path) + ("" if report.reason == "OK" else f"  [{report.reason}]")))
     for finding in report.findings:
         rule = f"{finding.rule} " if finding.rule else ""
-        print(printable(f"  {finding.severity}: {rule}{finding.reason} at {finding.path}: {finding.detail}"))
+        place = f" at {finding.path}" if finding.path else ""
+        print(printable(f"  {finding.severity}: {rule}{finding.reason}{place}: {finding.detail}"))
+    if report.job is not None:
+        print(printable(f"  job: {report.job}"))
     for name, member in _TOLD.items():
         if value := report.facts.get(member):
             print(printable(f"  {name}: {value}"))
@@ -64,10 +105,24 @@ def print_report(report: Report, path: Path, *, trusted: bool = False) -> None:
         print(f"  calls answered by another model than they asked for: {others}")
     if estimated := report.facts.get("usage", {}).get("estimated"):
         print(f"  calls with an estimate for tokens: {estimated}")
+    if attached := report.facts.get("attached"):
+        print(f"  other evidence, its authors' word: {', '.join(f'{n} {what}' for what, n in attached.items())}")
+    if containment := report.facts.get("containment"):
+        print(printable(f"  containment: {containment_words(containment)}"))
+    at_the_door = {"packets": report.facts.get("turned_away"), "denials_left_out": report.facts.get("denials_left_out")}
+    for line in door_lines(at_the_door):
+        print(f"  {line}")
     for strength in report.facts.get("presenter_strength", ()):
         print(f"  bound to its presenter by {strength}: {WORTH.get(strength, 'of unknown worth')}")
-    if told := recomputed_line(report.facts.get("recomputed", {})):
-        print(f"  decisions worked out again: {told}")
-    if any(finding.reason == "TRUST_NOT_GIVEN" for finding in report.findings):
+    if (counted := report.facts.get("recomputed")) is not None:
+        without = report.facts.get("recomputed_without", {})
+        for line in recomputed_lines(counted, without, report.counts.get("denials", 0)):
+            print(printable(f"  {line}"))
+    if report.reason == "CLAIM_NOT_FOUND":
+        print(f"  {WRONG_TRUST}")
+    if report.verdict is Verdict.FAILED and report.kind != "job" and path.name in _PARTS:
+        print(printable(f"  {path.name} is a part of a bundle; give its directory: {path.parent}"))
+    untrusted = ("TRUST_NOT_GIVEN",) if trusted else ("TRUST_NOT_GIVEN", "DEPENDENCY_NOT_CONFIGURED")
+    if any(finding.reason in untrusted for finding in report.findings):
         what = "a trust file that names those too" if trusted else "the gateway's keys"
         print(f"  give {what} with --trust; its operator writes it with: clawproxy keys trust -o trust.json")

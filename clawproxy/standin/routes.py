@@ -10,8 +10,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from urllib.parse import parse_qs, unquote
 
-PROVIDERS = ("openai", "anthropic", "google", "openrouter", "fal", "azure", "bedrock", "ollama")
-
 
 @dataclass(frozen=True, slots=True)
 class Route:

@@ -9,6 +9,8 @@ Words in the last user text, or in the header ``x-standin`` (blanks between word
 | ``events:N`` | N text deltas in a stream (N words in a JSON answer) |
 | ``tool:NAME`` | calls the tool NAME, declared or not; ``call the tool NAME`` in plain words does the same |
 | ``tool:NAME({…})`` | the same with these arguments: JSON without blanks, written as it stands |
+| ``tool:NAME(%7B…%7D)`` | the same, percent-encoded, for clients that put quotes and blanks in another form |
+| | (a tool that takes free text is called with what is at ``input`` there) |
 | ``use-a-tool`` | calls the first declared tool |
 | ``two-tools`` | two calls: the last two that ``tool:`` named, else the named or first declared and another |
 | ``all-tools`` | a call of each tool that ``tool:`` named, up to 16 |
@@ -24,6 +26,7 @@ Words in the last user text, or in the header ``x-standin`` (blanks between word
 | ``redirect-other`` | answers 302 with another host as its Location |
 | ``redirect-plain`` | answers 307 with the same host over plain ``http://`` as its Location |
 | ``alt-svc`` | ``Alt-Svc`` and ``Set-Cookie`` headers in the answer |
+| ``echo-result`` | says the result of the tool, once it has come, in place of the usual text |
 | ``echo-credential`` | puts the credential it was sent into the answer, as a hostile provider might |
 | ``echo-basic`` | the same as base64 of ``x:`` and the credential |
 | ``no-terminal`` | ends the stream cleanly, but without the provider's terminal event |
@@ -40,14 +43,15 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from urllib.parse import unquote
 
 _WORD = re.compile(
     r"\b(slow|hang|events|status|reasoning|cached):([0-9]{1,6})\b"
-    r"|\btool:([A-Za-z0-9_.-]{1,128})(?:\((\{\S{0,4000}?\})\))?"
+    r"|\btool:([A-Za-z0-9_.-]{1,128})(?:\((\{\S{0,4000}?\}|%7B[A-Za-z0-9%._~-]{0,4000}%7D)\))?"
     r"|\bcall the tool ([A-Za-z0-9_.-]{1,128})"
     r"|\bmodel:([A-Za-z0-9_.:/@-]{1,128})"
     r"|(?<![\w-])(use-a-tool|two-tools|all-tools|text-first|signed-thought|unsigned|echo-credential|echo-basic"
-    r"|no-terminal|no-usage|die-before-answer|die-mid-stream|short-body|not-json|drip|redirect-home|redirect-other|redirect-plain|alt-svc)(?![\w-])"
+    r"|echo-result|no-terminal|no-usage|die-before-answer|die-mid-stream|short-body|not-json|drip|redirect-home|redirect-other|redirect-plain|alt-svc)(?![\w-])"
 )
 _MAX_EVENTS = 20_000
 _MAX_TOOLS = 16
@@ -87,7 +91,7 @@ def parse_steering(text: str) -> Steering:
             numbers[key] = int(number)
         elif marked_tool or spoken_tool:
             tools.append((marked_tool or spoken_tool).rstrip("."))
-            arguments.append(given)
+            arguments.append(unquote(given) if given.startswith("%") else given)
         elif other_model:
             model = other_model
         else:

@@ -17,6 +17,7 @@ from wsproto.events import BytesMessage, CloseConnection, Event, Ping, TextMessa
 from wsproto.utilities import RemoteProtocolError
 
 from .formats import Ask, JsonObject, error_object, read_ask
+from .formats.encode import objects
 from .formats.openai_realtime import item_added, session
 from .formats.openai_realtime import steps as realtime_steps
 from .formats.openai_responses import steps as responses_steps
@@ -124,8 +125,16 @@ class Socket:
             body = message | {"items": self._items}
             ask = read_ask("realtime", body, raw, self.header, self.credential, model=self.model)
             return await self._stream(ask, realtime_steps(ask))
-        ask = read_ask("responses", message, raw, self.header, self.credential)
+        self._remember(message)
+        ask = read_ask("responses", message | {"input": self._items}, raw, self.header, self.credential)
         return await self._stream(ask, warm_up(ask) if message.get("generate") is False else responses_steps(ask))
+
+    def _remember(self, message: JsonObject) -> None:
+        """What the conversation of ``previous_response_id`` consists of, as far as this socket saw it."""
+        given = message.get("input")
+        items = [{"role": "user", "content": given}] if isinstance(given, str) else list(objects(given))
+        before = self._items if message.get("previous_response_id") else []
+        self._items = [*before, *items][-_MAX_ITEMS:]
 
     async def _stream(self, ask: Ask, steps: Iterable[JsonObject]) -> bool:
         steering, words = ask.steering, ask.steering.words

@@ -25,6 +25,17 @@ class Provider:
     def key(self, provider: str) -> str:
         return Path(self.key_files[provider]).read_text().strip()
 
+    def make_state(self, root: Path, *names: str) -> Path:
+        """A state directory whose gateway asks this stand-in for the providers ``names``; no keys, no contract yet."""
+        root.mkdir(mode=0o700)
+        lines = [f"upstream_ca = {json.dumps(self.ca)}", "[listen]"]
+        lines += [f'{listener} = "127.0.0.1:0"' for listener in ("reverse", "regular")]
+        for name in names:
+            credential = f"file:{self.key_files[name]}"
+            lines += [f"[providers.{name}]", f'upstream = "{self.url}"', f'credential = "{credential}"']
+        (root / "clawproxy.toml").write_text("\n".join(lines) + "\n")
+        return root
+
     def seen(self) -> list[dict[str, Any]]:
         return [json.loads(line) for line in self.record.read_text().splitlines()]
 

@@ -11,7 +11,7 @@ import pytest
 from clawproxy.addons.wire import reader
 from clawproxy.policies.contract import check_contract, parse_contract
 from clawproxy.policies.facts import PROVIDER_FEATURES
-from clawproxy.policies.packaged import STARTERS, packaged_tool_classes, starter
+from clawproxy.policies.packaged import Starter, packaged_tool_classes, starter_document
 
 from .command_line import one_line, run_cli
 
@@ -33,7 +33,7 @@ def document(tmp_path: Path) -> Path:
 
 def test_a_provider_that_the_catalogue_does_not_have_is_a_problem(tmp_path: Path) -> None:
     file = tmp_path / "c.json"
-    file.write_text(json.dumps(starter("sdk") | {"allowed_providers": ["opnai", "anthropic"]}))
+    file.write_text(json.dumps(starter_document(Starter.SDK) | {"allowed_providers": ["opnai", "anthropic"]}))
     done = run_cli("contract", "check", "--strict", file)
     assert done.code == 1
     assert 'problem: allowed_providers["opnai"]: no such provider; known: ' in done.out
@@ -42,15 +42,21 @@ def test_a_provider_that_the_catalogue_does_not_have_is_a_problem(tmp_path: Path
     assert "1 problem\n" in done.out
 
 
+def test_a_starter_that_there_is_none_of_is_said_in_plain_words() -> None:
+    told = one_line(run_cli("contract", "new", "nonsense"))
+    assert "'nonsense' is not one of 'sdk'" in told
+    assert "Value error" not in told
+
+
 def test_without_a_catalogue_provider_names_are_not_judged() -> None:
-    contract = parse_contract(starter("sdk") | {"allowed_providers": ["opnai"]})
+    contract = parse_contract(starter_document(Starter.SDK) | {"allowed_providers": ["opnai"]})
     assert check_contract(contract, packaged_tool_classes()) == []
     assert len(check_contract(contract, packaged_tool_classes(), ("openai",))) == 1
 
 
 def test_check_knows_providers_without_an_address_of_their_own(tmp_path: Path) -> None:
     file = tmp_path / "c.json"
-    file.write_text(json.dumps(starter("sdk") | {"allowed_providers": ["azure", "vllm", "bedrock"]}))
+    file.write_text(json.dumps(starter_document(Starter.SDK) | {"allowed_providers": ["azure", "vllm", "bedrock"]}))
     assert "no problems" in run_cli("contract", "check", "--strict", file).out
 
 
@@ -65,7 +71,7 @@ def test_check_knows_providers_without_an_address_of_their_own(tmp_path: Path) -
 )
 def test_what_can_have_no_effect_is_a_problem(tmp_path: Path, more: dict[str, object], said: str) -> None:
     file = tmp_path / "c.json"
-    file.write_text(json.dumps(starter("sdk") | more))
+    file.write_text(json.dumps(starter_document(Starter.SDK) | more))
     done = run_cli("contract", "check", "--strict", file)
     assert done.code == 1
     assert said in done.out
@@ -78,7 +84,7 @@ def test_a_credential_by_name_is_a_note_since_only_the_gateway_knows_it(tmp_path
         {"host": "crm.example.com", "paths": ["/*"], "credential": "crm"},
         {"host": "10.0.0.7", "paths": ["/*"], "scheme": "http"},
     ]
-    file.write_text(json.dumps(starter("sdk") | {"egress_allowlist": entries}))
+    file.write_text(json.dumps(starter_document(Starter.SDK) | {"egress_allowlist": entries}))
     done = run_cli("contract", "check", "--strict", file)
     assert done.code == 0
     assert "note: egress_allowlist[0]" in done.out
@@ -103,7 +109,7 @@ def test_the_known_features_are_those_that_the_formats_state() -> None:
     assert {f"state:{word}" for word in state} | {f"url:{word}" for word in urls} == PROVIDER_FEATURES
 
 
-@pytest.mark.parametrize("name", STARTERS)
+@pytest.mark.parametrize("name", Starter)
 def test_show_takes_a_starter(name: str, state: Path) -> None:
     shown = run_cli("contract", "show", name, state=state)
     assert shown.code == 0
@@ -128,7 +134,7 @@ def test_show_leaves_out_nothing_that_a_reviewer_signs(state: Path, tmp_path: Pa
         "budgets": {"requests": 5, "per_contract": {"cost_microusd": 77}},
         "egress_allowlist": [{"host": "api.tickets.example", "paths": ["/v2/*"]}],
     }
-    file.write_text(json.dumps(starter("sdk") | said))
+    file.write_text(json.dumps(starter_document(Starter.SDK) | said))
     shown = run_cli("contract", "show", file, state=state).out
     for word in ("T-*", "Finance", "payment_cards: deny", "requests: 5", "77", "api.tickets.example", "get_ticket"):
         assert word in shown
@@ -159,7 +165,7 @@ def test_an_unsigned_hash_is_not_found_and_signing_is_the_remedy(state: Path, do
 
 def test_run_lists_the_starters_for_a_name_that_is_none(state: Path) -> None:
     line = one_line(run_cli("run", "--contract", "sdkk", "--", "true", state=state))
-    assert all(name in line for name in STARTERS)
+    assert all(name in line for name in Starter)
     assert "sdkk" in line
 
 

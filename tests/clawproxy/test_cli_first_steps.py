@@ -68,6 +68,28 @@ def test_a_token_written_to_a_file_is_for_its_owner_alone(state: Path, open_job:
     assert list(tmp_path.glob(".token*")) == []
 
 
+def test_a_token_takes_the_place_of_a_token_alone_unless_it_is_forced(
+    state: Path, open_job: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "token"
+    mint = ("token", "mint", "--job", open_job, "-o", file)
+    file.touch()
+    assert run_cli(*mint, state=state).code == 0
+    first = file.read_text()
+    assert run_cli(*mint, state=state).code == 0
+    assert file.read_text() != first
+    file.write_text("notes.of.mine\n")
+    done = run_cli(*mint, state=state)
+    assert done.code == 2
+    assert "it is no token; write it elsewhere, or over it with --force [FILE_EXISTS]" in one_line(done)
+    assert file.read_text() == "notes.of.mine\n"
+    link = tmp_path / "link"
+    link.symlink_to(tmp_path / "nowhere")
+    assert "FILE_EXISTS" in one_line(run_cli("token", "mint", "--job", open_job, "-o", link, state=state))
+    assert run_cli(*mint, "--force", state=state).code == 0
+    assert run_cli("token", "inspect", file, state=state).code == 0
+
+
 def test_a_sealed_job_gets_no_token(state: Path, open_job: str) -> None:
     assert run_cli("job", "seal", open_job, state=state).code == 0
     done = run_cli("token", "mint", "--job", open_job, state=state)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import importlib.resources
+import resource
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -28,12 +28,14 @@ def test_help_names_every_command_and_loads_none_of_them() -> None:
 
 
 def test_help_starts_in_under_300_ms() -> None:
-    best_s = 9.0
-    for _ in range(3):
-        start = time.perf_counter()
+    """Of processor time, the best of up to ten: how long it waits for its turn is the machine's."""
+    took: list[float] = []
+    while len(took) < 10 and min(took, default=9.0) >= 0.3:
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
         assert spawn_cli("--help").code == 0
-        best_s = min(best_s, time.perf_counter() - start)
-    assert best_s < 0.3
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        took.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+    assert min(took) < 0.3
 
 
 def test_version_is_printed() -> None:
@@ -52,6 +54,7 @@ def test_every_command_has_help_without_touching_the_state(name: str, tmp_path: 
     assert done.code == 0
     assert done.out.startswith(f"Usage: clawproxy {name}")
     assert not (tmp_path / "absent").exists()
+    assert not [line for line in done.out.splitlines()[1:] if line.endswith("...")]  # a verb that is not told whole
 
 
 def test_an_unknown_command_is_one_line_with_a_suggestion() -> None:
@@ -137,4 +140,7 @@ def test_starters_are_in_the_package() -> None:
         "claude-code.json",
         "codex.json",
         "openclaw.json",
+        "opencode.json",
+        "pi.json",
+        "gemini-cli.json",
     }

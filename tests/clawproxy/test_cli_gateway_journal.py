@@ -12,6 +12,8 @@ from clawproxy.receipts.journal import Journal
 from clawproxy.receipts.refusals import RefusalLog
 from clawproxy.tokens.keys import Role, load_key
 
+from clawproxy.cli import gateway_journal
+
 from .command_line import one_line, run_cli
 
 ID = "rcpt_00000000-0000-4000-8000-00000000000"
@@ -98,7 +100,49 @@ def test_a_job_that_does_not_hold_the_call_names_the_line_that_does(state: Path)
 
 def test_swapped_arguments_are_told_their_order(state: Path) -> None:
     assert "BUNDLE RECEIPT_ID" in one_line(run_cli("explain", f"{ID}1", state / "jobs" / "j"))
-    assert "BUNDLE RECEIPT_ID" in one_line(run_cli("explain", state / "jobs" / "j"))
+    assert "BUNDLE] RECEIPT_ID" in one_line(run_cli("explain", "cpt_mistyped"))
+
+
+def test_explain_of_a_journal_without_an_id_lists_its_refusals_and_checks_each(state: Path, tmp_path: Path) -> None:
+    for where in (state / "gateway", next((state / "gateway").glob("refusals-*"))):
+        done = run_cli("explain", where)
+        assert done.code == 0
+        rows = [line.split("  ") for line in done.out.splitlines()]
+        assert [row[1:] for row in rows] == [[f"{ID}{n}", "POST", "refused: TOKEN_EXPIRED"] for n in range(3)]
+    file = next((state / "gateway").glob("refusals-*"))
+    file.write_bytes(file.read_bytes().replace(b"it ended, 1", b"it ended, 7"))
+    done = run_cli("explain", state / "gateway")
+    assert done.code == 1
+    assert [line.endswith("  FAILED") for line in done.out.splitlines()] == [False, True, False]
+    told = json.loads(run_cli("explain", state / "gateway", "--json").out)
+    assert [call["verdict"] for call in told["calls"]] == ["VERIFIED", "FAILED", "VERIFIED"]
+    stranger, other = tmp_path / "stranger", tmp_path / "other.json"
+    run_cli("keys", "new", "receipt", state=stranger)
+    run_cli("keys", "trust", "-o", other, state=stranger)
+    file.write_bytes(file.read_bytes().replace(b"it ended, 7", b"it ended, 1"))
+    assert run_cli("explain", state / "gateway", "--trust", other).code == 3
+
+
+def test_of_a_long_journal_the_last_refusals_are_listed_and_a_half_written_one_is_not(
+    state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gateway_journal, "MAX_LISTED", 2)
+    file = next((state / "gateway").glob("refusals-*"))
+    with file.open("ab") as journal:
+        journal.write(file.read_bytes().splitlines()[0])
+    out = run_cli("explain", state / "gateway").out.splitlines()
+    assert out[0] == "1 earlier ones are not listed"
+    assert [line.split("  ")[1] for line in out[1:]] == [f"{ID}1", f"{ID}2"]
+
+
+def test_explain_of_a_job_without_an_id_lists_it_and_of_a_state_directory_names_one(state: Path) -> None:
+    done = run_cli("explain", state / "jobs" / "j")
+    assert done.code == 3
+    assert done.out == "bundle: INCOMPLETE, TRUST_NOT_GIVEN\nno call, and no refusal\n"
+    assert "give --trust" in done.err
+    assert f"explain {state}/jobs/j RECEIPT_ID" in done.err
+    assert json.loads(run_cli("explain", state / "jobs" / "j", "--json").out)["calls"] == []
+    assert f"{state}/jobs/NAME" in one_line(run_cli("explain", state))
 
 
 @pytest.mark.parametrize("command", [["verify"], ["explain"]])

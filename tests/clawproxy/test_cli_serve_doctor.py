@@ -12,7 +12,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from clawproxy.policies.packaged import starter
+from clawproxy.policies.packaged import Starter, starter_document
 
 from .command_line import one_line, run_cli
 
@@ -42,10 +42,23 @@ def test_doctor_names_the_ca_and_the_variables_that_clients_need(state: Path) ->
     assert "NODE_EXTRA_CA_CERTS" in row["remedy"]
 
 
+def test_doctor_tells_once_what_is_wrong_with_the_approvers_however_many_contracts_there_are(
+    state: Path, tmp_path: Path
+) -> None:
+    for name in ("one", "two"):
+        file = tmp_path / f"{name}.json"
+        file.write_text(json.dumps(starter_document(Starter.SDK) | {"policy_name": name}))
+        assert run_cli("contract", "sign", file, state=state).code == 0
+    with (state / "clawproxy.toml").open("a") as config:
+        config.write('[trust]\napprovers = { Finance = ["did:key:zNobody"] }\n')
+    told = [row for row in json.loads(run_cli("doctor", "--json", state=state).out) if row["what"] == "approvers"]
+    assert [row["state"] for row in told] == ["fail"]
+
+
 def test_doctor_tells_that_nobody_can_give_the_approvals_that_a_contract_wants(state: Path, tmp_path: Path) -> None:
     file = tmp_path / "c.json"
     wanted = [{"action": "payment.send", "required": True, "approver_group": "Finance"}]
-    file.write_text(json.dumps(starter("sdk") | {"approvals": wanted}))
+    file.write_text(json.dumps(starter_document(Starter.SDK) | {"approvals": wanted}))
     assert run_cli("contract", "sign", file, state=state).code == 0
     row = rows(state)["approvers"]
     assert row["state"] == "warn"

@@ -12,8 +12,6 @@ import pytest
 from .command_line import one_line, run_cli
 from .test_cli_serve_doctor import Serving
 
-HASH = "A" * 43
-
 
 @pytest.fixture
 def state(tmp_path: Path) -> Path:
@@ -28,9 +26,42 @@ def standing(state: Path) -> list[tuple[str, str, str]]:
     return [(order["scope"], order["name"], order["mode"]) for order in told["stops"]]
 
 
-def test_an_order_about_a_job_that_is_not_here_says_so(state: Path) -> None:
-    assert "no job j-9 is here" in run_cli("stop", "--job", "j-9", state=state).err
-    assert "no job j-9 is here" in run_cli("token", "revoke", "--job", "j-9", state=state).err
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["stop", "--job", "j-9"], "CHECK THE NAME: no job j-9 is here"),
+        (["token", "revoke", "--job", "j-9"], "CHECK THE NAME: no job j-9 is here"),
+        (["stop", "--contract", "A" * 43], f"has the hash {'A' * 43}"),
+        (["token", "revoke", "--contract", "A" * 43], f"has the hash {'A' * 43}"),
+        (["stop", "--tool", "nope"], "speaks of a tool nope"),
+    ],
+)
+def test_an_order_about_what_nobody_here_knows_is_given_and_says_so_last(
+    state: Path, tmp_path: Path, arguments: list[str], told: str
+) -> None:
+    document = json.loads(run_cli("contract", "new", "sdk", "--model", "m").out)
+    (tmp_path / "c.json").write_text(json.dumps(document | {"allowed_tools": ["shell.exec"]}))
+    assert run_cli("contract", "sign", tmp_path / "c.json", state=state).code == 0
+    done = run_cli(*arguments, state=state)
+    assert done.code == 0
+    assert "order 1" in done.out
+    assert told in done.err.splitlines()[-1]
+    assert json.loads(run_cli(*arguments, "--json", state=state).out)["ok"] is True
+
+
+def test_an_order_about_what_is_known_here_has_no_doubt(state: Path, tmp_path: Path) -> None:
+    document = json.loads(run_cli("contract", "new", "sdk", "--model", "m").out)
+    classes = {"shell.exec": ["Bash"], "mcp": ["mcp__a__*"]}
+    document |= {"allowed_tools": ["shell.exec", "mcp"], "denied_tools": ["web"], "tool_classes": classes}
+    (tmp_path / "c.json").write_text(json.dumps(document))
+    signed = run_cli("contract", "sign", tmp_path / "c.json", state=state)
+    assert signed.code == 0, signed.err
+    assert run_cli("job", "open", "--contract", tmp_path / "c.json", "--job", "j", state=state).code == 0
+    about = [["--tool", name] for name in ("shell.exec", "Bash", "bash", "mcp__a__list", "web")]
+    for selector in (*about, ["--job", "j"], ["--contract", str(tmp_path / "c.json")], ["--all"]):
+        done = run_cli("stop", *selector, state=state)
+        assert done.code == 0
+        assert "CHECK" not in done.err
 
 
 def test_a_stop_is_given_listed_and_lifted_without_a_gateway(state: Path) -> None:
@@ -46,6 +77,27 @@ def test_a_stop_is_given_listed_and_lifted_without_a_gateway(state: Path) -> Non
     assert run_cli("resume", "--job", "job-1", state=state).code == 0
     assert standing(state) == [("all", "", "read_only_tools")]
     assert "nothing was lifted" in run_cli("resume", "--job", "job-1", state=state).out
+
+
+def test_a_resume_names_the_stops_that_still_hold(state: Path) -> None:
+    for selector in (["--all"], ["--job", "job-1"], ["--tool", "shell.exec"], ["--all", "--no-tools"]):
+        assert run_cli("stop", *selector, state=state).code == 0
+    done = run_cli("resume", "--all", state=state)
+    assert done.out == "lifted: stop --all (order 1), stop --all --no-tools (order 4)\n"
+    assert "still in force: stop --tool shell.exec (order 3), stop --job job-1 (order 2)\n" in done.err
+    told = json.loads(run_cli("resume", "--all", "--json", state=state).out)
+    assert [order["name"] for order in told["stops"]] == ["job-1", "shell.exec"]
+    assert "still in force: stop --tool" in run_cli("resume", "--job", "job-1", state=state).err
+    assert "no stop stands any more" in run_cli("resume", "--tool", "shell.exec", state=state).err
+    assert "still" not in run_cli("stop", "--job", "job-1", state=state).err
+
+
+def test_of_many_stops_that_still_hold_the_last_given_are_named(state: Path) -> None:
+    for n in range(10):
+        run_cli("stop", "--job", f"job-{n}", state=state)
+    said = run_cli("resume", "--job", "job-0", state=state).err
+    assert "still in force: stop --job job-9 (order 10), " in said
+    assert "stop --job job-2 (order 3), 1 more: clawproxy stop --list" in said
 
 
 @pytest.mark.parametrize(
@@ -104,7 +156,7 @@ def test_a_running_gateway_confirms_and_reloads_by_command_and_by_signal(state: 
         assert done.out == "gateway.max_headers: 128 → 256  (allows more than before)\n"
         config.write_text(config.read_text().replace("256", "200"))
         serving.process.send_signal(signal.SIGHUP)
-        for _ in range(100):
+        for _ in range(1200):
             if len(_reloads(state)) == 2:
                 break
             time.sleep(0.05)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from clawproxy.receipts.report import Finding, Findings, build_report, printable
 
-from clawproxy.cli.screen import print_json
+from clawproxy.cli.screen import counts_line, print_json
 from clawproxy.cli.verify import print_report
 
 HOSTILE = "x\n\x1b[2JVERIFIED\r\u009b2J\u202eEVIL\u2066\x7f\udcff"
@@ -30,6 +30,21 @@ def test_a_report_tells_tier_agent_run_and_issuer(capsys: pytest.CaptureFixture[
     shown = capsys.readouterr().out
     assert all(line in shown for line in ("tier: self", "agent: did:key:zA", "run: run_1", "issuer: did:key:zB"))
     assert report.to_json()["proof_tier"] == "self"
+
+
+def test_a_report_says_why_decisions_were_not_worked_out_again(capsys: pytest.CaptureFixture[str]) -> None:
+    facts = {"recomputed": {"whole": 2, "part": 1}, "recomputed_without": {"the path, of which a digest is there": 1}}
+    print_report(build_report("job", Findings(), counts={"calls": 3, "denials": 2}, facts=facts), Path("job"))
+    shown = capsys.readouterr().out
+    assert "decisions worked out again: 2 in whole, 1 as far as their facts are on record\n" in shown
+    assert "lacking for the others: the path, of which a digest is there (1)\n" in shown
+    assert "not worked out again here: 2 denials, of which nothing left" in shown
+
+
+def test_counts_call_no_two_things_a_gap_and_have_each_name_in_its_number() -> None:
+    counts = {"calls": 1, "denials": 2, "gaps": 0, "tool_receipts": 1}
+    assert counts_line(counts) == "1 call, 2 denials, 0 calls of unknown outcome, 1 tool_receipt"
+    assert counts_line({"gaps": 1}) == "1 call of unknown outcome"
 
 
 def test_json_is_ascii(capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from clawproxy import __version__
+from clawproxy.cli.demo_stage import _process
+
 from .command_line import one_line, run_cli, spawn_cli
 
 
@@ -26,6 +29,25 @@ def test_the_demo_tells_the_whole_story_and_its_bundle_verifies_afterwards(tmp_p
     again = spawn_cli("demo", "--dir", tmp_path / "demo")
     assert again.code == 0
     assert "16 of 16 steps" in again.out
+
+
+def test_modules_in_the_working_directory_are_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "json.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
+    monkeypatch.chdir(tmp_path)
+    command = ["-m", "clawproxy.standin", "--dir", str(tmp_path), "--record", str(tmp_path / "r"), "--follow-stdin"]
+    with _process(command, tmp_path / "log.txt") as ready:
+        assert ready["url"].startswith("https://")
+    assert not (tmp_path / "ran").exists()
+
+
+def test_without_its_agents_packages_it_names_the_file_to_install_and_nothing_unpublished(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("clawproxy.cli.demo.importlib.util.find_spec", lambda _: None)
+    told = one_line(run_cli("demo", "--dir", tmp_path / "demo"))
+    assert f"pip install './clawproxy-{__version__}-py3-none-any.whl[demo]'" in told
+    assert "'clawproxy[demo]'" not in told
+    assert not (tmp_path / "demo").exists()
 
 
 def test_a_directory_that_is_not_the_demos_is_left_alone(tmp_path: Path) -> None:

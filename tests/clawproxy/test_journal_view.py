@@ -6,11 +6,20 @@ from typing import Any
 
 import pytest
 
-from clawproxy.cli.journal_view import record_row
+from clawproxy.cli.journal_view import SCREEN_CHARS, WHOLE_CHARS, record_row
 
 
 def row(kind: str, payload: dict[str, Any]) -> str:
     return record_row({"seq": 1, "t": kind, "body": {"payload": payload}})[3]
+
+
+def test_a_line_is_cut_for_a_screen_and_whole_for_a_pipe() -> None:
+    payload = {"receipt_id": "rcpt_1", "step": "decide", "reason": "R", "rule": "x" * 300 + "\x1b"}
+    record = {"seq": 1, "t": "denial", "body": {"payload": payload}}
+    assert len(record_row(record)[3]) == SCREEN_CHARS
+    whole = record_row(record, WHOLE_CHARS)[3]
+    assert "x" * 300 in whole
+    assert whole.isprintable()
 
 
 @pytest.mark.parametrize(
@@ -35,7 +44,7 @@ def row(kind: str, payload: dict[str, Any]) -> str:
         (
             "budget_warning",
             {"budget": "requests", "limit": 5, "percent": 80, "used": 4},
-            "budget_warning requests 4 of 5 (80 %)",
+            "budget_warning requests 4 of 5 used (passed 80 %)",
         ),
     ],
 )

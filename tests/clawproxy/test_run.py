@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from clawproxy.cli import run
 from clawproxy.cli.agent_environment import agent_environment, starter_for
 
-from .command_line import run_cli, spawn_cli
+from .command_line import one_line, run_cli, spawn_cli
 from .standin_process import Provider, running_standin
 
 AGENT = """
@@ -45,19 +46,7 @@ def provider(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Provider]:
 @pytest.fixture
 def state(tmp_path: Path, provider: Provider) -> Path:
     """A state directory whose gateway speaks to the stand-in; no keys, no contract yet."""
-    root = tmp_path / "state"
-    root.mkdir(mode=0o700)
-    lines = [
-        f"upstream_ca = {json.dumps(provider.ca)}",
-        "[listen]",
-        'reverse = "127.0.0.1:0"',
-        'regular = "127.0.0.1:0"',
-    ]
-    for name in ("openai", "anthropic"):
-        credential = f"file:{provider.key_files[name]}"
-        lines += [f"[providers.{name}]", f'upstream = "{provider.url}"', f'credential = "{credential}"']
-    (root / "clawproxy.toml").write_text("\n".join(lines))
-    return root
+    return provider.make_state(tmp_path / "state", "openai", "anthropic")
 
 
 @pytest.mark.slow
@@ -69,6 +58,9 @@ def test_an_sdk_program_runs_sealed_and_verified_and_its_exit_code_is_passed_on(
     assert done.code == 7, done.err
     assert "not contained" in done.err
     assert "VERIFIED" in done.err
+    command = next(line for line in done.err.splitlines() if "explain" in line).partition("clawproxy explain ")[2]
+    told = run_cli("explain", command.split()[0], state=state).out
+    assert "reason: POLICY_MODEL_NOT_ALLOWED" in told
     reason, env_line = done.out.splitlines()
     assert reason == "POLICY_MODEL_NOT_ALLOWED"
     seen = provider.seen()[seen_before:]
@@ -82,10 +74,38 @@ def test_an_sdk_program_runs_sealed_and_verified_and_its_exit_code_is_passed_on(
     assert (shown["records"]["receipt"], shown["records"]["denial"]) == (3, 1)
 
 
+def test_refusals_before_the_first_call_are_in_the_bundle_and_those_without_the_handle_in_the_summary_too(
+    state: Path,
+) -> None:
+    asks = (
+        "import os, urllib.request as u\n"
+        "for key in (os.environ['OPENAI_API_KEY'], 'none'):\n"
+        "    head = {'Authorization': 'Bearer ' + key}\n"
+        "    try: u.urlopen(u.Request(os.environ['OPENAI_BASE_URL'] + '/files', headers=head))\n"
+        "    except OSError: pass"
+    )
+    done = spawn_cli("run", "--", sys.executable, "-c", asks, state=state)
+    assert done.code == 0, done.err
+    assert "VERIFIED" in done.err
+    assert "1 denial" in done.err
+    assert "  refused: ROUTE_NOT_FOUND 1\n" in done.err
+    assert "refused before the job was known, so in the gateway's journal alone: ROUTE_NOT_FOUND 1" in done.err
+    command = next(line for line in done.err.splitlines() if "explain" in line).partition("clawproxy explain ")[2]
+    told = run_cli("explain", command.split()[0], state=state).out
+    assert "step: admit" in told
+    assert "reason: ROUTE_NOT_FOUND" in told
+
+
 def test_a_command_that_is_not_there_opens_no_job(state: Path) -> None:
     done = spawn_cli("run", "--", "no-such-command-anywhere", state=state)
     assert done.code == 127
     assert not list((state / "jobs").glob("[!.]*"))
+
+
+def test_a_contract_that_is_none_is_told_with_the_starters_that_there_are(state: Path) -> None:
+    told = run_cli("run", "--contract", "nope", "--", "true", state=state).err
+    assert "neither a file, nor a hash, nor a starter (got nope, expected one of these starters: " in told
+    assert "sdk" in told
 
 
 def test_without_a_credential_it_says_which_variable_to_set(tmp_path: Path) -> None:
@@ -98,17 +118,34 @@ def test_without_a_credential_it_says_which_variable_to_set(tmp_path: Path) -> N
 
 
 def test_a_signal_is_passed_on_and_the_job_is_sealed(state: Path) -> None:
-    command = [sys.executable, "-m", "clawproxy", "run", "--state", str(state), "--job", "j", "--", "sleep", "60"]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+    command = [sys.executable, "-m", "clawproxy", "run", "--state", str(state), "--job", "j", "--"]
+    command += ["sh", "-c", "echo up; exec sleep 60"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
         assert process.stderr is not None
-        for line in process.stderr:
-            if "is open" in line:
-                break
-        time.sleep(0.5)  # until the agent itself runs
+        assert process.stdout.readline() == "up\n"
         process.send_signal(signal.SIGTERM)
         rest = process.stderr.read()
     assert process.returncode == 128 + signal.SIGTERM
     assert "VERIFIED" in rest
+
+
+async def test_a_signal_that_comes_while_the_agent_is_started_is_the_agents(monkeypatch: pytest.MonkeyPatch) -> None:
+    real, before = asyncio.create_subprocess_exec, signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+    async def started(*command: str, env: dict[str, str]) -> asyncio.subprocess.Process:
+        process = await real(*command, env=env)
+        os.kill(os.getpid(), signal.SIGTERM)
+        await asyncio.sleep(0.1)
+        return process
+
+    monkeypatch.setattr(asyncio, "create_subprocess_exec", started)
+    try:
+        assert await run._run_agent(["sleep", "30"], dict(os.environ)) == 128 + signal.SIGTERM
+    finally:
+        for number in (*run._FORWARDED, signal.SIGINT):
+            asyncio.get_running_loop().remove_signal_handler(number)
+        signal.signal(signal.SIGTERM, before)
 
 
 @pytest.mark.slow
@@ -124,9 +161,10 @@ def test_it_uses_the_gateway_that_runs_already(state: Path) -> None:
         assert done.out.strip() == f"{reverse}/openai/v1"
         second = spawn_cli("serve", state=state)
         assert second.code == 2
-        assert "GATEWAY_RUNNING" in second.err
+        assert "[GATEWAY_RUNNING]" in one_line(second)
+        assert len(list((state / "gateway").iterdir())) == 1  # the second wrote nothing
         gateway.terminate()
-        assert gateway.wait(20) == 0
+        assert gateway.wait(60) == 0
 
 
 ADDRESSES = {"reverse": "http://127.0.0.1:1", "regular": "http://127.0.0.1:2"}
@@ -173,6 +211,14 @@ def test_the_environment_names_the_ca_for_each_kind_of_client() -> None:
     bundles = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "AWS_CA_BUNDLE", "GIT_SSL_CAINFO")
     assert {env[name] for name in bundles} == {"/all"}
     assert {env[name] for name in ("NODE_EXTRA_CA_CERTS", "CODEX_CA_CERTIFICATE")} == {"/ca"}
+
+
+def test_a_callers_own_certificates_are_not_what_other_clients_find() -> None:
+    own = ("PIP_CERT", "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH", "CARGO_HTTP_CAINFO", "npm_config_cafile", "SSL_CERT_FILE")
+    env = environment(dict.fromkeys((*own, "SSL_CERT_DIR", "GIT_SSL_CAPATH"), "/etc/own.pem"))
+    assert {env[name] for name in own} == {"/all"}
+    assert "/etc/own.pem" not in env.values()
+    assert "PIP_CERT" not in environment({})
 
 
 ADDRESS_NAMES = {
@@ -238,9 +284,43 @@ def test_claude_code_gets_an_auth_token_and_others_an_api_key() -> None:
     assert "ANTHROPIC_API_KEY" not in environment({}, "claude")
     assert environment({}, "claude")["ANTHROPIC_AUTH_TOKEN"] == "cph_x"
     assert "ANTHROPIC_AUTH_TOKEN" not in environment({}, "agent.py")
-    assert [starter_for(p) for p in ("claude", "codex", "openclaw", "python")] == [
+    assert environment({}, "claude", reverse="")["ANTHROPIC_API_KEY"] == "cph_x"
+
+
+def test_claude_code_is_told_to_leave_out_the_tool_that_publishes_unless_somebody_says_otherwise() -> None:
+    name = "CLAUDE_CODE_DISABLE_ARTIFACT"
+    assert environment({}, "claude")[name] == "1"
+    assert environment({name: "0"}, "claude")[name] == "0"
+    assert name not in environment({}, "agent.py")
+
+
+def test_gemini_cli_goes_by_proxy_where_there_is_one_and_opencode_gets_an_address_with_the_version() -> None:
+    assert "GOOGLE_GEMINI_BASE_URL" not in environment({}, "gemini", served=SERVED)
+    assert "GOOGLE_GEMINI_BASE_URL" in environment({}, "gemini", served=SERVED, regular="")
+    assert environment({}, "opencode")["ANTHROPIC_BASE_URL"] == ADDRESSES["reverse"] + "/anthropic/v1"
+    assert "ANTHROPIC_BASE_URL" not in environment({}, "opencode", reverse="")
+
+
+def test_each_agent_has_its_starter() -> None:
+    assert [starter_for(p) for p in ("claude", "codex", "gemini", "opencode", "python")] == [
         "claude-code",
         "codex",
-        "openclaw",
+        "gemini-cli",
+        "opencode",
         "sdk",
     ]
+
+
+@pytest.mark.slow
+def test_an_observed_run_lets_the_contract_refuse_nothing_and_says_so_three_times(
+    state: Path, provider: Provider
+) -> None:
+    done = spawn_cli("run", "--observe", "--job", "j", "--", sys.executable, "-c", AGENT, state=state)
+    assert done.code == 7, done.err
+    assert "observe: nothing of the contract is enforced" in done.err
+    assert "VERIFIED" in done.err
+    assert "warning: OBSERVED" in done.err
+    assert len(done.out.splitlines()) == 1  # no model was refused
+    told = run_cli("job", "tail", "j", "-n", "0", state=state).out
+    assert "would be refused: POLICY_MODEL_NOT_ALLOWED" in told
+    assert json.loads(run_cli("job", "show", "j", "--json", state=state).out)["enforcement"] == "observe"

@@ -203,7 +203,7 @@ def test_it_ends_when_its_standard_input_closes(tmp_path: Path) -> None:
         assert process.stdin is not None
         assert json.loads(process.stdout.readline())["ready"] is True
         process.stdin.close()
-        assert process.wait(timeout=10) == 0
+        assert process.wait(timeout=60) == 0
 
 
 json_values = st.recursive(

@@ -158,6 +158,38 @@ def test_tool_results_end_the_calls_in_every_shape() -> None:
     assert asked("responses", "", input=codex).tool == ""
 
 
+def test_the_result_of_a_tool_is_said_when_told_in_every_shape() -> None:
+    result = "it is 21 degrees"
+    shapes: dict[str, list[Any]] = {
+        "chat": [{"role": "tool", "tool_call_id": "c", "content": result}],
+        "messages": [{"role": "user", "content": [{"type": "tool_result", "content": [{"text": result}]}]}],
+        "gemini": [{"role": "user", "parts": [{"functionResponse": {"name": "n", "response": {"output": result}}}]}],
+        "responses": [{"type": "custom_tool_call_output", "call_id": "c", "output": [{"text": result}]}],
+    }
+    for kind, after in shapes.items():
+        key = {"responses": "input", "gemini": "contents"}.get(kind, "messages")
+        prompt = {"role": "user", "parts" if kind == "gemini" else "content": [{"text": "tool:n echo-result"}]}
+        before = read_ask(kind, {key: [prompt]}, b"", "", "")
+        assert [call.name for call in before.calls] == ["n"]
+        for context in ([], [{"role": "user", "content": "<context> of the client's own </context>"}]):
+            asked_again = read_ask(kind, {key: [prompt, *after, *context]}, b"", "", "")
+            assert (asked_again.calls, asked_again.text) == ([], result), kind
+
+
+def test_a_tool_that_takes_free_text_gets_it_in_the_shape_for_it() -> None:
+    tools = [{"type": "namespace", "name": "functions", "tools": [{"type": "custom", "name": "exec"}]}]
+    script = "text(await f({a: 'b c'}))"
+    told = f"tool:exec({quote(json.dumps({'input': script}), safe='')})"
+    items = [{"type": "additional_tools", "tools": tools}, {"role": "user", "content": told}]
+    ask = read_ask("responses", {"input": items}, b"", "", "")
+    item = json.loads(json_answer(ask))["output"][0]
+    assert (item["type"], item["name"], item["namespace"]) == ("custom_tool_call", "exec", "functions")
+    assert item["input"] == script
+    stream = b"".join(stream_answer(ask)).decode()
+    assert "response.custom_tool_call_input.done" in stream
+    assert "function_call_arguments" not in stream
+
+
 def test_tools_are_found_in_namespaces_and_input_items() -> None:
     space = {"type": "namespace", "name": "functions", "tools": [{"type": "custom", "name": "exec"}]}
     items = [
@@ -303,7 +335,6 @@ def test_bedrock_takes_a_bearer_too(provider: Provider) -> None:
 # -- Signature Version 4 -----------------------------------------------------------------------------------------
 
 CREDENTIAL = "AKIAEXAMPLE:a-secret/with+signs"
-NOW = datetime.now(UTC)
 
 
 def signed(path: str = CONVERSE, body: bytes = b"{}", **headers: str) -> tuple[str, list[tuple[str, str]], bytes]:

@@ -30,7 +30,8 @@ def socket(provider: Provider, path: str = "/v1/responses", key: str = "") -> It
     url = provider.url.replace("https://", "wss://") + path
     headers = {"Authorization": f"Bearer {key or provider.key('openai')}"}
     trust = ssl.create_default_context(cafile=provider.ca)
-    with connect(url, additional_headers=headers, ssl=trust, proxy=None) as open_socket:
+    # long: the library may wait for ever for its reader once this has run out on a busy machine
+    with connect(url, additional_headers=headers, ssl=trust, proxy=None, open_timeout=120) as open_socket:
         yield open_socket
 
 
@@ -76,6 +77,17 @@ def test_a_warm_up_has_no_output_and_the_next_turn_may_follow(provider: Provider
     assert (second["provider"], second["model"], second["type"]) == ("openai", "gpt-5", "response.create")
     digest = base64.urlsafe_b64encode(hashlib.sha256(told.encode()).digest()).decode().rstrip("=")
     assert second["body_sha256_b64u"] == digest
+
+
+def test_a_later_turn_that_sends_only_the_result_is_answered_in_its_conversation(provider: Provider) -> None:
+    with socket(provider) as open_socket:
+        open_socket.send(turn("tool:lookup echo-result"))
+        first = until(open_socket, "response.completed")[-1]["response"]
+        result = {"type": "function_call_output", "call_id": "c", "output": "it is 21 degrees"}
+        more = {"input": [result], "previous_response_id": first["id"]}
+        open_socket.send(json.dumps({"type": "response.create", "model": "gpt-5"} | more))
+        events = until(open_socket, "response.completed")
+    assert events[-1]["response"]["output"][0]["content"][0]["text"] == "it is 21 degrees"
 
 
 def test_faults_and_steering_reach_the_client(provider: Provider) -> None:

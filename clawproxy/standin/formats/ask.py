@@ -23,16 +23,27 @@ THOUGHT = "The stand-in thinks."
 _RESULT_TYPES = ("function_call_output", "custom_tool_call_output")
 _RESULT_KEYS = ("toolResult", "functionResponse", "function_response")
 _MAX_TOOL_DEPTH = 4
+_ECHOED_CHARS = 400
+# how the contexts begin that clients write as the user, before a prompt or after it
+_CLIENTS_OWN = "<"
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
     """One tool call of an answer; ``ident`` is the part of its id that is its own, ``written`` its arguments as a model
-    writes them."""
+    writes them. With ``free_text`` the tool takes no JSON; ``namespace`` is where it is declared, if anywhere."""
 
     name: str
     ident: str
     written: str = _ARGUMENTS_TEXT
+    free_text: bool = False
+    namespace: str = ""
+
+    @property
+    def input(self) -> str:
+        """For tools that take free text: what is at ``input``, or all that is written."""
+        given = self.arguments.get("input")
+        return given if isinstance(given, str) else self.written
 
     @property
     def arguments(self) -> JsonObject:
@@ -56,6 +67,8 @@ class Ask:
     prompt: str
     tools: tuple[str, ...]
     answered_tool: bool
+    result: str
+    """Of the tool that was called last, as far as it is text."""
     seed: str
     input_tokens: int
     steering: Steering
@@ -81,10 +94,13 @@ class Ask:
         if two and len(names) == 1:
             names.append(next((name for name in self.tools if name != names[0]), names[0]))
         given += [""] * (len(names) - len(given))
-        return [
-            Call(name, self.seed if n == 0 else f"{self.seed[:-1]}_{n}", written or _ARGUMENTS_TEXT)
-            for n, (name, written) in enumerate(zip(names, given, strict=True))
-        ]
+        declared = {tool.name: tool for tool in _declared(self.body)}
+        calls = []
+        for n, (name, written) in enumerate(zip(names, given, strict=True)):
+            tool = declared.get(name, _Declared(name))
+            ident = self.seed if n == 0 else f"{self.seed[:-1]}_{n}"
+            calls.append(Call(name, ident, written or _ARGUMENTS_TEXT, tool.free_text, tool.namespace))
+        return calls
 
     @property
     def speaks(self) -> bool:
@@ -100,6 +116,8 @@ class Ask:
     def pieces(self) -> list[str]:
         """The text of the answer in the pieces of a stream."""
         words = [_WORDS[n % len(_WORDS)] for n in range(self.steering.events or len(_WORDS))]
+        if "echo-result" in self.steering.words and self.answered_tool:
+            words = self.result[:_ECHOED_CHARS].split()
         if "echo-credential" in self.steering.words:
             words.append(self.credential)
         if "echo-basic" in self.steering.words:
@@ -145,7 +163,8 @@ def read_ask(
     stream: bool | None = None,
 ) -> Ask:
     """What ``body`` asks for. ``header`` is x-standin; ``model`` and ``stream`` are what the path said, if it did."""
-    prompt, answered = _last_user_text(_TURNS.get(kind, _messages)(body))
+    turns = _TURNS.get(kind, _messages)(body)
+    prompt, answered = _last_user_text(turns)
     options = body.get("stream_options")
     if stream is None:
         asked = body.get("stream")
@@ -159,8 +178,9 @@ def read_ask(
         stream=stream,
         want_usage=wants and "no-usage" not in steering.words,
         prompt=prompt,
-        tools=tuple(_tool_names(body)),
+        tools=tuple(tool.name for tool in _declared(body)),
         answered_tool=answered,
+        result=_last_result(turns) if answered else "",
         seed=hashlib.sha256(raw).hexdigest()[:24],
         input_tokens=max(1, len(raw) // 4),
         steering=steering,
@@ -218,45 +238,86 @@ def _is_result(turn: JsonObject) -> bool:
 
 
 def _last_user_text(turns: Any) -> tuple[str, bool]:
-    """The text of the last user turn, and whether a tool result came with it or after it."""
+    """The text of the last user turn, and whether a tool result came with it or after it.
+
+    What clients write as the user themselves counts only where there is nothing else.
+    """
     if isinstance(turns, str):
         return turns, False
-    answered = False
+    answered, own = False, ("", False)
     for turn in reversed(list(objects(turns))):
         answered = answered or _is_result(turn)
         if turn.get("role", "user" if "parts" in turn else "") != "user":
             continue
         content = turn.get("content")
-        text = content if isinstance(content, str) else " ".join(str(part.get("text", "")) for part in _parts(turn))
-        if text.strip():
-            return text, answered
-    return "", answered
+        texts = [content] if isinstance(content, str) else [str(part.get("text", "")) for part in _parts(turn)]
+        said = [text for text in texts if text.strip()]
+        if prompt := " ".join(text for text in said if not text.lstrip().startswith(_CLIENTS_OWN)):
+            return prompt, answered
+        if said and not own[0]:
+            own = " ".join(said), answered
+    return own if own[0] else ("", answered)
+
+
+def _last_result(turns: Any) -> str:
+    """The text of the last result of a tool, whatever the format wraps around it."""
+    for turn in reversed(list(objects(turns))):
+        if turn.get("type") in _RESULT_TYPES:
+            return " ".join(_texts_in(turn.get("output"), 0))
+        if turn.get("role") in ("tool", "function"):
+            return " ".join(_texts_in(turn.get("content"), 0))
+        for part in reversed(_parts(turn)):
+            if part.get("type") == "tool_result":
+                return " ".join(_texts_in(part.get("content"), 0))
+            for key in _RESULT_KEYS:
+                if isinstance(part.get(key), dict):
+                    inner = part[key]
+                    return " ".join(_texts_in(inner.get("response", inner.get("content")), 0))
+    return ""
+
+
+def _texts_in(value: Any, depth: int) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif depth < _MAX_TOOL_DEPTH:
+        inner = value if isinstance(value, list) else value.values() if isinstance(value, dict) else ()
+        for one in inner:
+            yield from _texts_in(one, depth + 1)
 
 
 # -- tools -------------------------------------------------------------------------------------------------------
 
 
-def _tool_names(body: JsonObject) -> Iterator[str]:
-    yield from _names_in(body.get("tools"), 0)
+@dataclass(frozen=True, slots=True)
+class _Declared:
+    """A tool that a request declares."""
+
+    name: str
+    free_text: bool = False
+    namespace: str = ""
+
+
+def _declared(body: JsonObject) -> Iterator[_Declared]:
+    yield from _tools_in(body.get("tools"), 0)
     config = body.get("toolConfig")
     if isinstance(config, dict):
-        yield from _names_in(config.get("tools"), 0)
+        yield from _tools_in(config.get("tools"), 0)
     for item in objects(body.get("input")):
         if item.get("type") == "additional_tools":
-            yield from _names_in(item.get("tools"), 0)
+            yield from _tools_in(item.get("tools"), 0)
 
 
-def _names_in(tools: Any, depth: int) -> Iterator[str]:
+def _tools_in(tools: Any, depth: int, namespace: str = "") -> Iterator[_Declared]:
     """The callable tools of a list: chat, responses (namespaces too), messages, Gemini and Converse shapes."""
     for tool in objects(tools):
         if depth < _MAX_TOOL_DEPTH and tool.get("type") == "namespace":
-            yield from _names_in(tool.get("tools"), depth + 1)
+            yield from _tools_in(tool.get("tools"), depth + 1, str(tool.get("name", "")))
             continue
         declared = tool.get("functionDeclarations", tool.get("function_declarations"))
         if isinstance(declared, list):
-            yield from _names_in(declared, _MAX_TOOL_DEPTH)
+            yield from _tools_in(declared, _MAX_TOOL_DEPTH)
             continue
         inner = tool.get("function", tool.get("toolSpec"))
         name = inner.get("name") if isinstance(inner, dict) else tool.get("name") or tool.get("type")
         if isinstance(name, str):
-            yield name
+            yield _Declared(name, tool.get("type") == "custom", namespace)

@@ -39,9 +39,15 @@ def _object(ask: Ask, status: str, output: list[JsonObject]) -> JsonObject:
 
 
 def _call_item(call: Call, *, done: bool) -> JsonObject:
-    ids = {"id": f"fc_{call.ident}", "call_id": f"call_{call.ident}"}
-    state = {"arguments": call.written if done else "", "status": "completed" if done else "in_progress"}
-    return {"type": "function_call", **ids, "name": call.name, **state}
+    kind, where = ("custom_tool_call", "input") if call.free_text else ("function_call", "arguments")
+    ids = {"id": f"{'ctc' if call.free_text else 'fc'}_{call.ident}", "call_id": f"call_{call.ident}"}
+    named = {"name": call.name} | ({"namespace": call.namespace} if call.namespace else {})
+    state = {where: _written(call) if done else "", "status": "completed" if done else "in_progress"}
+    return {"type": kind, **ids, **named, **state}
+
+
+def _written(call: Call) -> str:
+    return call.input if call.free_text else call.written
 
 
 def _message_item(ask: Ask, *, done: bool) -> JsonObject:
@@ -92,9 +98,12 @@ def _steps(ask: Ask) -> Iterator[JsonObject]:
         item = _call_item(call, done=False)
         place = {"item_id": item["id"], "output_index": index}
         yield {"type": "response.output_item.added", "output_index": index, "item": item}
-        for piece in pieces_of(call.written):
-            yield {"type": "response.function_call_arguments.delta", **place, "delta": piece}
-        yield {"type": "response.function_call_arguments.done", **place, "arguments": call.written}
+        kind, where = (
+            ("custom_tool_call_input", "input") if call.free_text else ("function_call_arguments", "arguments")
+        )
+        for piece in pieces_of(_written(call)):
+            yield {"type": f"response.{kind}.delta", **place, "delta": piece}
+        yield {"type": f"response.{kind}.done", **place, where: _written(call)}
         yield {"type": "response.output_item.done", "output_index": index, "item": _call_item(call, done=True)}
     yield {"type": "response.completed", "response": answer(ask)}
 
