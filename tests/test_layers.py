@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import ast
+import re
 import shutil
 import subprocess
 import sys
 import tomllib
 import zipfile
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[1]
-LAYERS = ("tokens", "policies", "receipts", "addons", "cli")
+LAYERS = ("tokens", "policies", "receipts", "addons", "cage", "fence", "openclaw", "cli")
 """Lower first; a layer may import those before it. ``configs`` is data and imports nothing."""
 
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -146,5 +148,36 @@ def test_a_fresh_wheel_holds_exactly_the_modules_and_the_data(tmp_path: Path) ->
         f"{package.replace('.', '/')}/{path.name}" for package in PACKAGES for path in folder_of(package).glob("*.py")
     }
     data = {f"clawproxy/configs/{path.relative_to(ROOT / 'configs')}" for path in (ROOT / "configs").rglob("*.*")}
-    data = {name for name in data if name.endswith((".toml", ".json"))}
+    data = {name for name in data if name.endswith((".toml", ".json", ".nft", ".service")) and "/deploy/" not in name}
     assert held == expected | data
+
+
+# -- the map in docs/architecture.md -----------------------------------------------------------------------------------
+
+MAPPED = (*LAYERS[:4], *(f"clawproxy/{name}" for name in LAYERS[4:]))
+_MODULE = re.compile(r"`([a-z0-9_/]+)`")
+
+
+def named_in_the_map(page: str, package: str) -> list[str]:
+    """The modules in the table below the heading of a package."""
+    section = page.partition(f"\n### {package}/\n")[2].partition("\n##")[0]
+    return [name for line in section.splitlines() if line.startswith("| ") for name in _MODULE.findall(line)]
+
+
+@pytest.mark.parametrize("package", MAPPED)
+def test_the_map_names_each_module_once(package: str) -> None:
+    """A module that is new or gone: put it under its idea in docs/architecture.md, "The map", or take it out."""
+    paths = (path for path in (ROOT / package).rglob("*.py") if not path.stem.startswith("__"))
+    there = {path.relative_to(ROOT / package).with_suffix("").as_posix() for path in paths}
+    named = Counter(named_in_the_map((ROOT / "docs" / "architecture.md").read_text(), package))
+    assert len(there) > 5
+    assert there - named.keys() == set(), f'not in docs/architecture.md, "The map": {package}'
+    assert named.keys() - there == set(), f'gone, but still in docs/architecture.md, "The map": {package}'
+    assert [name for name, count in named.items() if count > 1] == []
+
+
+def test_a_module_that_is_named_twice_or_elsewhere_is_seen() -> None:
+    page = "\n### tokens/\n\nStart with `reasons`.\n\n| idea | modules |\n|---|---|\n| a | `keys` `keys` |\n\n"
+    page += "### policies/\n| b | `x/y` |\n"
+    assert named_in_the_map(page, "tokens") == ["keys", "keys"]
+    assert named_in_the_map(page, "policies") == ["x/y"]

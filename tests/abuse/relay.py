@@ -34,7 +34,7 @@ class Relay:
     async def until_open(self, at_most: int) -> None:
         """Until no more than ``at_most`` connections are open, so that their last bytes are counted."""
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(3):
+            async with asyncio.timeout(30):
                 while self.open > at_most:  # noqa: ASYNC110 - a test waits
                     await asyncio.sleep(0.002)
 

@@ -42,8 +42,3 @@ def print_count(chosen: Sequence[Execution]) -> None:
     print("| format | " + " | ".join(columns) + " |\n|---" + "|---" * len(columns) + "|")
     for name in BASES:
         print(f"| {name} | " + " | ".join(str(found[name, column] or "") for column in columns) + " |")
-
-
-def _place(name: str) -> tuple[str, int]:
-    letters = name.rstrip("0123456789")
-    return letters, int(name.removeprefix(letters))

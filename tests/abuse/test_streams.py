@@ -106,8 +106,8 @@ async def _call(bed: Bed, wire: str, stream: bool) -> tuple[int, dict[str, str],
     await line.send(f"POST {base.prefix}{base.path} HTTP/1.1\r\n{fields}\r\n".encode() + body)
     raw = b""
     with contextlib.suppress(TimeoutError, ConnectionError):
-        async with asyncio.timeout(8):
-            answer = await line.answer(timeout_s=7)
+        async with asyncio.timeout(31):
+            answer = await line.answer(timeout_s=30)
             raw = answer.body
             line.close()
             return answer.status, answer.headers, raw, not answer.ended

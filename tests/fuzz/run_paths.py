@@ -22,11 +22,6 @@ _PATHS = {
     "/v1/responses": ("openai", '{"model":"gpt-4o-mini","input":"x"}'),
     "/v1/messages": ("anthropic", '{"model":"claude-sonnet-5-5","max_tokens":1,"messages":[]}'),
 }
-_BY_ROUTE = {
-    "chat_completions": "/v1/chat/completions",
-    "responses": "/v1/responses",
-    "messages": "/v1/messages",
-}
 _HOSTS = {"openai": "api.openai.com", "anthropic": "api.anthropic.com"}
 _INSERTED = (
     *("/", "//", "/./", "/../", "/..", "\\", "%2f", "%2F", "%2e", "%2e%2e/", "%00", "%5c", ";", ";a=b", "?", "#", " "),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import json
 import ssl
@@ -24,6 +23,7 @@ from clawproxy.tokens.mint import mint
 from clawproxy.tokens.trust import Trust, parse_trust
 
 from ..clawproxy.standin_process import Provider
+from ..waiting import until
 from .raw_client import Answer, RawClient
 
 CONTRACT: dict[str, Any] = {
@@ -101,6 +101,12 @@ class Bed:
     async def chat(self, text: str = "hello", *, token: str | None = None, **more: Any) -> Answer:
         return await self.post("/openai/v1/chat/completions", chat_body(text, **more), self.headers(token))
 
+    def chat_head(self, length: int, token: str | None = None) -> bytes:
+        """The head of a chat call with a body of so many bytes, for who sends it by hand."""
+        fields = {**self.headers(token), "content-length": str(length)}
+        head = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
+        return f"POST /openai/v1/chat/completions HTTP/1.1\r\n{head}\r\n".encode()
+
     def lines(self, job_id: str = "job-1") -> list[dict[str, Any]]:
         """The journal of a job, as far as it is on disk."""
         return _lines(self.state / "jobs" / job_id / "receipts.jsonl")
@@ -115,9 +121,7 @@ class Bed:
 
     async def settled(self) -> None:
         """Until nothing is open; orphans get their record within three seconds."""
-        async with asyncio.timeout(10):
-            while self.gateway.gate.open_calls:  # noqa: ASYNC110 - the product has no event for it, and needs none
-                await asyncio.sleep(0.02)
+        await until(lambda: not self.gateway.gate.open_calls)
 
     def trust(self) -> Trust:
         keys = [{"did": self.keys[role].did, "role": str(role)} for role in (Role.RECEIPT, Role.POLICY, Role.TOKEN)]
@@ -159,7 +163,7 @@ async def running_bed(
     keys, policy_hash = make_state(state, contract)
     settings = parse_settings(
         {
-            "gateway": {"state_dir": str(state), "step_timeout_s": 5.0, **gateway_keys},
+            "gateway": {"state_dir": str(state), "step_timeout_s": 20.0, **gateway_keys},
             "listen": {"reverse": "127.0.0.1:0", "regular": "127.0.0.1:0", "admin": False},
             "upstream_ca": provider.ca or None,
             "providers": {

@@ -37,7 +37,7 @@ CHAT = "/openai/v1/chat/completions"
 ROGUE = "/anthropic/v1/messages"
 _UNPACKED_BYTES = 512 * 1024 * 1024
 _SEND_AT_MOST = 24 * 1024 * 1024
-_BOMB_S = 20.0
+_BOMB_S = 60.0
 _PIECE = bytes(1 << 20)
 _QUIET_S = 4.0
 """Longer than the gateway sweeps after the last connection's end."""
@@ -117,7 +117,7 @@ class Line:
             await self.send(piece)
             await asyncio.sleep(0)
 
-    async def outcome(self, timeout_s: float = 5.0) -> str:
+    async def outcome(self, timeout_s: float = 20.0) -> str:
         """The reason of the answer, its status, ``closed`` or ``silent``."""
         try:
             async with asyncio.timeout(timeout_s):
@@ -344,7 +344,7 @@ async def _rogue_answer(mode: str, target: Target, line: Line) -> str:
     }
     body = json.dumps(asked).encode()
     await line.send(_head(target, ROGUE, content_length=str(len(body))) + b"\r\n" + body)
-    outcome = await line.outcome(15)
+    outcome = await line.outcome(30)
     await line.rest()
     return outcome
 

@@ -51,14 +51,15 @@ class FaultySteps:
 
 
 class FaultyTap:
-    """A tap that fails at its ``at``-th piece, or in ``close`` (at 0)."""
+    """A tap that fails at the piece in which its ``at``-th event ends, or in ``close`` (at 0)."""
 
     def __init__(self, tap: Any, at: int, kind: str) -> None:
         self._tap, self._left, self._kind = tap, at, kind
 
     def feed(self, data: bytes) -> Any:
-        self._left -= 1
-        if self._left == 0:
+        before = self._left
+        self._left -= data.count(b"\n\n")
+        if before > 0 >= self._left:
             raise asyncio.CancelledError if self._kind == "cancel" else InjectedFaultError
         return self._tap.feed(data)
 

@@ -50,8 +50,6 @@ class Wire:
     body: Callable[[str, Sequence[str], bool], Body]
     marks: tuple[bytes, ...]
     stops: bytes = b""
-    bytes_only: bool = False
-    """Its streams are frames of AWS."""
 
     def text(self, body: bytes) -> bytes:
         """With what its frames hold in base64."""
@@ -129,7 +127,6 @@ WIRES: Mapping[str, Wire] = {
             _converse,
             (b"toolUse", b"tool_use", b':"ticket_read"'),
             b"end_turn",
-            bytes_only=True,
         ),
         Wire(
             "invoke",
@@ -137,7 +134,6 @@ WIRES: Mapping[str, Wire] = {
             _messages({"anthropic_version": "bedrock-2023-05-31"}),
             _MESSAGE_MARKS,
             b"end_turn",
-            bytes_only=True,
         ),
     )
 }

@@ -87,5 +87,12 @@ class RawClient:
             self._h11.start_next_cycle()
         return answer
 
+    async def rest(self) -> bytes:
+        """What comes before the connection ends; nothing where it is reset."""
+        try:
+            return await asyncio.wait_for(self.reader.read(-1), 30)
+        except ConnectionError:
+            return b""
+
     async def close(self) -> None:
         self.writer.close()

@@ -35,7 +35,7 @@ HELD = {
     "allowed_tools": [],
     "tool_classes": {"ticket.read": ["ticket_read"]},
     "denied_tools": [],
-    "approvals": [{"action": "ticket.read", "approver_group": "Ops", "deadline_s": 20}],
+    "approvals": [{"action": "ticket.read", "approver_group": "Ops", "deadline_s": 120}],
 }
 SHORT = {**HELD, "approvals": [{"action": "ticket.read", "approver_group": "Ops", "deadline_s": 5}]}
 ANSWER = "The stand-in answers"
@@ -139,7 +139,7 @@ class House:
 
     async def asked(self, number: int = 1) -> list[JsonObject]:
         """The questions, once there are so many."""
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(60):
             while len(rows := (await call_admin(self.socket, "approvals"))["pending"]) < number:  # noqa: ASYNC110
                 await asyncio.sleep(0.02)
         return list(rows)
@@ -266,7 +266,7 @@ async def test_a_call_that_nobody_answers_is_denied_when_its_time_is_over(
         scope = await house.question()
         with pytest.raises(agent.error, match="APPROVAL_TIMEOUT"):
             await task
-        assert 4.5 < time.monotonic() - began < 10
+        assert 4.5 < time.monotonic() - began < 60
         await house.refused(scope, "APPROVAL_NOT_FOUND")
         assert house.notes() == ["timeout_deny"]
         await house.sealed()
@@ -334,14 +334,14 @@ async def test_while_a_person_is_asked_the_client_hears_comments_and_nothing_of_
         )
         scope = await house.question()
         got = b""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while got.count(b"\n:") < 3 and got.count(b":\n") < 3:
                 got += await client.reader.read(4096)
         assert b"HTTP/1.1 200" in got
         assert b"ticket_read" not in got
         assert b"tool_calls" not in got
         await house.answer(scope)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while b"[DONE]" not in got:
                 got += await client.reader.read(4096)
         assert b"ticket_read" in got
@@ -379,7 +379,7 @@ async def test_a_client_that_leaves_takes_its_question_along(tmp_path: Path, pro
             )
             scope = await house.question()
             await client.close()
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(30):
                 while (await call_admin(house.socket, "approvals"))["pending"]:  # noqa: ASYNC110
                     await asyncio.sleep(0.05)
             await house.refused(scope, "APPROVAL_NOT_FOUND")

@@ -15,6 +15,7 @@ import pytest
 from clawproxy.tokens.digests import b64u_encode
 
 from ..clawproxy.standin_process import Provider
+from ..waiting import until
 from .bed import chat_body
 from .bombs import BOMBS, Figures, Line, Target, _head, rogue, run_bombs, settled_bytes, target, throw
 
@@ -106,15 +107,14 @@ async def test_slow_clients_are_cut_and_others_are_answered(tmp_path: Path, prov
         assert max(told) < 3.0
         for n, line in enumerate(lines[:60]):
             if n % 3 != 2:
-                assert await line.outcome(10) == "closed"
+                assert await line.outcome(60) == "closed"
         for line in lines[60:]:  # a tunnel has the time for a handshake, and 200 stands in front of its end
-            async with asyncio.timeout(15):
+            async with asyncio.timeout(60):
                 while await line.reader.read(4096):
                     pass
         for line in lines:
             line.close()
-        await asyncio.sleep(1)
-        assert at.open_files() <= before + 4
+        await until(lambda: at.open_files() <= before + 4)
         await at.clean_call()
 
 
@@ -137,8 +137,7 @@ async def test_ten_thousand_forged_tokens_cost_little_and_leave_nothing(tmp_path
     async with _target(tmp_path, provider) as at:
         await at.clean_call()
         await asyncio.gather(*(_forged(at, 500) for _ in range(10)))
-        await asyncio.sleep(3)
-        before, cpu_s, told = at.rss_bytes(), at.cpu_s(), []
+        before, cpu_s, told = await settled_bytes(at), at.cpu_s(), []
         flood = asyncio.gather(*(_forged(at, 1000) for _ in range(10)))
         began = time.perf_counter()
         while not flood.done():
@@ -146,8 +145,7 @@ async def test_ten_thousand_forged_tokens_cost_little_and_leave_nothing(tmp_path
             await asyncio.sleep(0.1)
         await flood
         took_s, each_us = time.perf_counter() - began, (at.cpu_s() - cpu_s) * 100
-        await asyncio.sleep(3)
-        growth_mb = (at.rss_bytes() - before) / 1e6
+        growth_mb = (await settled_bytes(at) - before) / 1e6
     print(
         f"10,000 forged tokens in {took_s:.1f} s, {each_us:.0f} µs of CPU each, memory {growth_mb:+.1f} MB;"
         f" clean calls median {sorted(told)[len(told) // 2] * 1e3:.0f} ms, slowest {max(told) * 1e3:.0f} ms"

@@ -123,7 +123,7 @@ class Script:
 
     async def _question(self) -> str:
         """The id of the one question that waits."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             socket = self.bed.state / "admin.sock"
             while not (rows := (await call_admin(socket, "approvals"))["pending"]):  # noqa: ASYNC110
                 await asyncio.sleep(0.02)

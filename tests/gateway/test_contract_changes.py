@@ -20,7 +20,8 @@ from clawproxy.tokens.canonical import jcs_bytes
 from clawproxy.tokens.keys import Role, SigningKey
 
 from ..clawproxy.standin_process import Provider
-from .bed import CONTRACT, SSE_WORDS, Bed, chat_body, running_bed
+from ..waiting import until
+from .bed import CONTRACT, Bed, chat_body, running_bed
 from .raw_client import Answer
 
 WIDE = {**CONTRACT, "allowed_models": ["gpt-4o-mini", "gpt-4o"]}
@@ -91,11 +92,9 @@ async def test_a_stream_that_was_let_out_before_goes_on_to_its_end(tmp_path: Pat
     async with running_bed(tmp_path / "s", provider, contract=WIDE) as bed:
         tight_hash = add_contract(bed, TIGHT)
         wide, tight = token(bed, bed.policy_hash, 60), token(bed, tight_hash, 30)
-        body = chat_body(f"{SSE_WORDS} slow:150", model="gpt-4o", stream=True)
+        body = chat_body("events:30 slow:100", model="gpt-4o", stream=True)
         stream = asyncio.create_task(bed.post("/openai/v1/chat/completions", body, bed.headers(wide)))
-        async with asyncio.timeout(10):
-            while not bed.records("intent"):  # noqa: ASYNC110 - the journal has no event for it
-                await asyncio.sleep(0.01)
+        await until(lambda: bed.records("intent"))
         assert (await bed.chat(token=tight)).status == 200
         assert not stream.done()
         answer = await stream

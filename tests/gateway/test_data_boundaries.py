@@ -22,6 +22,8 @@ from clawproxy.tokens.digests import b64u_encode
 
 from ..clawproxy.standin_process import Provider
 from .bed import CONTRACT, Bed, chat_body, running_bed
+from .raw_client import Answer
+from .test_budgets import restart
 from .test_egress import _basic
 from .test_the_checks_can_fail import Without
 from .test_websocket import create, opened, until
@@ -171,6 +173,75 @@ async def test_a_label_outside_of_the_allowed_ones_is_denied(tmp_path: Path, pro
     contract = _contract(data_classes_allowed=["internal"], **LABELS)
     async with running_bed(tmp_path / "s", provider, contract=contract) as bed:
         assert _code(await bed.post("/openai/v1/chat/completions", _turn())) == "DATA_CLASS_DENIED"
+
+
+SEARCHED: dict[str, Any] = {
+    "allowed_tools": ["web.search", "mail_send"],
+    "tool_classes": {"web.search": ["web_search"]},
+    "tool_data_classes": {"web.search": ["internal"]},
+    "tool_data_access": {"mail_send": ["public"]},
+    "allowed_provider_features": ["state:previous_response_id"],
+}
+MAIL_SEND = {"type": "function", "name": "mail_send", "parameters": {}}
+
+
+async def _responses(bed: Bed, **body: Any) -> Answer:
+    return await bed.post("/openai/v1/responses", json.dumps({"model": "gpt-4o-mini", **body}).encode())
+
+
+async def test_what_a_tool_of_the_provider_found_is_not_seen_by_a_tool_that_may_not_see_it(
+    tmp_path: Path, provider: Provider
+) -> None:
+    """Neither in the same answer, nor in one that goes on from it at the provider."""
+
+    async def ask(bed: Bed, *tools: dict[str, Any], **more: Any) -> Answer:
+        return await _responses(bed, input="tool:mail_send", tools=[MAIL_SEND, *tools], **more)
+
+    async with running_bed(tmp_path / "s", provider, contract=_contract(**SEARCHED)) as bed:
+        first = await ask(bed)
+        assert first.status == 200, "nothing with a label was seen yet"
+        assert _code(await ask(bed, {"type": "web_search"})) == "DATA_CLASS_DENIED"
+        assert bed.records("intent")[-1]["detail"]["data"]["labels"] == ["internal"]
+        later = await ask(bed, previous_response_id=json.loads(first.body)["id"])
+        assert _code(later) == "DATA_CLASS_DENIED"
+        assert (await ask(bed)).status == 200
+
+
+async def test_what_a_job_has_seen_is_known_after_a_restart_where_the_provider_keeps_the_conversation(
+    tmp_path: Path, provider: Provider
+) -> None:
+    contract = _contract(**{**SEARCHED, "data_boundaries": {"email": "redact_in_logs"}})
+    searching: dict[str, Any] = {"input": "search", "tools": [{"type": "web_search"}]}
+    writing: dict[str, Any] = {"input": f"write to {MAIL}", "tools": []}
+    for n, first in enumerate((searching, writing)):
+        async with running_bed(tmp_path / f"s{n}", provider, contract=contract) as bed:
+            kept = json.loads((await _responses(bed, **first)).body)["id"]
+            await restart(bed)
+            later = await _responses(bed, input="tool:mail_send", tools=[MAIL_SEND], previous_response_id=kept)
+            assert _code(later) == "DATA_CLASS_DENIED"
+
+
+async def test_a_conversation_that_its_provider_condensed_carries_what_the_job_has_seen(
+    tmp_path: Path, provider: Provider
+) -> None:
+    contract = _contract(**SEARCHED)
+    condensed = [{"type": "compaction", "id": "cmp_1", "encrypted_content": "gAAAA"}]
+    said = {"role": "user", "content": "tool:mail_send"}
+    async with running_bed(tmp_path / "s", provider, contract=contract) as bed:
+        body: dict[str, Any] = {"tools": [MAIL_SEND], "store": False, "input": [*condensed, said]}
+        assert (await _responses(bed, **body)).status == 200
+        assert (await _responses(bed, input="search", tools=[{"type": "web_search"}])).status == 200
+        assert _code(await _responses(bed, **body)) == "DATA_CLASS_DENIED"
+
+
+async def test_a_tool_of_the_provider_whose_label_is_denied_may_not_be_declared(
+    tmp_path: Path, provider: Provider
+) -> None:
+    contract = _contract(**{**SEARCHED, "data_classes_denied": ["internal"]})
+    async with running_bed(tmp_path / "s", provider, contract=contract) as bed:
+        before = len(provider.seen())
+        assert _code(await _responses(bed, input="hi", tools=[{"type": "web_search"}])) == "DATA_CLASS_DENIED"
+        assert len(provider.seen()) == before
 
 
 async def test_a_result_whose_tool_cannot_be_told_carries_all_labels(tmp_path: Path, provider: Provider) -> None:

@@ -19,10 +19,12 @@ from clawproxy.policies.policy import Policy
 from clawproxy.receipts.explain import explain
 from clawproxy.receipts.reader import load_directory
 from clawproxy.receipts.report import Verdict
+from clawproxy.receipts.side_traffic import refused_hosts, split_inside
 from clawproxy.receipts.verify_job import verify_job
 from clawproxy.tokens.digests import b64u_encode
 
 from ..clawproxy.standin_process import Provider
+from ..waiting import until
 from .bed import CONTRACT, Bed, running_bed
 from .raw_client import Answer, RawClient
 from .tool_server import ToolServer, tool_server
@@ -126,6 +128,13 @@ async def test_a_listed_call_passes_and_is_recorded_as_a_side_effect(tmp_path: P
         assert b"a%20b" not in (bed.state / "jobs" / "job-1" / "receipts.jsonl").read_bytes()
 
 
+async def test_an_escaped_slash_leaves_as_it_came_where_every_path_may(tmp_path: Path, provider: Provider) -> None:
+    async with egress_bed(tmp_path, provider, paths=["/*"]) as (bed, tool):
+        assert (await _call(bed, tool, target="/@types%2fnode?x=1")).status == 200
+        assert tool.requests[-1][0].startswith(b"GET /@types%2fnode?x=1 HTTP/1.1\r\n")
+        assert len(bed.records("effect")) == 1
+
+
 async def test_plain_http_passes_where_the_contract_says_http(tmp_path: Path, provider: Provider) -> None:
     async with egress_bed(tmp_path, provider) as (bed, tool):
         client = await bed.client("regular")
@@ -152,6 +161,7 @@ async def test_plain_http_passes_where_the_contract_says_http(tmp_path: Path, pr
         ("LOCALHOST:{port}", True, "EGRESS_NOT_ALLOWED"),
         ("127.0.0.1:{port}", True, "EGRESS_NOT_ALLOWED"),
         ("localhost:{plain}", True, "EGRESS_NOT_ALLOWED"),
+        ("[fd63::9]:443", True, "EGRESS_NOT_ALLOWED"),
         ("api.openai.com:8443", True, "TUNNEL_REFUSED"),
     ],
 )
@@ -167,7 +177,9 @@ async def test_a_tunnel_that_the_contract_does_not_list_is_refused_before_any_lo
             assert "proxy password" in answer.refusal["remedy"]
             assert where.encode() not in answer.body
         denials = [*bed.records("denial"), *bed.refusals()]
-        assert [denial["reason"] for denial in denials] == [reason]
+        assert [(denial["reason"], denial["destination"]) for denial in denials] == [
+            (reason, where.lower().replace(".:", ":"))
+        ]
         assert looked_up == []
         assert tool.connections == 0
 
@@ -180,7 +192,8 @@ async def test_a_tunnel_that_the_contract_does_not_list_is_refused_before_any_lo
         ("GET", "/v1", {}, "EGRESS_NOT_ALLOWED"),
         ("GET", "/v1/../v2", {}, "REQUEST_AMBIGUOUS"),
         ("GET", "/v1/%2e%2e/v2", {}, "REQUEST_AMBIGUOUS"),
-        ("GET", "/v1/a%2Fb", {}, "REQUEST_AMBIGUOUS"),
+        ("GET", "/v1/a%2Fb", {}, "EGRESS_NOT_ALLOWED"),
+        ("GET", "/v1/a%2F..%2Fb", {}, "REQUEST_AMBIGUOUS"),
         ("GET", "//v1/a", {}, "REQUEST_AMBIGUOUS"),
         ("GET", "/v1/a;b", {}, "REQUEST_AMBIGUOUS"),
         ("GET", "/v1/a", {"host": "api.openai.com"}, "DESTINATION_MISMATCH"),
@@ -197,8 +210,38 @@ async def test_each_request_in_a_tunnel_is_judged(
         assert answer.refusal["reason"] == reason
         assert tool.connections == 0
         assert bed.records("intent") == []
-        assert [denial["reason"] for denial in [*bed.records("denial"), *bed.refusals()]] == [reason]
+        [denial] = [*bed.records("denial"), *bed.refusals()]
+        assert (denial["reason"], denial["destination"]) == (reason, f"localhost:{tool.port}")
         assert (await _call(bed, tool)).status == 200
+
+
+@pytest.mark.parametrize(
+    ("target", "fields", "reason"),
+    [
+        ("/plain;a", {}, "REQUEST_AMBIGUOUS"),
+        ("/plain", {"te": "x", "TE": "x"}, "REQUEST_AMBIGUOUS"),
+        ("/plain", {"host": "other.example"}, "DESTINATION_MISMATCH"),
+    ],
+)
+async def test_a_plain_request_that_is_refused_by_its_head_is_recorded_with_its_host(
+    tmp_path: Path, provider: Provider, target: str, fields: dict[str, str], reason: str
+) -> None:
+    async with egress_bed(tmp_path, provider) as (bed, tool):
+        client = await bed.client("regular")
+        authority = f"localhost:{tool.plain_port}"
+        headers = {"host": authority, "proxy-authorization": _basic(bed.token()), **fields}
+        answer = await client.request("GET", f"http://{authority}{target}", headers)
+        assert (answer.refusal["reason"], tool.connections) == (reason, 0)
+        [denial] = [*bed.records("denial"), *bed.refusals()]
+        assert (denial["reason"], denial["destination"]) == (reason, authority)
+
+
+async def test_a_refused_call_of_a_model_has_a_route_and_no_destination(tmp_path: Path, provider: Provider) -> None:
+    async with egress_bed(tmp_path, provider) as (bed, _):
+        assert (await bed.chat(model="another")).status == 403
+        [denial] = [*bed.records("denial"), *bed.refusals()]
+        assert denial["provider"]
+        assert "destination" not in denial
 
 
 async def test_another_sni_than_the_tunnels_host_is_refused(tmp_path: Path, provider: Provider) -> None:
@@ -220,6 +263,36 @@ async def test_a_contract_without_a_list_lets_nothing_through(tmp_path: Path, pr
     async with running_bed(tmp_path / "s", provider) as bed:
         _, answer = await _connect(bed, "example.com:443", bed.token())
         assert answer.refusal["reason"] == "EGRESS_NOT_ALLOWED"
+
+
+async def test_a_tunnel_that_is_refused_inside_leads_nowhere_and_tells_each_request_why(
+    tmp_path: Path, provider: Provider
+) -> None:
+    looked_up: list[str] = []
+
+    async def resolve(host: str, port: int) -> Sequence[str]:
+        looked_up.append(host)
+        return ["127.0.0.1"]
+
+    async with (
+        tool_server(Path(provider.ca).parent) as tool,
+        running_bed(tmp_path / "s", provider, resolve=resolve, refuse_inside_tunnels=True) as bed,
+    ):
+        client = await _inside(bed, tool)
+        for method in ("GET", "POST"):
+            answer = await client.request(method, "/any", {"host": f"localhost:{tool.port}"}, b"")
+            assert (answer.status, answer.refusal["reason"]) == (403, "EGRESS_NOT_ALLOWED")
+        denials = bed.records("denial")
+        assert [denial["method"] for denial in denials] == ["CONNECT", "GET", "POST"]
+        assert {denial["reason"] for denial in denials} == {"EGRESS_NOT_ALLOWED"}
+        assert (looked_up, tool.connections, bed.records("intent")) == ([], 0, [])
+        # for people it is one refused tunnel, and what came in it
+        own, inside = split_inside(denials)
+        assert (len(own), len(inside)) == (1, 2)
+        assert [(host.host, host.count) for host in refused_hosts(own)] == [("localhost", 1)]
+        for authority, token in (("api.openai.com:8443", bed.token()), (f"localhost:{tool.port}", None)):
+            _, answer = await _connect(bed, authority, token)
+            assert answer.status == (403 if token else 401)
 
 
 # -- credentials -----------------------------------------------------------------------------------------------------
@@ -338,6 +411,7 @@ async def test_the_last_byte_of_a_stream_waits_for_the_record(tmp_path: Path, pr
     async with egress_bed(tmp_path, provider) as (bed, tool):
         tool.answers = {"/v1/a": [CHUNKED, *_chunks(b"first", b"last")[:2], b"WAIT", b"0\r\n\r\n"]}
         task = asyncio.create_task(_call(bed, tool))
+        await until(lambda: tool.requests)
         await asyncio.sleep(0.5)
         assert len(tool.requests) == 1
         assert bed.records("effect") == []

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import socket
 import struct
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from ..clawproxy.standin_process import Provider
+from ..waiting import until
 from .bed import Bed, chat_body, running_bed
 
 
@@ -126,15 +126,14 @@ async def test_a_client_that_leaves_gets_a_receipt_with_what_was_delivered(
     tmp_path: Path, provider: Provider, moment: str, how: str
 ) -> None:
     async with running_bed(tmp_path / "s", provider) as bed:
-        client = await bed.client()
-        text = "hang:3000" if moment == "waiting" else "events:200 slow:20"
+        client, before = await bed.client(), len(provider.seen())
+        text = "hang:30000" if moment == "waiting" else "events:200 slow:20"
         body = chat_body(text, stream=True)
-        head = "".join(f"{n}: {v}\r\n" for n, v in {**bed.headers(), "content-length": str(len(body))}.items())
-        await client.send(f"POST /openai/v1/chat/completions HTTP/1.1\r\n{head}\r\n".encode() + body)
+        await client.send(bed.chat_head(len(body)) + body)
         if moment == "streaming":
             await client.reader.readuntil(b"data:")
         else:
-            await asyncio.sleep(0.3)
+            await until(lambda: len(provider.seen()) > before)
         if how == "rst":
             client.writer.get_extra_info("socket").setsockopt(
                 socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0)
@@ -153,12 +152,11 @@ async def test_a_client_that_leaves_mid_upload_leaves_a_denial_and_no_upstream_b
     async with running_bed(tmp_path / "s", provider) as bed:
         before = len(provider.seen())
         client = await bed.client()
-        head = "".join(f"{n}: {v}\r\n" for n, v in {**bed.headers(), "content-length": "1000"}.items())
-        await client.send(f"POST /openai/v1/chat/completions HTTP/1.1\r\n{head}\r\n".encode() + b"{")
-        await asyncio.sleep(0.1)
+        await client.send(bed.chat_head(1000) + b"{")
+        await until(lambda: bed.gateway.gate.open_calls)
         await client.close()
-        await asyncio.sleep(0.3)
         await bed.settled()
+        await until(bed.refusals)
         assert len(provider.seen()) == before
         assert [r["reason"] for r in bed.refusals()] == ["REQUEST_INCOMPLETE"]
 
@@ -170,8 +168,7 @@ async def test_a_client_that_closes_at_the_terminal_event_is_a_complete_call(
         for _ in range(10):
             client = await bed.client()
             body = chat_body("events:3", stream=True)
-            head = "".join(f"{n}: {v}\r\n" for n, v in {**bed.headers(), "content-length": str(len(body))}.items())
-            await client.send(f"POST /openai/v1/chat/completions HTTP/1.1\r\n{head}\r\n".encode() + body)
+            await client.send(bed.chat_head(len(body)) + body)
             await client.reader.readuntil(b"[DONE]")
             written = len(bed.records("receipt"))
             await client.close()
@@ -219,9 +216,7 @@ async def test_upgrades_and_trailers_are_refused(tmp_path: Path, provider: Provi
     async with running_bed(tmp_path / "s", provider) as bed:
         before = len(provider.seen())
         client = await bed.client()
-        answer = await client.request(
-            "POST", "/openai/v1/chat/completions", {**bed.headers(), **extra}, chat_body(), timeout_s=5
-        )
+        answer = await client.request("POST", "/openai/v1/chat/completions", {**bed.headers(), **extra}, chat_body())
         await bed.settled()
         assert answer.status == 403
         assert len(provider.seen()) == before
@@ -239,9 +234,8 @@ async def test_a_chunked_request_with_trailers_leaves_a_record_and_no_upstream_b
             f"POST /openai/v1/chat/completions HTTP/1.1\r\n{head}transfer-encoding: chunked\r\n\r\n"
             "2\r\n{}\r\n0\r\nx-sneaky: 1\r\n\r\n".encode()
         )
-        await asyncio.sleep(0.2)
+        await until(bed.refusals)
         await client.close()
-        await asyncio.sleep(0.2)
         await bed.settled()
         assert len(provider.seen()) == before
         assert len(bed.refusals()) == 1
@@ -251,12 +245,9 @@ async def test_two_pipelined_calls_get_two_receipts_in_order(tmp_path: Path, pro
     async with running_bed(tmp_path / "s", provider) as bed:
         client = await bed.client()
         body = chat_body()
-        head = "".join(f"{n}: {v}\r\n" for n, v in {**bed.headers(), "content-length": str(len(body))}.items())
-        one = f"POST /openai/v1/chat/completions HTTP/1.1\r\n{head}\r\n".encode() + body
+        one = bed.chat_head(len(body)) + body
         await client.send(one + one)
-        async with asyncio.timeout(10):
-            while len(bed.records("receipt")) < 2:  # noqa: ASYNC110 - waits for a file
-                await asyncio.sleep(0.02)
+        await until(lambda: len(bed.records("receipt")) == 2)
         _one_record_each(bed, 2)
 
 
@@ -275,12 +266,9 @@ async def test_keep_alive_calls_share_a_connection_and_get_a_receipt_each(tmp_pa
 async def test_a_stopped_gateway_cuts_open_streams_and_records_them(tmp_path: Path, provider: Provider) -> None:
     async with running_bed(tmp_path / "s", provider) as bed:
         client = await bed.client()
-        body = chat_body("events:500 slow:50", stream=True)
-        pending = asyncio.create_task(
-            client.request("POST", "/openai/v1/chat/completions", bed.headers(), body, timeout_s=20)
-        )
-        await asyncio.sleep(0.5)
+        body = chat_body("events:2000 slow:50", stream=True)
+        await client.send(bed.chat_head(len(body)) + body)
+        assert (await client.reader.readuntil(b"data:")).startswith(b"HTTP/1.1 200")
         await bed.gateway.stop(drain_s=0.3)
-        answer = await pending
-        assert not answer.complete
+        assert not (await client.rest()).endswith(b"0\r\n\r\n")
         assert _outcomes(bed) == ["stopped"]

@@ -5,6 +5,7 @@ For each of them: no upstream byte before a durable intent, no shortened or alte
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,9 @@ from .raw_client import Answer
 
 BEFORE_JOB = ("admit", "collect", "authenticate", "pin")
 BEFORE_INTENT = (*BEFORE_JOB, "read", "decide", "reserve", "intend")
-TIMEOUT_S = 0.4
+TIMEOUT_S = {"raise": 20.0, "cancel": 20.0, "hang": 1.2}
+"""Of each step, also of those without a fault: where none hangs, no busy machine can bring it about."""
+REASON = {"raise": "GATEWAY_FAULT", "hang": "GATEWAY_TIMEOUT", "cancel": "GATEWAY_FAULT"}
 
 
 def _seen(provider: Provider, bed: Bed, before: int) -> int:
@@ -67,7 +70,7 @@ async def test_a_fault_up_to_forward_leaves_no_upstream_byte_and_one_record(
     tmp_path: Path, provider: Provider, step: str, when: str, kind: str, stream: bool
 ) -> None:
     async with running_bed(
-        tmp_path / "state", provider, step_timeout_s=TIMEOUT_S,
+        tmp_path / "state", provider, step_timeout_s=TIMEOUT_S[kind],
         wrap_steps=lambda real: _Once(real, FaultySteps(real, step, kind, when)),
     ) as bed:  # fmt: skip
         before = len(provider.seen())
@@ -75,7 +78,7 @@ async def test_a_fault_up_to_forward_leaves_no_upstream_byte_and_one_record(
         await bed.settled()
         assert answer.complete
         assert answer.status in (500, 503)
-        assert answer.refusal["step"] == step
+        assert (answer.refusal["step"], answer.refusal["reason"]) == (step, REASON[kind])
         assert _seen(provider, bed, before) == 0
         intended = step == "forward" or (step == "intend" and when == "after")
         expected = (
@@ -97,7 +100,7 @@ async def test_a_fault_on_the_way_back_cuts_the_answer_and_leaves_one_receipt(
     if step == "observe" and kind == "hang":
         pytest.skip("observe is synchronous: it cannot hang on anything but itself")
     async with running_bed(
-        tmp_path / "state", provider, step_timeout_s=TIMEOUT_S,
+        tmp_path / "state", provider, step_timeout_s=TIMEOUT_S[kind],
         wrap_steps=lambda real: _Once(real, FaultySteps(real, step, kind, when)),
     ) as bed:  # fmt: skip
         answer = await bed.chat(SSE_WORDS, stream=stream)
@@ -136,6 +139,12 @@ async def test_a_fault_in_the_stream_tap_cuts_the_stream_and_leaves_one_receipt(
         assert bed.records("receipt")[0]["metadata"]["clawproxy"]["outcome"] != "complete"
 
 
+def faulty_beside_gate(hook: str, kind: str, place: str) -> Callable[[Gate], list[object]]:
+    """The addons: the gate, and before or behind it one with a fault in ``hook``."""
+    faulty = FaultyHook(hook, kind)
+    return lambda gate: [faulty, gate] if place == "first" else [gate, faulty]
+
+
 HOOKS_BEFORE_EGRESS = ("requestheaders", "request", "server_connect")
 HOOKS_AFTER_EGRESS = ("server_connected", "responseheaders", "seam_hold")
 
@@ -146,11 +155,9 @@ HOOKS_AFTER_EGRESS = ("server_connected", "responseheaders", "seam_hold")
 async def test_a_fault_in_a_hook_before_egress_leaves_no_upstream_byte_and_one_record(
     tmp_path: Path, provider: Provider, hook: str, kind: str, place: str
 ) -> None:
-    def addons(gate: Gate) -> list[object]:
-        faulty = FaultyHook(hook, kind)
-        return [faulty, gate] if place == "first" else [gate, faulty]
-
-    async with running_bed(tmp_path / "state", provider, addons=addons, step_timeout_s=TIMEOUT_S) as bed:
+    async with running_bed(
+        tmp_path / "state", provider, addons=faulty_beside_gate(hook, kind, place), step_timeout_s=TIMEOUT_S[kind]
+    ) as bed:
         before = len(provider.seen())
         answer = await bed.chat()
         await bed.settled()
@@ -168,11 +175,9 @@ async def test_a_fault_in_a_hook_before_egress_leaves_no_upstream_byte_and_one_r
 async def test_a_fault_in_a_hook_on_the_way_back_never_delivers_a_shortened_answer_as_whole(
     tmp_path: Path, provider: Provider, hook: str, kind: str, place: str, stream: bool
 ) -> None:
-    def addons(gate: Gate) -> list[object]:
-        faulty = FaultyHook(hook, kind)
-        return [faulty, gate] if place == "first" else [gate, faulty]
-
-    async with running_bed(tmp_path / "state", provider, addons=addons, step_timeout_s=TIMEOUT_S) as bed:
+    async with running_bed(
+        tmp_path / "state", provider, addons=faulty_beside_gate(hook, kind, place), step_timeout_s=TIMEOUT_S[kind]
+    ) as bed:
         answer = await bed.chat(SSE_WORDS, stream=stream)
         await bed.settled()
         assert _not_whole(answer)
@@ -185,11 +190,9 @@ async def test_a_fault_in_a_hook_on_the_way_back_never_delivers_a_shortened_answ
 async def test_a_fault_in_a_last_hook_changes_neither_record_nor_body(
     tmp_path: Path, provider: Provider, hook: str, kind: str, place: str
 ) -> None:
-    def addons(gate: Gate) -> list[object]:
-        faulty = FaultyHook(hook, kind)
-        return [faulty, gate] if place == "first" else [gate, faulty]
-
-    async with running_bed(tmp_path / "state", provider, addons=addons, step_timeout_s=TIMEOUT_S) as bed:
+    async with running_bed(
+        tmp_path / "state", provider, addons=faulty_beside_gate(hook, kind, place), step_timeout_s=TIMEOUT_S[kind]
+    ) as bed:
         text = SSE_WORDS if hook != "error" else f"{SSE_WORDS} die-mid-stream"
         answer = await bed.chat(text, stream=True)
         await bed.settled()
@@ -203,10 +206,9 @@ async def test_a_fault_in_a_last_hook_changes_neither_record_nor_body(
 async def test_a_fault_on_the_way_to_the_request_opens_nothing(
     tmp_path: Path, provider: Provider, hook: str, kind: str
 ) -> None:
-    def addons(gate: Gate) -> list[object]:
-        return [FaultyHook(hook, kind), gate]
-
-    async with running_bed(tmp_path / "state", provider, addons=addons, step_timeout_s=TIMEOUT_S) as bed:
+    async with running_bed(
+        tmp_path / "state", provider, addons=faulty_beside_gate(hook, kind, "first"), step_timeout_s=TIMEOUT_S[kind]
+    ) as bed:
         before = len(provider.seen())
         with pytest.raises((AssertionError, OSError, EOFError)):  # noqa: PT012 - each line may be where it ends
             client = await bed.tunnel("api.openai.com")

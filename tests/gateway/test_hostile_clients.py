@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 from ..clawproxy.standin_process import Provider
+from ..waiting import until
 from .bed import Bed, chat_body, running_bed
+from .raw_client import RawClient
 
 CHAT = "/openai/v1/chat/completions"
 
@@ -19,7 +21,7 @@ async def _send(bed: Bed, request_line: str, body: bytes = b"", **headers: str) 
     fields = {**bed.headers(), "content-length": str(len(body)), **{n.replace("_", "-"): v for n, v in headers.items()}}
     head = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
     await client.send(f"{request_line} HTTP/1.1\r\n{head}\r\n".encode() + body)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         return await client.reader.read(65536)
 
 
@@ -74,9 +76,7 @@ async def test_a_large_body_without_a_token_is_thrown_away_as_it_comes(tmp_path:
         client = await bed.client()
         head = f"POST {CHAT} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 8000000\r\n\r\n"
         await client.send(head.encode() + b" " * 4_000_000)
-        async with asyncio.timeout(10):
-            while not bed.refusals():  # noqa: ASYNC110 - waits for a file
-                await asyncio.sleep(0.02)
+        await until(bed.refusals)
         (call,) = bed.gateway.gate.open_calls
         assert call.recorded, "the call was judged by its head"
         assert not call.flow.request.raw_content
@@ -90,14 +90,14 @@ async def test_heads_without_a_token_take_no_room_from_others(tmp_path: Path, pr
         for _ in range(20):
             client = await bed.client()
             await client.send(f"POST {CHAT} HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n".encode())
-        await asyncio.sleep(0.3)
+        await until(lambda: len(bed.refusals()) == 20)
         assert (await bed.chat("x" * 70_000)).status == 200
 
 
 async def test_small_chunked_calls_take_the_room_of_their_size(tmp_path: Path, provider: Provider) -> None:
     async with running_bed(tmp_path / "s", provider, max_body_bytes=200_000) as bed:
         head = "".join(f"{n}: {v}\r\n" for n, v in bed.headers().items())
-        body = chat_body("events:200 slow:20", stream=True)
+        body = chat_body("events:3000 slow:20", stream=True)
         for _ in range(20):
             client = await bed.client()
             start = f"POST {CHAT} HTTP/1.1\r\n{head}transfer-encoding: chunked\r\n\r\n{len(body):x}\r\n".encode()
@@ -111,13 +111,12 @@ async def test_a_token_that_expires_while_its_body_comes_is_refused(tmp_path: Pa
     async with running_bed(tmp_path / "s", provider) as bed:
         before = len(provider.seen())
         body = chat_body("x" * 70_000)
-        fields = {**bed.headers(bed.token(ttl_s=2)), "content-length": str(len(body))}
+        head = bed.chat_head(len(body), bed.token(ttl_s=2))
         client = await bed.client()
-        head = "".join(f"{n}: {v}\r\n" for n, v in fields.items())
-        await client.send(f"POST {CHAT} HTTP/1.1\r\n{head}\r\n".encode() + body[:10])
+        await client.send(head + body[:10])
         await asyncio.sleep(3)
         await client.send(body[10:])
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             assert b"TOKEN_EXPIRED" in await client.reader.read(65536)
         assert len(provider.seen()) == before
 
@@ -126,7 +125,7 @@ async def test_line_ends_before_a_head_do_not_lift_its_bound(tmp_path: Path, pro
     async with running_bed(tmp_path / "s", provider) as bed:
         client = await bed.client()
         await client.send(b"\r\n" * 5000)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             assert (await client.reader.read(65536)).startswith(b"HTTP/1.1 431")
         polite = await bed.client()
         await polite.send(b"\r\n")
@@ -135,15 +134,15 @@ async def test_line_ends_before_a_head_do_not_lift_its_bound(tmp_path: Path, pro
 
 async def test_large_bodies_are_read_a_few_at_a_time(tmp_path: Path, provider: Provider) -> None:
     async with running_bed(tmp_path / "s", provider, max_body_bytes=100_000) as bed:
-        head = "".join(f"{n}: {v}\r\n" for n, v in {**bed.headers(), "content-length": "100000"}.items())
-        clients = [await bed.client() for _ in range(17)]
-        for client in clients:
-            await client.send(f"POST {CHAT} HTTP/1.1\r\n{head}\r\n".encode() + b" " * 1000)
-            await asyncio.sleep(0.01)
+        head = bed.chat_head(100_000)
+        clients: list[RawClient] = []
+        for _ in range(17):
+            await until(lambda: len(bed.gateway.gate.open_calls) == len(clients))
+            clients.append(await bed.client())
+            await clients[-1].send(head + b" " * 1000)
         await clients[16].send(b" " * 99_000)
         assert b"GATEWAY_BUSY" in await clients[16].reader.read(65536)
         for client in clients:
             await client.close()
-        await asyncio.sleep(0.2)
         await bed.settled()
         assert (await bed.chat("x" * 70_000)).status == 200

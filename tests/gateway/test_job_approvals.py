@@ -54,7 +54,7 @@ async def test_a_job_is_refused_until_an_approver_of_the_group_approves_it(tmp_p
         answer = await bed.chat()
         refusal = answer.json["error"]
         assert (answer.status, refusal["code"]) == (403, "APPROVAL_REQUIRED")
-        assert "clawproxy approve grant --job JOB --key FILE" in str(refusal)
+        assert "clawproxy approve grant --job job-1 --key FILE" in str(refusal)
         assert bed.records("intent") == []
         listed = await approve(bed, "list")
         assert "job job-1 (test-bed) waits for an approval by Ops" in listed.out

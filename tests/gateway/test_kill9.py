@@ -9,13 +9,8 @@ import json
 import os
 import random
 import signal
-import subprocess
-import sys
-import time
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -23,12 +18,11 @@ from clawproxy.addons.admin import call_admin
 from clawproxy.receipts.report import Verdict
 from clawproxy.receipts.verify import verify_path
 from clawproxy.tokens.digests import b64u_encode
-from clawproxy.tokens.keys import Role
-from clawproxy.tokens.mint import mint
-from clawproxy.tokens.trust import parse_trust
 
 from ..clawproxy.standin_process import Provider
-from .bed import CONTRACT, chat_body, make_state
+from ..waiting import until
+from .bed import chat_body
+from .kill_ground import lay_ground, running_forks
 from .raw_client import RawClient
 
 KILLS = 100
@@ -42,39 +36,6 @@ class _Load:
 
     acknowledged: set[str] = field(default_factory=set)
     bodies: dict[str, str] = field(default_factory=dict)
-
-
-class _Forks:
-    """Starts gateways; see ``killable``."""
-
-    def __init__(self, settings: Path) -> None:
-        command = [sys.executable, "-m", "tests.gateway.killable", str(settings)]
-        self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2]
-        )
-
-    def start(self) -> dict[str, Any]:
-        assert self._process.stdin
-        assert self._process.stdout
-        self._process.stdin.write("go\n")
-        self._process.stdin.flush()
-        ready: dict[str, Any] = json.loads(self._process.stdout.readline())
-        return ready
-
-    def close(self) -> None:
-        assert self._process.stdin
-        self._process.stdin.close()
-        self._process.terminate()
-        self._process.wait()
-
-
-@contextlib.contextmanager
-def _forks(settings: Path) -> Iterator[_Forks]:
-    forks = _Forks(settings)
-    try:
-        yield forks
-    finally:
-        forks.close()
 
 
 async def _client(address: str, token: str, name: str, load: _Load) -> None:
@@ -95,43 +56,23 @@ async def _client(address: str, token: str, name: str, load: _Load) -> None:
             load.acknowledged.add(answer.headers["x-clawproxy-receipt-id"])
 
 
+async def _has_heard_more(provider: Provider, than: int) -> None:
+    await until(lambda: len(provider.seen()) > than)
+
+
 @pytest.mark.slow
 async def test_a_hundred_kills_lose_nothing_acknowledged(tmp_path: Path, provider: Provider) -> None:
-    state = tmp_path / "s"
-    keys, policy_hash = make_state(state, CONTRACT)
-    settings = tmp_path / "settings.json"
-    settings.write_text(
-        json.dumps(
-            {
-                "gateway": {"state_dir": str(state)},
-                "listen": {"reverse": "127.0.0.1:0", "regular": ""},
-                "upstream_ca": provider.ca,
-                "providers": {
-                    "openai": {"upstream": provider.url, "credential": f"file:{provider.key_files['openai']}"}
-                },
-            }
-        )
-    )
-    trust = parse_trust(
-        json.dumps(
-            {"trust_version": "1", "keys": [{"did": keys[r].did, "role": str(r)} for r in (Role.RECEIPT, Role.POLICY)]}
-        ).encode()
-    )
+    ground = lay_ground(tmp_path, provider)
     rng = random.Random(SEED)
-
-    def token(job_id: str) -> str:
-        return mint(
-            key=keys[Role.TOKEN], sub="did:key:zTester", aud=["clawproxy.local"], scope=["clawproxy:call"],
-            job_id=job_id, policy_hash_b64u=policy_hash, now_s=int(time.time()), ttl_s=1200,
-        )  # fmt: skip
-
     verdicts: dict[str, int] = {}
-    with _forks(settings) as forks:
+    with running_forks(ground.settings) as forks:
         ready = forks.start()
         for kill in range(KILLS):
             job_id, load, already = f"kill-{kill}", _Load(), len(provider.seen())
-            clients = [_client(ready["reverse"], token(job_id), f"{job_id}-{c}", load) for c in range(CLIENTS)]
+            clients = [_client(ready["reverse"], ground.token(job_id), f"{job_id}-{c}", load) for c in range(CLIENTS)]
             running = asyncio.gather(*clients)
+            if kill % 4 == 0:  # on a busy machine, too, some are killed in the middle of a call
+                await _has_heard_more(provider, already)
             await asyncio.sleep(rng.uniform(0.005, 0.4))
             os.kill(ready["pid"], signal.SIGKILL)
             await running
@@ -141,7 +82,7 @@ async def test_a_hundred_kills_lose_nothing_acknowledged(tmp_path: Path, provide
             again = _Load()
             url = urlsplit(ready["reverse"])
             client = await RawClient.open(str(url.hostname), int(url.port or 0))
-            headers = {"host": "gateway", "content-type": "application/json", "x-cst": token(job_id)}
+            headers = {"host": "gateway", "content-type": "application/json", "x-cst": ground.token(job_id)}
             answer = await client.request("POST", "/openai/v1/chat/completions", headers, chat_body("after"))
             assert answer.status == 200, answer.body
             await client.close()
@@ -158,7 +99,7 @@ async def test_a_hundred_kills_lose_nothing_acknowledged(tmp_path: Path, provide
             assert seen <= {intent["request_hash_b64u"] for intent in intents}, "a request left without an intent"
             assert load.acknowledged | again.acknowledged <= receipts, "an acknowledged call is lost"
             assert {intent["receipt_id"] for intent in intents} - receipts == named - receipts
-            report = verify_path(Path(sealed["directory"]), trust)
+            report = verify_path(Path(sealed["directory"]), ground.trust)
             expected = Verdict.INCOMPLETE if named or any(r["torn"] for r in recovered) else Verdict.VERIFIED
             assert report.verdict is expected, report.findings
             verdicts[report.verdict] = verdicts.get(report.verdict, 0) + 1

@@ -11,9 +11,12 @@ from clawproxy.addons.connections import Connections
 from clawproxy.addons.rates import Buckets
 
 from ..clawproxy.standin_process import Provider
+from ..waiting import until
 from .bed import Bed, chat_body, running_bed
 
 CHAT = "/openai/v1/chat/completions"
+_CUT_S = 20.0
+"""A client that trickles is cut after a second, far sooner than it would end; a busy machine takes longer for it."""
 
 
 async def _reasons(bed: Bed, count: int, token: str | None = None) -> list[str]:
@@ -26,7 +29,6 @@ async def _reasons(bed: Bed, count: int, token: str | None = None) -> list[str]:
 
 async def test_a_job_that_calls_too_often_is_told_when_to_come_again(tmp_path: Path, provider: Provider) -> None:
     async with running_bed(tmp_path / "s", provider, max_calls_per_minute_per_job=30) as bed:
-        started = time.monotonic()
         token = bed.token()
         assert await _reasons(bed, 30, token) == ["200"] * 30
         answer = await bed.chat(token=token)
@@ -40,7 +42,6 @@ async def test_a_job_that_calls_too_often_is_told_when_to_come_again(tmp_path: P
         assert [r["reason"] for r in bed.records("denial")] == ["RATE_LIMITED"]
         await asyncio.sleep(wait_s)
         assert (await bed.chat()).status == 200
-        assert time.monotonic() - started < 20
 
 
 async def test_the_limit_is_the_jobs_whatever_its_agent_varies(tmp_path: Path, provider: Provider) -> None:
@@ -88,7 +89,7 @@ async def test_a_job_has_so_many_connections_and_another_job_its_own(tmp_path: P
         assert (await last.request("POST", CHAT, other, chat_body())).status == 200
         assert (await first.request("POST", CHAT, bed.headers(), chat_body())).status == 200
         await first.close()
-        await asyncio.sleep(0.2)
+        await until(lambda: bed.gateway._connections.count("job-1") == 2)
         assert (await last.request("POST", CHAT, bed.headers(), chat_body())).status == 200
 
 
@@ -96,10 +97,9 @@ async def test_closed_connections_leave_nothing_behind(tmp_path: Path, provider:
     async with running_bed(tmp_path / "s", provider) as bed:
         for _ in range(5):
             assert (await bed.chat()).status == 200
-        await asyncio.sleep(0.2)
         connections = bed.gateway._connections
-        assert connections.count("job-1") == 0
-        assert not connections._clients
+        await until(lambda: connections.count("job-1") == 0)
+        await until(lambda: not connections._clients)
         assert not connections._jobs
 
 
@@ -158,14 +158,13 @@ async def test_a_body_with_two_readings_has_its_own_reason(tmp_path: Path, provi
 
 async def test_a_body_that_trickles_is_cut_and_recorded(tmp_path: Path, provider: Provider) -> None:
     async with running_bed(tmp_path / "s", provider, request_timeout_s=1.0) as bed:
-        head = "".join(f"{n}: {v}\r\n" for n, v in {**bed.headers(), "content-length": "5000"}.items())
         client = await bed.client()
-        await client.send(f"POST {CHAT} HTTP/1.1\r\n{head}\r\n".encode())
+        await client.send(bed.chat_head(5000))
         started = time.monotonic()
-        while not client.reader.at_eof() and time.monotonic() - started < 5:
+        while not client.reader.at_eof() and time.monotonic() - started < _CUT_S:
             client.writer.write(b"x")
             await asyncio.sleep(0.1)
-        assert time.monotonic() - started < 3
+        assert client.reader.at_eof()
         await bed.settled()
         assert [r["reason"] for r in bed.refusals()] == ["REQUEST_TIMEOUT"]
         assert (await bed.chat()).status == 200
@@ -176,8 +175,8 @@ async def test_a_head_that_trickles_is_cut(tmp_path: Path, provider: Provider) -
         client = await bed.client()
         started = time.monotonic()
         await client.send(f"POST {CHAT} HTTP/1.1\r\nx: ".encode())
-        while not client.reader.at_eof() and time.monotonic() - started < 5:
+        while not client.reader.at_eof() and time.monotonic() - started < _CUT_S:
             client.writer.write(b"x")
             await asyncio.sleep(0.1)
-        assert time.monotonic() - started < 3
+        assert client.reader.at_eof()
         assert (await bed.chat()).status == 200

@@ -94,7 +94,7 @@ async def heard(socket: Any) -> tuple[bytes, int]:
     """All that is said until the socket is closed, and with which code."""
     messages: list[str] = []
     with contextlib.suppress(ConnectionClosed):
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while True:
                 messages.append(await socket.recv())
     return "\n".join(messages).encode(), socket.close_code

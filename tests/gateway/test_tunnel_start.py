@@ -15,6 +15,7 @@ from clawproxy.addons.tunnel_start import first_bytes_fault
 from mitmproxy.addons.tlsconfig import TlsConfig
 
 from ..clawproxy.standin_process import Provider
+from ..waiting import until
 from .bed import Bed, chat_body, running_bed
 from .raw_client import RawClient
 
@@ -38,17 +39,8 @@ def _hello(sni: str | None) -> bytes:
     return outgoing.read()
 
 
-async def _rest(client: RawClient) -> bytes:
-    with contextlib.suppress(ConnectionError):
-        return await asyncio.wait_for(client.reader.read(-1), 3)
-    return b""
-
-
 async def _denied(bed: Bed) -> list[tuple[str, str]]:
-    for _ in range(100):
-        if bed.refusals():
-            break
-        await asyncio.sleep(0.01)
+    await until(bed.refusals)
     return [(denial["reason"], denial["step"]) for denial in bed.refusals()]
 
 
@@ -74,7 +66,7 @@ async def test_a_handshake_for_another_name_ends_before_a_certificate_is_made(
         client = await _connected(bed)
         hello = _hello(sni or HOST) if sni != "API.OPENAI.COM" else _hello(HOST).replace(HOST.encode(), sni.encode())
         await client.send(_hello(None) if sni is None else hello)
-        assert not (await _rest(client)).startswith(b"\x16\x03")
+        assert not (await client.rest()).startswith(b"\x16\x03")
         assert await _denied(bed) == [("DESTINATION_MISMATCH", "admit")]
         assert bed.refusals()[0]["method"] == "CONNECT"
         assert minted == []
@@ -90,7 +82,7 @@ async def test_a_hello_in_pieces_is_judged_all_the_same(tmp_path: Path, provider
             for at in range(0, len(hello), size):
                 await client.send(hello[at : at + size])
                 await asyncio.sleep(0)
-        await _rest(client)
+        await client.rest()
         assert await _denied(bed) == [("DESTINATION_MISMATCH", "admit")]
 
 
@@ -105,7 +97,7 @@ async def test_bytes_that_are_neither_tls_nor_http_leave_a_denial(
         before = len(provider.seen())
         client = await _connected(bed)
         await client.send(first)
-        await _rest(client)
+        await client.rest()
         assert await _denied(bed) == [("PROTOCOL_REFUSED", "admit")]
         assert len(provider.seen()) == before
 
@@ -114,7 +106,7 @@ async def test_tls_inside_tls_is_refused(tmp_path: Path, provider: Provider) -> 
     async with running_bed(tmp_path / "s", provider) as bed:
         client = await bed.tunnel(HOST)
         await client.send(_hello(HOST))
-        await _rest(client)
+        await client.rest()
         assert await _denied(bed) == [("PROTOCOL_REFUSED", "admit")]
 
 
@@ -154,7 +146,7 @@ async def test_without_the_seam_of_the_hello_a_certificate_is_made(
     async with running_bed(tmp_path / "s", provider) as bed:
         client = await _connected(bed)
         await client.send(_hello("api.anthropic.com"))
-        await asyncio.wait_for(client.reader.read(10), 3)
+        await asyncio.wait_for(client.reader.read(10), 30)
         assert minted == ["api.anthropic.com"]
 
 
