@@ -10,6 +10,7 @@ import logging
 import os
 import stat
 import threading
+import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Protocol
@@ -24,7 +25,12 @@ log = logging.getLogger("clawproxy.contracts")
 MAX_ENVELOPE_BYTES = 2 * MAX_CONTRACT_BYTES
 MAX_FILES = 4096
 
+_TICK_NS = 2_000_000_000
+"""No clock of a file system is coarser. A file that is younger than this may change again and look the same."""
+
 type _Version = tuple[int, int, int]
+type _Seen = tuple[_Version, bool, str | None]
+"""What a file looked like, whether a change since then would show, and the payload hash that it states."""
 
 
 class ContractSource(Protocol):
@@ -40,9 +46,10 @@ class ContractSource(Protocol):
 class DirectorySource:
     """The signed contracts of some directories: regular ``*.json`` files, found by the payload hash that they state.
 
-    What is in the directories is looked at on a miss only, and only files that changed are read again. A file that is
-    too large, unreadable or no signed contract is skipped with one logged line per version of it. Links are followed
-    only within their directory (mounted configuration is made that way). Names that start with a dot are left alone.
+    What is in the directories is looked at on a miss only, and only files that changed, or had just changed, are read
+    again. A file that is too large, unreadable or no signed contract is skipped with one logged line per version of it.
+    Links are followed only within their directory (mounted configuration is made that way). Names that start with a dot
+    are left alone.
 
     Limits: at most 4,096 files per directory, in order of name.
     """
@@ -50,7 +57,7 @@ class DirectorySource:
     def __init__(self, directories: Iterable[Path]) -> None:
         self._directories = tuple(directories)
         self._lock = threading.Lock()  # fetches run in worker threads
-        self._seen: dict[Path, tuple[_Version, str | None]] = {}
+        self._seen: dict[Path, _Seen] = {}
         self._paths: dict[str, Path] = {}
 
     async def fetch(self, policy_hash_b64u: str) -> JsonObject | None:
@@ -83,7 +90,7 @@ class DirectorySource:
     def _scan(self) -> ClawproxyError | None:
         """Bring the index up to date; returns the fault of the first directory that could not be read."""
         fault: ClawproxyError | None = None
-        seen: dict[Path, tuple[_Version, str | None]] = {}
+        seen: dict[Path, _Seen] = {}
         for directory in self._directories:
             try:
                 names = sorted(n for n in os.listdir(directory) if n.endswith(".json") and not n.startswith("."))
@@ -97,10 +104,11 @@ class DirectorySource:
             for name in names[:MAX_FILES]:
                 self._look_at(directory / name, root, seen)
         self._seen = seen
-        self._paths = {found: path for path, (_, found) in reversed(seen.items()) if found is not None}
+        self._paths = {found: path for path, (_, _, found) in reversed(seen.items()) if found is not None}
         return fault
 
-    def _look_at(self, path: Path, root: str, seen: dict[Path, tuple[_Version, str | None]]) -> None:
+    def _look_at(self, path: Path, root: str, seen: dict[Path, _Seen]) -> None:
+        now_ns = time.time_ns()
         try:
             state = path.stat()
         except OSError as err:
@@ -108,19 +116,22 @@ class DirectorySource:
             return
         version = (state.st_mtime_ns, state.st_size, state.st_ino)
         before = self._seen.get(path)
-        if before is not None and before[0] == version:
+        if before is not None and before[0] != version:
+            before = None
+        if before is not None and before[1]:
             seen[path] = before
             return
+        level = logging.DEBUG if before is not None and before[2] is None else logging.WARNING  # told once
         found: str | None = None
         try:
             if os.path.commonpath([root, os.path.realpath(path)]) != root:
                 raise ClawproxyError("WPC_ENVELOPE_INVALID", "a link that leads out of the directory")
             found = _read_envelope(path)["payload_hash_b64u"]
         except ClawproxyError as err:
-            log.warning("%s: skipped: %s", path, err.message)  # not err itself: it may quote the file
+            log.log(level, "%s: skipped: %s", path, err.message)  # not err itself: it may quote the file
         except OSError as err:
-            log.warning("%s: skipped: %s", path, (err.strerror or "error").lower())
-        seen[path] = (version, found)
+            log.log(level, "%s: skipped: %s", path, (err.strerror or "error").lower())
+        seen[path] = (version, state.st_mtime_ns < now_ns - _TICK_NS, found)
 
 
 def _read_envelope(path: Path) -> JsonObject:

@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 import pytest
+from clawproxy.policies import source as source_module
 from clawproxy.policies.source import MAX_ENVELOPE_BYTES, DirectorySource
 from clawproxy.tokens.canonical import JsonObject, jcs_bytes
 from clawproxy.tokens.errors import ClawproxyError
@@ -52,6 +53,20 @@ async def test_files_that_come_change_and_go_are_noticed(tmp_path: Path) -> None
     assert await _finds(source, TWO)
     (tmp_path / "b.json").unlink()
     assert not await _finds(source, TWO)
+
+
+async def test_a_file_that_changes_again_within_a_tick_of_its_clock_is_noticed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(source_module, "_TICK_NS", 3600 * 10**9)
+    source = DirectorySource([tmp_path])
+    path = _put(tmp_path, "a.json", ONE)
+    assert await _finds(source, ONE)
+    before = path.stat()
+    _put(tmp_path, "a.json", TWO)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert (path.stat().st_size, path.stat().st_ino) == (before.st_size, before.st_ino)
+    assert await _finds(source, TWO)
 
 
 async def test_what_is_no_signed_contract_is_skipped_with_one_line_each(
@@ -116,6 +131,8 @@ async def test_unchanged_files_are_read_once(tmp_path: Path) -> None:
     path = _put(tmp_path, "one.json", ONE)
     source = DirectorySource([tmp_path])
     assert await _finds(source, ONE)
+    os.utime(path, (10**9, 10**9))  # long ago
+    assert not await _finds(source, TWO)
     state = path.stat()
     path.write_bytes(b"x" * state.st_size)  # same size and times: taken for the version that was read
     os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns))
