@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import json
 import random
-import time
 from typing import Any
 
 import pytest
@@ -18,6 +17,8 @@ from clawproxy.policies.packaged import packaged_data_classes
 from clawproxy.tokens.errors import ClawproxyError
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from ..cpu import ROUNDS, least_cpu_s
 
 ALL = frozenset(DETECTORS)
 CARD = "4111 1111 1111 1111"
@@ -75,11 +76,13 @@ def test_a_key_of_an_object_is_renamed_and_a_number_becomes_a_text(scanner: Scan
 
 
 def test_many_keys_that_become_the_same_one_are_renamed_in_time(scanner: Scanner) -> None:
-    document = {f"a{n}@example.org": n for n in range(6000)}
-    scanned = scanner.scan(document, ["email"])
-    begun = time.process_time()
-    redact_document(scanned, lambda one: (one.detector, Action.MASK), b"k")
-    assert time.process_time() - begun < 1
+    documents = [{f"a{n}@example.org": n for n in range(6000)} for _ in range(ROUNDS)]
+    document, scans = documents[0], iter([scanner.scan(one, ["email"]) for one in documents])
+
+    def redacted() -> None:
+        redact_document(next(scans), lambda one: (one.detector, Action.MASK), b"k")
+
+    assert least_cpu_s(redacted, below_s=1) < 1
     assert len(document) == 6000
     assert list(document)[:3] == ["[redacted:email]", "[redacted:email]#2", "[redacted:email]#3"]
 

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import time
 from contextlib import suppress
 from typing import Any
 
@@ -19,6 +18,7 @@ from clawproxy.tokens.errors import ClawproxyError
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ..cpu import least_cpu_s
 from .makers import shared_vectors, vectors
 
 SAFE_INTS = st.integers(-MAX_SAFE_INT, MAX_SAFE_INT)
@@ -150,11 +150,13 @@ def test_many_keys_are_refused_beyond_the_bound() -> None:
 )
 def test_hostile_documents_take_no_more_than_linear_time(document: bytes) -> None:
     """Went red with a character-by-character skip of blanks and a set built once per key."""
-    began = time.process_time()
-    value = parse_json(document)
-    wire_order_bytes(value)
-    jcs_bytes(value)
-    assert time.process_time() - began < 3
+
+    def read_and_write() -> None:
+        value = parse_json(document)
+        wire_order_bytes(value)
+        jcs_bytes(value)
+
+    assert least_cpu_s(read_and_write, below_s=3) < 3
 
 
 @pytest.mark.parametrize(
@@ -165,11 +167,13 @@ def test_hostile_documents_take_no_more_than_linear_time(document: bytes) -> Non
 def test_a_large_body_of_small_values_is_refused_before_it_is_decoded(unit: bytes) -> None:
     """Took 0.4 to 3 s, on the event loop, when the values were counted after decoding."""
     document = b'{"x":[' + unit * (8 * 2**20 // len(unit)) + b"1]}"
-    began = time.process_time()
-    with pytest.raises(ClawproxyError) as caught:
-        parse_json(document, max_nodes=MAX_BODY_NODES)
-    assert "too many keys and values" in caught.value.message
-    assert time.process_time() - began < 0.5
+
+    def refused() -> None:
+        with pytest.raises(ClawproxyError) as caught:
+            parse_json(document, max_nodes=MAX_BODY_NODES)
+        assert "too many keys and values" in caught.value.message
+
+    assert least_cpu_s(refused, below_s=0.5) < 0.5
 
 
 @pytest.mark.parametrize("text", ["f(a, {b: [c, d]}), ", '{"a": [1, 2], "b": 3},\n', ",,,,[[[[{{{{", '\\"[,'])
