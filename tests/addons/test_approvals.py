@@ -25,6 +25,7 @@ from clawproxy.tokens.keys import Role, SigningKey
 from clawproxy.tokens.reasons import Refusal
 
 from ..receipts.workshop import ISSUER, POLICY_HASH, POLICY_KEY, RECEIPT_KEY, Workshop, make_end, make_start
+from ..waiting import PATIENCE_S
 
 ANNA = SigningKey.from_seed(Role.APPROVAL, b"anna".ljust(32, b"."))
 BEN = SigningKey.from_seed(Role.APPROVAL, b"ben".ljust(32, b"."))
@@ -34,7 +35,7 @@ DIGEST = sha256_b64u(b'{"to":"a"}')
 
 
 def asked(**over: Any) -> AskedApproval:
-    said = AskedApproval("mail.send", "send_mail", DIGEST, '{"to":"a"}', "Ops", 5.0)
+    said = AskedApproval("mail.send", "send_mail", DIGEST, '{"to":"a"}', "Ops", 60.0)
     return dataclasses.replace(said, **over)
 
 
@@ -68,7 +69,7 @@ class Bench:
 
     async def waiting(self, number: int = 1) -> list[Scope]:
         """The questions about calls, once there are so many."""
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE_S):
             while len(pending := self.desk.listed()["pending"]) < number:  # noqa: ASYNC110
                 await asyncio.sleep(0)  # the desk has no event for it, and needs none
         return [read_scope(row["scope"]) for row in pending]

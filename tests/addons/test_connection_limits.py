@@ -74,7 +74,7 @@ async def test_connection_without_a_whole_request_is_closed(tmp_path: Path, sent
 async def test_connection_whose_request_was_refused_is_closed_and_one_that_went_upstream_is_kept(
     tmp_path: Path,
 ) -> None:
-    async with rig(tmp_path, json_answer, request_timeout_s=1.5) as r:
+    async with rig(tmp_path, json_answer, request_timeout_s=60) as r:
         served = await r.client()
         await served.post()
         await served.whole()
@@ -86,18 +86,24 @@ async def test_connection_whose_request_was_refused_is_closed_and_one_that_went_
         refused = await r.client()
         await refused.post()
         assert (await refused.whole()).startswith(b"HTTP/1.1 403")
+        r.later(61)
         assert await is_closed(refused)
-        assert not await is_closed(served, 2)
+        assert not await is_closed(served, 0.3)
         await served.post()
         assert (await served.whole()).startswith(b"HTTP/1.1 403")
         served.close()
 
 
 async def test_running_call_may_take_longer_than_a_request_may(tmp_path: Path) -> None:
-    async with rig(tmp_path, sse(EVENT, 2.5, DONE), request_timeout_s=1.5) as r:
+    go = asyncio.Event()
+    async with rig(tmp_path, sse(EVENT, go, DONE), request_timeout_s=60) as r:
         client = await r.client()
         await client.post()
-        assert (await client.chunked()).endswith(DONE + b"\r\n0\r\n\r\n")
+        await client.until(EVENT)
+        r.later(61)
+        await asyncio.sleep(0.1)  # timers that are due run
+        go.set()
+        assert (await client.until(b"0\r\n\r\n")).endswith(DONE + b"\r\n0\r\n\r\n")
         client.close()
 
 
@@ -111,13 +117,21 @@ async def test_tunnel_without_a_handshake_is_closed(tmp_path: Path) -> None:
 
 
 async def test_tunnel_with_a_handshake_has_time_for_its_request(tmp_path: Path) -> None:
-    async with rig(tmp_path, json_answer, modes=(REGULAR,), handshake_timeout_s=2.0) as r:
+    established = asyncio.Event()
+
+    class Tells:
+        def tls_established_client(self, data: Any) -> None:
+            established.set()
+
+    async with rig(tmp_path, json_answer, modes=(REGULAR,), addons=(Tells(),), handshake_timeout_s=20.0) as r:
         client = await r.client()
         client.writer.write(b"CONNECT api.test:443 HTTP/1.1\r\nHost: api.test:443\r\n\r\n")
         await client.head()
         context = ssl.create_default_context(cafile=r.master.ca_cert_path)
         await client.writer.start_tls(context, server_hostname="api.test")
-        await asyncio.sleep(2.5)
+        await established.wait()  # the client's side is done before the gateway's
+        r.later(25)
+        await asyncio.sleep(0.1)  # timers that are due run
         await client.post()
         assert (await client.whole()).startswith(b"HTTP/1.1 200")
         client.close()

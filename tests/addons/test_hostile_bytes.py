@@ -173,7 +173,7 @@ def test_a_head_as_http_has_it_passes_and_a_part_of_it_waits() -> None:
 
 
 async def test_bytes_behind_a_running_call_are_bounded(tmp_path: Path) -> None:
-    async with rig(tmp_path, sse(EVENT, 3.0, DONE)) as r:
+    async with rig(tmp_path, sse(EVENT, asyncio.Event(), DONE)) as r:
         client = await r.client()
         await client.post()
         await client.until(EVENT)

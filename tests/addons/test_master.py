@@ -144,7 +144,8 @@ async def _tls(r: Any, client: Client, name: str) -> Client:
 
 @pytest.mark.parametrize("proxy_tls", [False, True], ids=["http proxy", "https proxy"])
 async def test_tunnel_is_opened_with_our_certificate_and_holds_ends_too(tmp_path: Path, proxy_tls: bool) -> None:
-    async with rig(tmp_path, sse(EVENT, 0.01, DONE), modes=(REVERSE, REGULAR)) as r:
+    go = asyncio.Event()
+    async with rig(tmp_path, sse(EVENT, go, DONE), modes=(REVERSE, REGULAR)) as r:
         client = await r.client(1)
         if proxy_tls:
             await _tls(r, client, "127.0.0.1")
@@ -155,8 +156,13 @@ async def test_tunnel_is_opened_with_our_certificate_and_holds_ends_too(tmp_path
             return
         await _tls(r, client, "api.test")
         for _ in range(3):
+            go.clear()
             await client.post()
-            assert (await client.chunked()).endswith(DONE + b"\r\n0\r\n\r\n")
+            answer = await client.until(EVENT)
+            go.set()
+            answer += await client.until(b"0\r\n\r\n")
+            assert answer.endswith(DONE + b"\r\n0\r\n\r\n")
+        go.clear()
         await client.post()
         await client.until(EVENT)
         r.gate.watches[-1].stop = "test"
@@ -235,7 +241,7 @@ async def test_stop_gives_every_open_call_its_error_hook_before_the_addons_end(t
         await asyncio.sleep(0.2)
         done.append(1)
 
-    async with rig(tmp_path, sse(EVENT, 5.0, DONE)) as r:
+    async with rig(tmp_path, sse(EVENT, asyncio.Event(), DONE)) as r:
         r.gate.bends["error"] = slow_record
         clients = [await r.client() for _ in range(5)]
         for client in clients:
