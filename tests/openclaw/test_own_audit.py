@@ -88,7 +88,9 @@ async def test_a_program_that_hangs_floods_or_is_absent_is_a_failed_audit_and_le
     started = time.monotonic()
     monkeypatch.setattr(own_audit, "MAX_OUTPUT_BYTES", 1000)
     flooding = await security_audit(script(tmp_path, "yes"), PATHS)
-    held = f"setsid sleep 300 & echo $! >{tmp_path}/held; yes"
+    # in a session of its own before the flood: the end of the group must not be the end of it
+    outside = f"setsid sh -c 'echo $$ >{tmp_path}/held.new; mv {tmp_path}/held.new {tmp_path}/held; exec sleep 300'"
+    held = f"{outside} & until [ -e {tmp_path}/held ]; do sleep 0.01; done; yes"
     held_open = await security_audit(script(tmp_path, held), PATHS)
     os.kill(int((tmp_path / "held").read_text()), signal.SIGKILL)
     assert time.monotonic() - started < 100
