@@ -53,7 +53,7 @@ def spawn_cli(*arguments: str | Path, state: Path | None = None, stdin: str = ""
         capture_output=True,
         text=True,
         env=_environment(state),
-        timeout=60,
+        timeout=300,
         check=False,
     )
     return Done(done.returncode, done.stdout, done.stderr)

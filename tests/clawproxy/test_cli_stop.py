@@ -168,7 +168,8 @@ def test_a_running_gateway_confirms_and_reloads_by_command_and_by_signal(state: 
 
 
 def _reloads(state: Path) -> list[dict[str, list[dict[str, str]]]]:
-    lines = [line for path in (state / "gateway").glob("*.jsonl") for line in path.read_bytes().splitlines()]
+    # whole lines: the gateway may be in the middle of one
+    lines = [line for path in (state / "gateway").glob("*.jsonl") for line in path.read_bytes().split(b"\n")[:-1]]
     return [record["body"]["payload"] for record in map(json.loads, lines) if record["t"] == "reload"]
 
 

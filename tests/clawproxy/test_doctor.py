@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from email.utils import formatdate
@@ -68,10 +69,10 @@ def test_a_clock_that_differs_from_the_providers_is_a_failure(state: Path, skew_
 
 
 def test_a_provider_that_cannot_be_reached_is_named(state: Path) -> None:
-    with provider(0) as upstream:
-        pass
-    configure(state, upstream)
-    row = rows(state)["reach openai"]
+    with socket.socket() as nobody:  # taken, so that nobody else listens there, and connections are refused
+        nobody.bind(("127.0.0.1", 0))
+        configure(state, f"http://127.0.0.1:{nobody.getsockname()[1]}")
+        row = rows(state)["reach openai"]
     assert row["state"] == "warn"
     assert "refused" in row["found"]
 
