@@ -37,7 +37,8 @@ class Provider:
         return root
 
     def seen(self) -> list[dict[str, Any]]:
-        return [json.loads(line) for line in self.record.read_text().splitlines()]
+        """What it has on record: whole lines, since it may be writing another one."""
+        return [json.loads(line) for line in self.record.read_bytes().split(b"\n")[:-1]]
 
 
 @contextmanager

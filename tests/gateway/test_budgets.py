@@ -219,7 +219,8 @@ async def test_the_time_of_a_job_cuts_its_streams_and_refuses_what_follows(tmp_p
         began = time.monotonic()
         answers = await asyncio.gather(*(bed.chat("events:2000 slow:50", stream=True) for _ in range(4)))
         assert time.monotonic() - began < 20  # of a hundred seconds
-        assert not any(answer.complete for answer in answers)
+        # one that a busy machine sends when the time is over is refused
+        assert not any(answer.complete for answer in answers if answer.status == 200)
         assert (await bed.chat()).refusal["rule"] == "budgets.wall_time_s"
         assert {record["metadata"]["clawproxy"]["outcome"] for record in bed.records("receipt")} == {"stopped"}
         assert await sealed(bed) is Verdict.VERIFIED
@@ -303,7 +304,7 @@ async def test_a_call_whose_receipt_cannot_be_written_stays_charged_as_reserved(
 ) -> None:
     rules = contract(per_contract={"output_tokens": 1000, "concurrent_calls": 1})
     async with running_bed(tmp_path / "s", provider, contract=rules) as bed:
-        hanging = asyncio.create_task(bed.chat("hang:2000", max_tokens=700))
+        hanging = asyncio.create_task(bed.chat("hang:6000", max_tokens=700))
         await until(lambda: bed.records("intent"))
         await bed.gateway.jobs.seal("job-1", force=True)
         await hanging

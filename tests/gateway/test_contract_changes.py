@@ -111,12 +111,12 @@ async def test_a_handle_does_not_bring_the_contract_of_before_back(tmp_path: Pat
         tight_hash = add_contract(bed, TIGHT)
         lease = await bed.gateway.lease(bed.policy_hash, "job-1")
         job_did = json.loads((bed.state / "jobs" / "job-1" / "job.json").read_bytes())["agent_did"]
-        tight = token(bed, tight_hash, -2, sub=job_did)
+        tight = token(bed, tight_hash, -20, sub=job_did)
         assert (await bed.chat(token=lease.handle)).status == 200
         assert (await bed.chat(token=tight)).status == 200
         lease._exp_s = 0
-        now_s = int(time.time()) + 5
-        lease.renew = lambda: (token(bed, bed.policy_hash, -5, sub=job_did), now_s + 600)
+        now_s = int(time.time()) + 40
+        lease.renew = lambda: (token(bed, bed.policy_hash, -40, sub=job_did), now_s + 600)
         assert reason(await bed.chat(token=lease.handle)) == "POLICY_HASH_MISMATCH"
         assert (await bed.chat(token=tight)).status == 200
 

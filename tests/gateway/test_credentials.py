@@ -61,7 +61,7 @@ async def test_it_goes_to_no_other_host_and_with_no_other_method(
         assert other.connections == 0
         assert all(head.startswith(b"POST /v1/chat/completions ") for head in own.seen)
         assert (answer.status == 200) == (len(own.seen) == 1)
-        assert all(str(other.port).encode() not in head for head in own.seen)
+        assert all(b":%d" % other.port not in head for head in own.seen)  # the credential may hold any digits
 
 
 def _plain(provider: Provider, port: int, credential: str | None = None) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import os
 import socket
@@ -27,7 +28,8 @@ def _open_files() -> int:
 
 
 async def _steady_files() -> int:
-    """How many are open, once that has not changed for half a second."""
+    """How many are open, once that has not changed for half a second; without what only the collector would close."""
+    gc.collect()
     files = [-1, _open_files()]
     while files[-1] != files[-2]:
         await asyncio.sleep(0.5)
@@ -139,11 +141,11 @@ async def test_files_that_are_no_sockets_of_a_door_open_nothing_and_none_stays_o
         for files, counts in cases:
             with pytest.raises(ClawproxyError):
                 await call_admin_with_files(path, "open_door", files, job_id="caged", handle=lease["handle"], **counts)
-            await until(lambda: _open_files() == before)
+            await until(lambda: _open_files() <= before)
         with pytest.raises(ClawproxyError) as err:
             await call_admin_with_files(path, "open_door", good, job_id="caged", handle="cph_other", **one)
         assert err.value.reason == "JOB_NOT_FOUND"
-        await until(lambda: _open_files() == before)
+        await until(lambda: _open_files() <= before)
         _, writer, _ = await call_admin_with_files(
             path, "open_door", good, job_id="caged", handle=lease["handle"], **one
         )
