@@ -20,8 +20,9 @@ from .raw_client import Answer
 
 BEFORE_JOB = ("admit", "collect", "authenticate", "pin")
 BEFORE_INTENT = (*BEFORE_JOB, "read", "decide", "reserve", "intend")
-TIMEOUT_S = {"raise": 20.0, "cancel": 20.0, "hang": 1.2}
-"""Of each step, also of those without a fault: where none hangs, no busy machine can bring it about."""
+TIMEOUT_S = {"raise": 20.0, "cancel": 20.0, "hang": 4.0}
+"""Of each step, also of those without a fault, of a hook twice that: no busy machine brings it about, and while one
+hangs, time flies (``faults``). The handshake of TLS, which has ten seconds, does not end before a hook."""
 REASON = {"raise": "GATEWAY_FAULT", "hang": "GATEWAY_TIMEOUT", "cancel": "GATEWAY_FAULT"}
 
 

@@ -16,7 +16,7 @@ from .bed import Bed, chat_body, running_bed
 
 CHAT = "/openai/v1/chat/completions"
 _CUT_S = 20.0
-"""A client that trickles is cut after a second, far sooner than it would end; a busy machine takes longer for it."""
+"""A client that trickles is cut after four seconds, far sooner than it would end; a busy machine takes longer for it."""
 
 
 async def _reasons(bed: Bed, count: int, token: str | None = None) -> list[str]:
@@ -157,7 +157,7 @@ async def test_a_body_with_two_readings_has_its_own_reason(tmp_path: Path, provi
 
 
 async def test_a_body_that_trickles_is_cut_and_recorded(tmp_path: Path, provider: Provider) -> None:
-    async with running_bed(tmp_path / "s", provider, request_timeout_s=1.0) as bed:
+    async with running_bed(tmp_path / "s", provider, request_timeout_s=4.0) as bed:
         client = await bed.client()
         await client.send(bed.chat_head(5000))
         started = time.monotonic()
@@ -171,7 +171,7 @@ async def test_a_body_that_trickles_is_cut_and_recorded(tmp_path: Path, provider
 
 
 async def test_a_head_that_trickles_is_cut(tmp_path: Path, provider: Provider) -> None:
-    async with running_bed(tmp_path / "s", provider, request_timeout_s=1.0) as bed:
+    async with running_bed(tmp_path / "s", provider, request_timeout_s=4.0) as bed:
         client = await bed.client()
         started = time.monotonic()
         await client.send(f"POST {CHAT} HTTP/1.1\r\nx: ".encode())

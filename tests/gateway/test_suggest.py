@@ -141,7 +141,7 @@ async def test_a_contract_of_statements_is_observed_too_and_what_it_restricts_is
 async def test_under_the_suggested_budgets_the_same_calls_pass(tmp_path: Path, provider: Provider) -> None:
     async def work(bed: Bed, handle: str) -> list[int]:
         one_by_one = [(await chat(bed, handle, f"n{n}", max_tokens=40)).status for n in range(3)]
-        at_once = await asyncio.gather(*(chat(bed, handle, f"n{n} slow:20", max_tokens=40) for n in range(3)))
+        at_once = await asyncio.gather(*(chat(bed, handle, f"n{n} slow:2000", max_tokens=40) for n in range(3)))
         return one_by_one + [answer.status for answer in at_once]
 
     async with running_bed(tmp_path / "a", provider) as bed:

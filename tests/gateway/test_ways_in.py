@@ -192,7 +192,7 @@ async def test_a_refusal_names_step_reason_and_remedy_and_nothing_leaves(
     ("over", "reason"),
     [
         ({"now_s": int(time.time()) - 4000, "ttl_s": 600}, "TOKEN_EXPIRED"),
-        ({"now_s": int(time.time()) + 4000}, "TOKEN_NOT_YET_VALID"),
+        ({"now_s": int(time.time()) + 40_000}, "TOKEN_NOT_YET_VALID"),
         ({"aud": ["other.gateway"]}, "TOKEN_BAD_AUDIENCE"),
         ({"policy_hash_b64u": "b" * 42 + "A"}, "WPC_NOT_FOUND"),
         ({"policy_hash_b64u": None}, "POLICY_REQUIRED"),
@@ -336,7 +336,7 @@ class TestTheTunnel:
             await client.send(b"CONNECT api.openai.com:443 HTTP/1.1\r\nhost: api.openai.com:443\r\n\r\n")
             await client.reader.readuntil(b"\r\n\r\n")
             await client.send(b"SSH-2.0-OpenSSH_9.0\r\n")
-            with contextlib.suppress(TimeoutError):  # closed or ignored, both are well
+            with contextlib.suppress(TimeoutError, ConnectionError):  # closed or ignored, both are well
                 await asyncio.wait_for(client.reader.read(4096), 1)
             assert len(provider.seen()) == before
             assert bed.records("intent") == []
