@@ -25,7 +25,8 @@ from .rules import door_rules
 from .wire import Message, pair
 
 _MAKE_S = 20.0
-_PROBE_S = 5.0
+_PROBE_S = 15.0
+_PROBE_ROUNDS = 3
 _END_S = 5.0
 _KILLED = 137
 _PASSED_ON = ("PATH", "PYTHONPATH", "LD_LIBRARY_PATH")
@@ -114,11 +115,14 @@ class Cage:
     def probe(self) -> list[Probe]:
         """What the leak probes find, from inside; before the command is started and the sockets are handed over.
 
-        Where something was reached they run once more: a busy machine may not show a refusal in time, and what is open
-        stays open.
+        Where something was reached they run again, and once more: a busy machine may not show a refusal in time, and
+        what is open stays open.
         """
-        found = self._probe()
-        return self._probe() if any(probe.outcome == "reached" for probe in found) else found
+        for _ in range(_PROBE_ROUNDS):
+            found = self._probe()
+            if not any(probe.outcome == "reached" for probe in found):
+                break
+        return found
 
     def _probe(self) -> list[Probe]:
         self._send({"do": "probe"})

@@ -28,7 +28,8 @@ from .cage_networks import (
 )
 
 _ENDS_WITHIN_S = 5.0
-_EMPTY_WITHIN_S = 0.5
+_LOOKS, _BETWEEN_LOOKS_S = 10, 0.05
+"""At what is ending; counted, since a machine that stands still for a second ends nothing meanwhile."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,9 +74,10 @@ def clear() -> list[str]:
         done += [f"cage: its process {pid} was ended" for pid in left if _end(pid, end)]
     for network in left_networks():
         done += forget_names(network)
-    end = min(end, time.monotonic() + _EMPTY_WITHIN_S)
-    while left_networks() and time.monotonic() < end:
-        time.sleep(0.02)  # what was in one may be ending
+    for _ in range(_LOOKS):
+        if not left_networks():
+            break
+        time.sleep(_BETWEEN_LOOKS_S)  # what was in one may be ending
     if has_left_link() and remove_left_link():
         done.append("cage: its link in the host's own network was removed")
     if has_left_rules():
@@ -105,8 +107,7 @@ def _end(pid: int, end: float) -> bool:
 def _swept(waits: bool) -> list[Path]:
     """Empty cgroups; those of processes that were ended just now are not empty at once."""
     removed = sweep()
-    end = time.monotonic() + (_EMPTY_WITHIN_S if waits else 0)
-    while time.monotonic() < end:
-        time.sleep(0.05)
+    for _ in range(_LOOKS if waits else 0):
+        time.sleep(_BETWEEN_LOOKS_S)
         removed += sweep()
     return removed

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import os
+import secrets
 import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -42,7 +45,7 @@ def test_a_cage_whose_maker_is_process_1_lives() -> None:
         assert process.stdout is not None
         said = process.stdout.readline()
         # from the host, too, which sees it under other numbers
-        mine = [pid for pid in alive.wardens() if _outer_parent(_outer_parent(pid)) == process.pid]
+        mine = [pid for pid in alive.wardens() if alive.parent_of(alive.parent_of(pid)) == process.pid]
         assert mine
         assert not [pid for pid in mine if alive.is_orphan(pid)]
         process.communicate("\n", timeout=120)
@@ -100,7 +103,11 @@ def test_a_process_that_calls_itself_by_odd_bytes_is_read_all_the_same() -> None
         process.kill()
 
 
-def test_a_cgroup_is_in_use_as_long_as_its_maker_holds_it_whatever_numbers_are_given_out() -> None:
+def test_a_cgroup_is_in_use_as_long_as_its_maker_holds_it_whatever_numbers_are_given_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # without decimals, among which the number of this process could be by chance
+    monkeypatch.setattr(secrets, "token_hex", lambda bytes_: "ab" * bytes_)
     held = Cgroups(Limits(pids=100))
     if not held.paths:
         pytest.skip("no cgroups here")
@@ -135,5 +142,23 @@ def test_a_cgroup_that_is_swept_before_it_is_locked_is_made_anew(monkeypatch: py
     assert not held.paths[0].exists()
 
 
-def _outer_parent(pid: int) -> int:
-    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1]) if pid else 0
+def test_a_cgroup_whose_last_process_is_still_ending_is_removed_however_the_clock_leaps(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    places = [
+        path for path in (Path("/sys/fs/cgroup/pids"), Path("/sys/fs/cgroup")) if (path / "cgroup.procs").exists()
+    ]
+    if not places:
+        pytest.skip("no cgroups here")
+    left, clock = places[0] / "clawproxy-cage-ending", itertools.count(step=10)
+    left.mkdir()
+    with subprocess.Popen(["sleep", "1000"]) as process:
+        (left / "cgroup.procs").write_text(str(process.pid))
+
+        def sleep(_seconds: float) -> None:
+            process.kill()
+            process.wait()
+
+        monkeypatch.setattr(leftovers, "time", SimpleNamespace(monotonic=lambda: float(next(clock)), sleep=sleep))
+        assert left not in leftovers._swept(waits=False)
+        assert left in leftovers._swept(waits=True)
