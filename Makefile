@@ -44,8 +44,9 @@ properties: .tools/synced ## the property tests with more examples, others each 
 bombs: .tools/synced ## 250 bombs against a gateway of its own: what each is told, memory, clean calls meanwhile
 	$(BIN)/python -m tests.gateway.bombs
 
-agents: .tools/synced ## real agents from npm at pinned versions, on every way in; writes docs/agents.md (NAMES=, AGENTS_DIR=; installs 2 GB)
+agents: .tools/synced ## real agents from npm at pinned versions, on every way in, at a terminal, and under the contracts that their practice suggests; writes docs/agents.md (NAMES=, AGENTS_DIR=; installs 2 GB)
 	$(BIN)/python -m tests.agents $(NAMES) $(if $(NAMES),,--page docs/agents.md)
+	$(BIN)/pytest tests/agents/test_practice.py tests/agents/test_terminal.py
 
 bench: .tools/synced ## the gateway beside stock mitmdump, as CPU per request (docs/performance.md)
 	$(BIN)/python -m bench
