@@ -153,6 +153,9 @@ def test_of_long_neighbours_the_ends_are_joined(scanner: Scanner) -> None:
         "DE88370400440532013000",
         "000-12-3456", "666-12-3456", "image@2x.png", "1.2.3.4.5", "version 10.2.3.4", "127.0.0.1",
         "std::vector::iterator",
+        "be95d24d-82a1-454c-8554-7d9d0b9e8d4d", "ee990845-0af5-48d2-a101-3eefd733230a",
+        "ba8822ba-e20c-4a4a-8adf-f918c41a66d9", "2b0b8c12-ad91-4f32-8702-66c44155d7ef",
+        "a5632a15-c231-45d9-be18-5630e149a837",
         "12:30:45", "2026-11-22 12:30:45", "-----BEGIN PUBLIC KEY-----\\nabc", "0.4111111111111111",
     ],
 )  # fmt: skip
