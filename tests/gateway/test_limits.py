@@ -16,7 +16,7 @@ from .bed import Bed, chat_body, running_bed
 
 CHAT = "/openai/v1/chat/completions"
 _CUT_S = 20.0
-"""A client that trickles is cut after four seconds, far sooner than it would end; a busy machine takes longer for it."""
+"""A client that trickles is cut after four seconds, far sooner than it would end; a busy machine takes longer."""
 
 
 async def _reasons(bed: Bed, count: int, token: str | None = None) -> list[str]:
