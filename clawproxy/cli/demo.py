@@ -167,8 +167,9 @@ def _receipts_named(bundle: Path, stage: Stage, calls: list[Row]) -> Row:
 def _flip_a_byte(journal: Path) -> int:
     """Change one digit of a token count in the middle of the journal; returns the number of the line."""
     content = bytearray(journal.read_bytes())
-    at = content.index(b'"tokens_input":', len(content) // 3) + len(b'"tokens_input":')
-    content[at] ^= 0x01  # a digit becomes its neighbour, so the line still is JSON
+    name = content.index(b'"tokens_input":', len(content) // 3)
+    at = content.index(b",", name) - 1
+    content[at] ^= 0x01  # the last digit becomes its neighbour, so the line still is JSON; 12 with another first is not
     journal.chmod(0o600)
     journal.write_bytes(content)
     return content.count(b"\n", 0, at) + 1

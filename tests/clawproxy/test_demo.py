@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from clawproxy import __version__
+from clawproxy.cli.demo import _flip_a_byte
 from clawproxy.cli.demo_stage import _process
 
 from .command_line import one_line, run_cli, spawn_cli
@@ -29,6 +30,15 @@ def test_the_demo_tells_the_whole_story_and_its_bundle_verifies_afterwards(tmp_p
     again = spawn_cli("demo", "--dir", tmp_path / "demo")
     assert again.code == 0
     assert "16 of 16 steps" in again.out
+
+
+@pytest.mark.parametrize("count", [0, 1, 9, 10, 12, 17, 20, 199])
+def test_a_flipped_byte_leaves_a_line_of_json_whatever_the_count_was(tmp_path: Path, count: int) -> None:
+    journal = tmp_path / "receipts.jsonl"
+    journal.write_text(f'{{"seq":0,"rest":"{"x" * 50}"}}\n{{"tokens_input":{count},"tokens_output":5}}\n')
+    assert _flip_a_byte(journal) == 2
+    told = json.loads(journal.read_text().splitlines()[1])
+    assert abs(told["tokens_input"] - count) == 1
 
 
 def test_modules_in_the_working_directory_are_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
