@@ -13,8 +13,8 @@ from .every_provider import EVERY_CONTRACT
 from .sdk_drivers import BEDROCK_CLAUDE, CHAT_MODEL, CLAUDE, GEMINI, LLAMA, ROUTED
 
 SCHEMA: dict[str, Any] = {"type": "object", "properties": {"query": {"type": "string"}}}
-SECRET = b"sesame"
-"""Stands in the arguments of each call that must not arrive."""
+SECRET = b"sesame.opens"
+"""Stands in the arguments of each call that must not arrive. With a dot, which no digest or signature has in it."""
 GATED: dict[str, Any] = {
     **EVERY_CONTRACT,
     "allowed_tools": ["ticket.read", "note.write"],
@@ -28,11 +28,15 @@ GATED: dict[str, Any] = {
     },
 }
 DENIED = {
-    "denied": ('tool:Bash({"command":"sesame"})', "POLICY_TOOL_DENIED", "denied_tools"),
-    "undeclared": ('tool:launch_rocket({"to":"sesame"})', "POLICY_TOOL_NOT_ALLOWED", "allowed_tools"),
-    "schema": ('tool:ticket_read({"query":"sesame"})', "POLICY_TOOL_ARGUMENTS", "tool_arguments"),
-    "when": ('tool:note_write({"path":"/etc/sesame"})', "POLICY_TOOL_ARGUMENTS", "tool_arguments"),
-    "parallel": ('all-tools tool:ticket_read tool:Bash({"command":"sesame"})', "POLICY_TOOL_DENIED", "denied_tools"),
+    "denied": ('tool:Bash({"command":"sesame.opens"})', "POLICY_TOOL_DENIED", "denied_tools"),
+    "undeclared": ('tool:launch_rocket({"to":"sesame.opens"})', "POLICY_TOOL_NOT_ALLOWED", "allowed_tools"),
+    "schema": ('tool:ticket_read({"query":"sesame.opens"})', "POLICY_TOOL_ARGUMENTS", "tool_arguments"),
+    "when": ('tool:note_write({"path":"/etc/sesame.opens"})', "POLICY_TOOL_ARGUMENTS", "tool_arguments"),
+    "parallel": (
+        'all-tools tool:ticket_read tool:Bash({"command":"sesame.opens"})',
+        "POLICY_TOOL_DENIED",
+        "denied_tools",
+    ),
 }
 """Words for the stand-in, the reason and the field of the rule."""
 ALLOWED_ARGUMENTS = {"query": "stand-in"}

@@ -67,7 +67,7 @@ async def test_what_was_taken_out_and_is_called_all_the_same_does_not_arrive(
 ) -> None:
     wire = WIRES["chat"]
     async with gated(tmp_path, provider, STRIPPING) as bed:
-        answer = await send(bed, wire.path(False), wire.body('tool:Bash({"command":"sesame"})', DECLARED, False))
+        answer = await send(bed, wire.path(False), wire.body('tool:Bash({"command":"sesame.opens"})', DECLARED, False))
         assert answer.status == 403
         assert not wire.has_call(answer.body)
         await sealed(bed, STRIPPING)

@@ -202,7 +202,7 @@ async def test_inside_a_tunnel_the_gate_is_the_same(tmp_path: Path, provider: Pr
 async def test_arguments_that_can_be_read_in_two_ways_are_held(tmp_path: Path, provider: Provider) -> None:
     """Twice the same member: a lenient reader takes the last, the contract must not be judged on the other."""
     wire = WIRES["chat"]
-    words = 'tool:note_write({"path":"/notes/1","path":"/etc/sesame"})'
+    words = 'tool:note_write({"path":"/notes/1","path":"/etc/sesame.opens"})'
     async with gated(tmp_path, provider) as bed:
         for stream in (True, False):
             answer = await ask(bed, wire, f"text-first {words}", stream)
