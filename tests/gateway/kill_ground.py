@@ -17,6 +17,7 @@ from clawproxy.tokens.mint import mint
 from clawproxy.tokens.trust import Trust, TrustedKey, build_trust
 
 from ..clawproxy.standin_process import Provider
+from ..waiting import until
 from .bed import CONTRACT, make_state
 
 
@@ -86,6 +87,11 @@ class Forks:
         self._process.stdin.close()
         self._process.terminate()
         self._process.wait()
+
+
+async def gone(pid: int) -> None:
+    """Until a gateway that was killed is no more: so long it has its locks, and its sockets answer."""
+    await until(lambda: not Path(f"/proc/{pid}").exists())
 
 
 @contextlib.contextmanager

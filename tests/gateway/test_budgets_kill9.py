@@ -20,7 +20,7 @@ from clawproxy.receipts.verify import verify_path
 
 from ..clawproxy.standin_process import Provider
 from .bed import CONTRACT, chat_body
-from .kill_ground import lay_ground, running_forks
+from .kill_ground import gone, lay_ground, running_forks
 from .raw_client import RawClient
 
 ROUNDS = 4
@@ -69,6 +69,7 @@ async def test_never_more_than_ten_of_64_at_once_leave_over_kills_and_restarts(
                 await calls  # to their ends, however long that takes: by then the limit is reached
             os.kill(ready["pid"], signal.SIGKILL)
             await calls
+            await gone(ready["pid"])
             ready = forks.start()
         assert len(provider.seen()) - before <= 10, "more left than the budget has"
         name, limit = next(iter(limits.items()))
