@@ -56,6 +56,11 @@ async def _client(address: str, token: str, name: str, load: _Load) -> None:
             load.acknowledged.add(answer.headers["x-clawproxy-receipt-id"])
 
 
+async def _is_gone(pid: int) -> None:
+    """A connection breaks before all locks of a killed process are free."""
+    await until(lambda: not Path(f"/proc/{pid}").exists())
+
+
 async def _has_heard_more(provider: Provider, than: int) -> None:
     await until(lambda: len(provider.seen()) > than)
 
@@ -76,6 +81,7 @@ async def test_a_hundred_kills_lose_nothing_acknowledged(tmp_path: Path, provide
             await asyncio.sleep(rng.uniform(0.005, 0.4))
             os.kill(ready["pid"], signal.SIGKILL)
             await running
+            await _is_gone(ready["pid"])
             seen = {row["body_sha256_b64u"] for row in provider.seen()[already:]}
 
             ready = forks.start()

@@ -226,4 +226,5 @@ print(json.dumps([bool(answer.choices[0].message.content), got]))
         told = await inside.run(script, SSL_CERT_FILE=str(bed.gateway.ca_file), TOKEN=bed.token())
         assert json.loads(told.splitlines()[-1]) == [True, ""]
         assert bed.records("intent")[0]["detail"]["way_in"] == "transparent"
+        await until(bed.refusals)
         assert [d["reason"] for d in bed.refusals()] == ["CONNECTION_REFUSED"]
