@@ -157,7 +157,7 @@ headers = {"content-type": "application/json", "authorization": "Bearer unused"}
 url = "https://api.openai.com/v1/chat/completions"
 for request in (urllib.request.Request(url, body.encode(), headers), "https://telemetry.example.com/v1/x"):
     try:
-        print(urllib.request.urlopen(request, timeout=10).status)
+        print(urllib.request.urlopen(request, timeout=60).status)
     except urllib.error.HTTPError as err:
         print(err.code)
     except OSError:
