@@ -390,6 +390,7 @@ async def test_records_after_the_end_of_a_job_are_damage(shop: Workshop) -> None
 async def test_an_end_without_a_seal_takes_no_calls_and_is_sealed_on_request(shop: Workshop) -> None:
     await shop.book.seal("job-1", force=True)
     (shop.jobs_dir / "job-1").chmod(0o700)
+    journal_of(shop).chmod(0o600)
     for name in ("SEAL.json", "MANIFEST.json", "proof_bundle.json"):
         (shop.jobs_dir / "job-1" / name).unlink()
     await shop.reopen()
