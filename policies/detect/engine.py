@@ -36,9 +36,6 @@ _MAX_FINDINGS = 20_000
 _WORK, _BYTES_A_UNIT = 7_000, 64
 """What a look may cost: a unit is a candidate or about as much (5 µs); so much for any document, and one more for so
 many characters. Only what is made to take long costs more."""
-_PRINTABLE = frozenset(range(32, 127)) | {0, 9, 10, 13}
-"""What text is made of; the zero is fill behind the end of base64."""
-_AROUND = 6
 _LEAVES_A_UNIT = 12
 _CHARS_A_UNIT = 32
 _PIECES_A_UNIT = 3
@@ -273,10 +270,7 @@ def _is_whole(detector: Detector, view: View, pieces: Pieces, letters: _Letters,
         # columns of numbers are no number in pieces
         places = [n for n, _, _ in pieces]
         return all(letters.leaves[n].is_prose for n in places) or any(n in letters for n in places)
-    if view.rendering is Rendering.BASE64 and detector.looks is not Looks.EVERYWHERE:
-        around = view.data[max(0, span[0] - _AROUND) : span[1] + _AROUND]
-        return _PRINTABLE.issuperset(around)
-    return True
+    return view.is_text is None or detector.looks is Looks.EVERYWHERE or view.is_text(*span)
 
 
 class _Taken:

@@ -10,6 +10,7 @@ scripts, other spaces and hyphens) becomes that character, what is invisible goe
 from __future__ import annotations
 
 import base64
+import codecs
 import re
 import unicodedata
 from abc import ABC, abstractmethod
@@ -70,6 +71,8 @@ class View:
     """Whether a span goes over a border, where only such spans count."""
     reach: Callable[[int], int] | None = None
     """Up to where spans mean the same as one that ends at an offset, where a span stands for more than itself."""
+    is_text: Callable[[int, int], bool] | None = None
+    """Whether what stands around a span is text, where not all of ``data`` is."""
 
 
 def views(leaves: Leaves, spend: Callable[[int], None] = lambda _: None) -> Iterator[View]:
@@ -364,6 +367,10 @@ _NO_SPACE = bytes(32 if c == 32 else 65 for c in range(256))
 _MIN_TEXT = 6
 """Nothing that a detector finds is shorter."""
 _BEFORE, _BEHIND = 64, 8
+_AROUND = 6
+_CONTINUES = bytes(range(0x80, 0xC0))
+_CONTROL = frozenset(map(chr, {*range(1, 32), 127} - {9, 10, 13}))
+"""No text has these; the zero is fill behind the end of base64."""
 _MAX_WINDOWS = 2000
 
 
@@ -406,7 +413,8 @@ def _base64_view(
     starts: list[int],
 ) -> View:
     # between two windows stands the end of a line, which belongs to neither
-    data = b"\n".join([decoded[a:b] for a, b in windows]).translate(_ASCII)
+    raw = b"\n".join([decoded[a:b] for a, b in windows])
+    data = raw.translate(_ASCII)
     begins = list(accumulate([b - a + 1 for a, b in windows], initial=0))
 
     def undone(at: int) -> int:
@@ -428,7 +436,14 @@ def _base64_view(
         n = bisect_right(windows, (behind, -1)) - 1
         return min(begins[n] + behind - windows[n][0], begins[n + 1] - 1) if n >= 0 else b
 
-    return View(Rendering.BASE64, data, locate, reach=reach)
+    def is_text(a: int, b: int) -> bool:
+        around = raw[max(0, a - _AROUND) : b + _AROUND].lstrip(_CONTINUES)  # a letter may be cut at either end
+        try:
+            return _CONTROL.isdisjoint(codecs.getincrementaldecoder("utf-8")().decode(around))
+        except UnicodeDecodeError:
+            return False
+
+    return View(Rendering.BASE64, data, locate, reach=reach, is_text=is_text)
 
 
 class _RunPlaces:

@@ -127,6 +127,24 @@ def test_what_stands_in_the_middle_of_a_binary_in_base64_is_found(scanner: Scann
     assert found(scanner, [" ".join(two)]) == [("aws_access_key", [two[0].rstrip("=")])]
 
 
+def test_what_looks_like_an_address_within_a_binary_in_base64_is_none(scanner: Scanner) -> None:
+    """Signatures of reasoning are sent in base64: one in 1,600 of them has such bytes somewhere."""
+    for before, behind in ((b"\xc3\x28", b"\x99"), (b"\x07", b"\x02"), (b"\xff", b"\xe2\x82(")):
+        raw = b"\x91" * 30 + before + b"b+%@xQ.de" + behind + b"\x91" * 30
+        assert found(scanner, [base64.b64encode(raw).decode()]) == []
+    random_bytes = random.Random(2221).randbytes(2500)
+    assert found(scanner, [base64.b64encode(random_bytes).decode()]) == []
+    for text in ("Größe: b@xq.de — für Ägypten", "b@xq.de", "ü b@xq.de ü"):
+        assert ["email"] == [name for name, _ in found(scanner, [base64.b64encode(f"an die {text}".encode()).decode()])]
+
+
+def test_a_time_in_milliseconds_is_no_number_of_a_person(scanner: Scanner) -> None:
+    # South African numbers have a date, a 0 or 1, an 8 or 9, and a Luhn digit
+    times = [str(n) for n in range(1_801_010_000_000, 1_801_010_020_000)]
+    assert found(scanner, {"at": " ".join(times)}, frozenset({"za_id"})) == []
+    assert found(scanner, "born 7903014883084") == [("za_id", ["7903014883084"])]
+
+
 def test_of_long_neighbours_the_ends_are_joined(scanner: Scanner) -> None:
     prose = "some words of no meaning, " * 200
     one, other = f"{prose}key {KEY[:9]}", f"{KEY[9:]} end {prose}"
