@@ -6,9 +6,15 @@ import asyncio
 import inspect
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 PATIENCE_S = 30.0
 _EVERY_S = 0.01
+
+
+def whole_lines(path: Path) -> list[bytes]:
+    """The lines of a file that is written meanwhile, by another thread or process: the last one may be half there."""
+    return path.read_bytes().split(b"\n")[:-1]
 
 
 async def until(so: Callable[[], object], *, within_s: float = PATIENCE_S) -> None:

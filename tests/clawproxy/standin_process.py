@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..waiting import whole_lines
+
 
 @dataclass(frozen=True, slots=True)
 class Provider:
@@ -37,8 +39,8 @@ class Provider:
         return root
 
     def seen(self) -> list[dict[str, Any]]:
-        """What it has on record: whole lines, since it may be writing another one."""
-        return [json.loads(line) for line in self.record.read_bytes().split(b"\n")[:-1]]
+        """What it has on record."""
+        return [json.loads(line) for line in whole_lines(self.record)]
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from ..waiting import whole_lines
 from .command_line import one_line, run_cli
 from .test_cli_serve_doctor import Serving
 
@@ -168,8 +169,7 @@ def test_a_running_gateway_confirms_and_reloads_by_command_and_by_signal(state: 
 
 
 def _reloads(state: Path) -> list[dict[str, list[dict[str, str]]]]:
-    # whole lines: the gateway may be in the middle of one
-    lines = [line for path in (state / "gateway").glob("*.jsonl") for line in path.read_bytes().split(b"\n")[:-1]]
+    lines = [line for path in (state / "gateway").glob("*.jsonl") for line in whole_lines(path)]
     return [record["body"]["payload"] for record in map(json.loads, lines) if record["t"] == "reload"]
 
 

@@ -23,7 +23,7 @@ from clawproxy.tokens.mint import mint
 from clawproxy.tokens.trust import Trust, parse_trust
 
 from ..clawproxy.standin_process import Provider
-from ..waiting import until
+from ..waiting import until, whole_lines
 from .raw_client import Answer, RawClient
 
 CONTRACT: dict[str, Any] = {
@@ -131,8 +131,7 @@ class Bed:
 def _lines(path: Path) -> list[dict[str, Any]]:
     if not path.exists():
         return []
-    # the last one may be half written: the journal has a thread of its own
-    return [json.loads(line) for line in path.read_bytes().split(b"\n")[:-1]]
+    return [json.loads(line) for line in whole_lines(path)]
 
 
 def make_state(state: Path, contract: dict[str, Any]) -> tuple[dict[Role, SigningKey], str]:

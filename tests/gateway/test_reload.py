@@ -18,6 +18,7 @@ from clawproxy.tokens.errors import ClawproxyError
 from clawproxy.tokens.keys import Role, SigningKey
 
 from ..clawproxy.standin_process import Provider
+from ..waiting import whole_lines
 from .bed import CONTRACT, Bed, make_state
 from .test_stops import _stream_to
 
@@ -52,7 +53,7 @@ class Configured:
         await self.gateway.stop(1)
 
     def journal(self) -> list[dict[str, Any]]:
-        lines = [line for path in (self.state / "gateway").glob("*.jsonl") for line in path.read_bytes().splitlines()]
+        lines = [line for path in (self.state / "gateway").glob("*.jsonl") for line in whole_lines(path)]
         return [r["body"]["payload"] for r in map(json.loads, lines) if r["t"] == "reload"]
 
 
