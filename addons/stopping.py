@@ -120,20 +120,10 @@ class Stopping:
         self._stops.take(orders)
         for revocation in orders.revocations:
             if (revocation.kind, revocation.name) not in known:
-                self._revoke(revocation)
+                revocation.add_to(self._revocations)
+                if revocation.kind is Revoked.JOB:
+                    self._leases.end(revocation.name)
         return self._halt()
-
-    def _revoke(self, revocation: Revocation) -> None:
-        match revocation.kind:
-            case Revoked.TOKEN:
-                self._revocations.revoke_token(revocation.name)
-            case Revoked.JTI:
-                self._revocations.revoke_jti(revocation.name)
-            case Revoked.JOB:
-                self._revocations.revoke_job(revocation.name)
-                self._leases.end(revocation.name)
-            case Revoked.CONTRACT:
-                self._revocations.revoke_contract(revocation.name)
 
     def _halt(self) -> int:
         halted = 0

@@ -17,6 +17,7 @@ from ..tokens.canonical import JsonObject
 from ..tokens.claims import is_job_id
 from ..tokens.digests import is_sha256_b64u
 from ..tokens.errors import ClawproxyError
+from ..tokens.revocation import Revocations
 from .fields import PROVIDER_NAME
 from .tools import MODEL_CALL
 
@@ -89,6 +90,18 @@ class Revocation:
     name: str
     reason: str
     given_at: str
+
+    def add_to(self, revocations: Revocations) -> None:
+        """In force there from here on."""
+        match self.kind:
+            case Revoked.TOKEN:
+                revocations.revoke_token(self.name)
+            case Revoked.JTI:
+                revocations.revoke_jti(self.name)
+            case Revoked.JOB:
+                revocations.revoke_job(self.name)
+            case Revoked.CONTRACT:
+                revocations.revoke_contract(self.name)
 
 
 @dataclass(frozen=True, slots=True)

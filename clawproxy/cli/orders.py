@@ -154,9 +154,14 @@ def _note_stops(stops: Sequence[StopOrder]) -> None:
     note(f"still in force: {', '.join(told)}")
 
 
+def standing_orders(folder: StateDir) -> Orders:
+    """What stands, as the file says; raises ``ClawproxyError``, also where no receipt key is."""
+    return OrderBook(folder.root / "orders", folder.load_key(Role.RECEIPT)).load()
+
+
 def list_orders(folder: StateDir, *, as_json: bool) -> None:
-    """What stands, as the file says."""
-    orders = OrderBook(folder.root / "orders", folder.load_key(Role.RECEIPT)).load()
+    """Print what stands."""
+    orders = standing_orders(folder)
     if as_json:
         print_json(orders.to_json())
         return

@@ -12,6 +12,7 @@ import typer
 
 from ..addons.settings import Settings, load_settings, signer_dids
 from ..policies.contract import document_in, parse_contract
+from ..policies.orders import Orders, Revoked
 from ..receipts.job_facts import JobFacts, parse_job_facts
 from ..receipts.job_paths import JobPaths
 from ..tokens.canonical import JsonObject
@@ -23,6 +24,7 @@ from ..tokens.reasons import Refusal
 from ..tokens.revocation import Revocations
 from ..tokens.verify import TokenVerifier, UnverifiedToken, parse_token, token_hash
 from .contract_files import find_signed
+from .orders import standing_orders
 from .screen import JsonFlag, new_app, note, print_json, print_pairs
 from .state import DEFAULT_STATE, ConfigOption, StateDir, StateOption, read_file, write_private
 from .token_revoke import revoke
@@ -82,6 +84,7 @@ def mint_(
     now_s, life_s = int(time.time()), parse_duration_s(ttl)
     _check_life(life_s, signed)
     policy_hash = str(signed["payload_hash_b64u"])
+    _check_not_revoked(folder, job, policy_hash)
     token = mint(
         key=load_key(folder.key_file(Role.TOKEN), Role.TOKEN),
         sub=agent_did,
@@ -129,6 +132,23 @@ def _check_life(life_s: int, signed: JsonObject) -> None:
             got=f"{life_s} s",
             expected=f"at most {longest_s} s",
         )
+
+
+def _check_not_revoked(folder: StateDir, job: str, policy_hash: str) -> None:
+    for revocation in _orders(folder).revocations:
+        if (revocation.kind, revocation.name) in ((Revoked.JOB, job), (Revoked.CONTRACT, policy_hash)):
+            another = "job" if revocation.kind is Revoked.JOB else "contract"
+            raise ClawproxyError(
+                "TOKEN_REVOKED",
+                f"this {another} was revoked (order {revocation.number}), so its tokens would be refused",
+                where=revocation.name,
+                remedy=f"open another{'' if another == 'job' else ' job under another contract'}: clawproxy job open",
+            )
+
+
+def _orders(folder: StateDir) -> Orders:
+    """What stands in the state directory; nothing where no receipt key is, as where tokens are minted elsewhere."""
+    return standing_orders(folder) if folder.key_file(Role.RECEIPT).exists() else Orders()
 
 
 def _job_binding(folder: StateDir, job: str, contract: str, sub: str) -> tuple[str, JsonObject]:
@@ -211,7 +231,10 @@ def inspect(
 def _judge(text: str, settings: Settings, audiences: list[str] | None) -> Refusal | None:
     issuers = signer_dids(settings.trust.token_issuers, Role.TOKEN, settings.state_dir)
     accepted = frozenset(audiences or settings.gateway.audience)
-    judged = TokenVerifier(issuers, accepted, Revocations()).authenticate(text, time.time())
+    revocations = Revocations()
+    for revocation in _orders(StateDir(settings.state_dir)).revocations:
+        revocation.add_to(revocations)
+    judged = TokenVerifier(issuers, accepted, revocations).authenticate(text, time.time())
     return judged if isinstance(judged, Refusal) else None
 
 

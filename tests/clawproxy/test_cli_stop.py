@@ -122,6 +122,29 @@ def test_what_can_stop_nothing_is_an_error_and_nothing_stands(state: Path, argum
     assert standing(state) == []
 
 
+def test_inspect_and_mint_know_what_was_revoked(state: Path, tmp_path: Path) -> None:
+    run_cli("contract", "new", "sdk", "--model", "m", "-o", tmp_path / "c.json")
+    assert run_cli("contract", "sign", tmp_path / "c.json", state=state).code == 0
+    for job in ("j", "k"):
+        assert run_cli("job", "open", "--contract", tmp_path / "c.json", "--job", job, state=state).code == 0
+        assert run_cli("token", "mint", "--job", job, "-o", tmp_path / job, state=state).code == 0
+    assert run_cli("token", "revoke", tmp_path / "j", state=state).code == 0
+    told = run_cli("token", "inspect", tmp_path / "j", state=state)
+    assert (told.code, "TOKEN_REVOKED: this token was revoked" in told.out) == (1, True)
+    assert run_cli("token", "inspect", tmp_path / "k", state=state).code == 0
+    assert run_cli("token", "mint", "--job", "j", state=state).code == 0
+    for what, name, job, said in (
+        ("--job", "j", "j", "j: this job was"),
+        ("--contract", tmp_path / "c.json", "k", "this contract was"),
+    ):
+        assert run_cli("token", "revoke", what, name, state=state).code == 0
+        refused = run_cli("token", "mint", "--job", job, state=state)
+        assert (refused.code, refused.out) == (2, "")
+        assert f"{said} revoked (order " in one_line(refused)
+        assert "[TOKEN_REVOKED]" in one_line(refused)
+    assert run_cli("token", "inspect", tmp_path / "k", state=state).code == 1
+
+
 def test_tokens_are_revoked_by_file_stdin_hash_and_the_rest_and_never_shown(state: Path, tmp_path: Path) -> None:
     run_cli("contract", "new", "sdk", "--model", "m", "-o", tmp_path / "c.json")
     assert run_cli("contract", "sign", tmp_path / "c.json", state=state).code == 0
