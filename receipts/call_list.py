@@ -18,7 +18,7 @@ from ..tokens.trust import Trust
 from .explain import readable_bundle
 from .report import Finding, Report, Verdict
 from .verify_journal import JOURNAL, Entry
-from .verify_observed import outside
+from .verify_observed import OPENED_TO_OBSERVE, outside
 
 MAX_LISTED = 1000
 """So many are listed, the last ones."""
@@ -68,6 +68,8 @@ class CallList:
     def lines(self) -> list[str]:
         """The list as text; nothing in it is printed unescaped."""
         out = [f"bundle: {self.report.verdict}, {self.report.reason}"]
+        if "observed" in self.report.facts:
+            out.append(OPENED_TO_OBSERVE)
         if self.left_out:
             out.append(f"{self.left_out} earlier ones are not listed; receipts.jsonl has them")
         out += [call.line() for call in self.calls]

@@ -32,7 +32,7 @@ from .redecide import DECIDED, Redecided, redecide_call, redecide_denied, redeci
 from .report import Finding, Report, Verdict
 from .verify_job import CONTRACT_FILE, JobBundle, examine_job
 from .verify_journal import Entry
-from .verify_observed import outside
+from .verify_observed import OPENED_TO_OBSERVE, outside
 
 _TOKEN_CLAIMS = ("sub", "aud", "scope", "iat", "exp", "jti", "issuer_did", "token_hash_hex", "token_scope_hash_b64u")
 _USED = ("usage", "tokens_cached", "tokens_cache_write", "tokens_reasoning", "model_match")
@@ -76,7 +76,10 @@ class Explanation:
     def lines(self) -> list[str]:
         """The explanation as text, one fact per line; nothing in it is printed unescaped."""
         out = [f"{self.receipt_id}: {_KINDS.get(self.kind, self.kind)}{_shown(_cut(self.outcome))}"]
-        parts = (("bundle", {"verdict": str(self.report.verdict), "reason": self.report.reason}),)
+        bundle = {"verdict": str(self.report.verdict), "reason": self.report.reason}
+        if "observed" in self.report.facts:
+            bundle["job"] = OPENED_TO_OBSERVE
+        parts = (("bundle", bundle),)
         for title, facts in (*parts, *((name, getattr(self, name)) for name in _SECTIONS)):
             if facts:
                 out.append(title)

@@ -43,7 +43,7 @@ from .redecide import (
 )
 from .report import Findings
 from .verify_journal import Entry
-from .verify_observed import OBSERVE, is_same
+from .verify_observed import OBSERVE, OPENED_TO_OBSERVE, is_same
 from .wire_envelope import join
 
 EXCEEDED = "CONTRACT_EXCEEDED"
@@ -218,7 +218,7 @@ class ContractCheck:
         if self._observed:
             calls, tools = self.outside["calls"], self.outside["tools"]
             what = f"let through that it refuses: {calls} of the calls, and {tools} of the calls of tools in answers"
-            detail = f"opened to observe: nothing of the contract was enforced; {what}"
+            detail = f"{OPENED_TO_OBSERVE}; {what}"
             findings.warn("J90", "OBSERVED", self._observed, detail)
         for under in self._not_judged:
             detail = f"cannot be recomputed: this version does not judge {under.demands}"

@@ -27,6 +27,7 @@ from .report import Fault
 from .wire_envelope import check_shape, join, same_json
 
 OBSERVE = "observe"
+OPENED_TO_OBSERVE = "opened to observe: nothing of the contract was enforced"
 _CUT_CHARS = 24
 """A rule that was cut has more: 192 bytes of JSON, up to 12 for a character, less an eighth."""
 

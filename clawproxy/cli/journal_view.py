@@ -61,8 +61,12 @@ def _event(payload: JsonObject) -> str:
         return f"approval {_approval(detail)}"
     told = _EVENTS.get(str(event.get("event_type")))
     if told is not None and isinstance(detail, dict):
-        return f"{event.get('event_type')} {told(detail)}"
+        return f"{event.get('event_type')} {told(detail)}".rstrip()
     return str(event.get("event_type"))
+
+
+def _job_opened(detail: JsonObject) -> str:
+    return "to observe: nothing of the contract is enforced" if detail.get("enforcement") == "observe" else ""
 
 
 def _stopped(detail: JsonObject) -> str:
@@ -127,6 +131,7 @@ def _door_counted(detail: JsonObject) -> str:
 _EVENTS = {
     "door_counted": _door_counted,
     "host_observed": _host_observed,
+    "job_opened": _job_opened,
     "stopped": _stopped,
     "revoked": _revoked,
     "resumed": _resumed,

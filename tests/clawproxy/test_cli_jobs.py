@@ -46,6 +46,17 @@ def test_tail_prints_one_line_per_record_and_ends_when_the_job_is_sealed(state: 
     assert [record["seq"] for record in records] == [0, 1]
 
 
+def test_tail_says_of_a_job_that_it_was_opened_to_observe(tmp_path: Path) -> None:
+    root = tmp_path / "state"
+    assert run_cli("keys", "new", "receipt", "policy", state=root).code == 0
+    run_cli("contract", "new", "sdk", "--model", "m", "-o", tmp_path / "c.json")
+    assert run_cli("contract", "sign", tmp_path / "c.json", state=root).code == 0
+    opened = run_cli("job", "open", "--contract", tmp_path / "c.json", "--job", "j", "--observe", state=root)
+    assert opened.code == 0
+    line = run_cli("job", "tail", "j", state=root).out
+    assert line.endswith("job_opened to observe: nothing of the contract is enforced\n")
+
+
 def test_tail_says_how_many_records_came_before_those_it_prints(state: Path) -> None:
     done = run_cli("job", "tail", "sealed", "-n", "1", state=state)
     assert done.err == "… 1 earlier; -n 0 for all\n"

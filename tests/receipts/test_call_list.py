@@ -94,6 +94,9 @@ def test_each_is_of_the_kind_that_its_explanation_has(tmp_path: Path, observe: b
     assert [each.kind for each in found.calls] == kinds
     assert [explain(files, each.receipt_id, workshop_trust()).kind for each in found.calls] == kinds
     assert found.calls[1].what == "POST https://tickets.example.com:443"
+    within = explain(files, found.calls[0].receipt_id, workshop_trust())
+    for lines in (found.lines(), within.lines()):
+        assert any("opened to observe" in line for line in lines) is observe
     if observe:
         assert found.calls[2].outcome == "complete 200, would have been refused: POLICY_MODEL_NOT_ALLOWED"
     else:
