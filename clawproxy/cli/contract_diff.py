@@ -38,7 +38,8 @@ def diff(
     if json_:
         print_json(found.to_json())
     else:
-        for line in _lines(found, Path(before).name, Path(after).name):
+        names = Path(before).name, Path(after).name
+        for line in _lines(found, *(names if names[0] != names[1] else (before, after))):
             print(printable(line))
     raise typer.Exit(1 if found.widens else 0)
 

@@ -56,6 +56,14 @@ def test_a_wider_one_ends_with_1_and_its_example_is_a_fixture_that_shows_it(tmp_
     assert run_cli("contract", "test", before, fixtures).code == 1
 
 
+def test_two_files_of_one_name_are_told_by_their_paths(tmp_path: Path) -> None:
+    for name, model in (("old", "a"), ("new", "b")):
+        (tmp_path / name).mkdir()
+        assert run_cli("contract", "new", "sdk", "--model", model, "-o", tmp_path / name / "contract.json").code == 0
+    old, new = (tmp_path / name / "contract.json" for name in ("old", "new"))
+    assert f"wider: {new} permits what {old} does not" in run_cli("contract", "diff", old, new).out
+
+
 def test_the_same_otherwise_written_is_the_same(tmp_path: Path, small: Path) -> None:
     other = tmp_path / "other.json"
     other.write_text(
