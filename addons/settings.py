@@ -336,7 +336,10 @@ def signer_dids(entries: list[str], role: Role, state_dir: Path) -> frozenset[st
 
 def _did_of(entry: str, role: Role, state_dir: Path) -> str:
     if entry.startswith("did:"):
-        public_key_from_did(entry)
+        try:
+            public_key_from_did(entry)
+        except ClawproxyError as err:
+            raise err.at(f"[trust], for {role} keys") from None
         return entry
     return did_in_key_file(state_dir / entry, role)
 

@@ -137,7 +137,7 @@ def test_a_malformed_config(command: list[str], kind: str, state: Path, tmp_path
         ("[providers.openai]\ncredential = 'env:NO_SUCH_VARIABLE_ANYWHERE'\n", ["providers.openai.credential"]),
         ("upstream_ca = '/no/such/file.pem'\n", ["upstream_ca", "/no/such/file.pem"]),
         ("[providers.nobody]\nupstream = 'https://x.example'\n", ["nobody"]),
-        ("[trust]\ntoken_issuers = ['did:key:zNonsense']\n", ["did:key:zNonsense"]),
+        ("[trust]\ntoken_issuers = ['did:key:zNonsense']\n", ["[trust], for token keys: ", "did:key:zNonsense"]),
     ],
 )
 def test_a_config_with_one_wrong_key_names_it_and_no_secret(
