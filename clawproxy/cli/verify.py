@@ -38,6 +38,18 @@ WRONG_TRUST = (
     "a signer is not in the trust file, or not in this role: either it is the file of another gateway or an older one "
     "(its operator writes one anew: clawproxy keys trust -o trust.json), or somebody else made this"
 )
+OTHER_CONTRACT = (
+    "either another contract was given than the job was opened under, or it was opened under one that you did not "
+    "expect; what the two permit: clawproxy contract diff GIVEN "
+)
+CHANGED = (
+    "these are not the files that the gateway wrote: get the bundle again from whoever has it, and rely on nothing in "
+    "this copy"
+)
+_CHANGED = (
+    *("HASH_MISMATCH", "SEAL_MISMATCH", "FILE_UNLISTED", "FILE_MISSING"),
+    *("SIGNATURE_INVALID", "MALFORMED_ENVELOPE"),
+)
 _PARTS = ("receipts.jsonl", "job.json", "SEAL.json", "MANIFEST.json")
 """Files of a bundle that are nothing by themselves."""
 _COLOURS = {Verdict.VERIFIED: "32", Verdict.CONFORMS: "32", Verdict.INCOMPLETE: "33", Verdict.FAILED: "31"}
@@ -70,7 +82,7 @@ def verify(
     if json_:
         print_json(report.to_json())
     else:
-        print_report(report, path, trusted=trust is not None)
+        print_report(report, path, trusted=trust is not None, given=bool(given))
     raise typer.Exit(report.exit_code)
 
 
@@ -84,7 +96,7 @@ def _given(file: Path) -> bytes:
     return jcs_bytes(envelope)
 
 
-def print_report(report: Report, path: Path, *, trusted: bool = False) -> None:
+def print_report(report: Report, path: Path, *, trusted: bool = False, given: bool = False) -> None:
     """The report for people: the verdict first, what was found, whose it is, the counts; all of it escaped."""
     word = str(report.verdict)
     if sys.stdout.isatty():
@@ -120,6 +132,10 @@ def print_report(report: Report, path: Path, *, trusted: bool = False) -> None:
             print(printable(f"  {line}"))
     if report.reason == "CLAIM_NOT_FOUND":
         print(f"  {WRONG_TRUST}")
+    if report.kind == "job" and report.reason in _CHANGED:
+        print(f"  {CHANGED}")
+    if report.kind == "job" and report.reason == "POLICY_HASH_MISMATCH" and given and path.is_dir():
+        print(printable(f"  {OTHER_CONTRACT}{path / 'contract.json'}"))
     if report.verdict is Verdict.FAILED and report.kind != "job" and path.name in _PARTS:
         print(printable(f"  {path.name} is a part of a bundle; give its directory: {path.parent}"))
     untrusted = ("TRUST_NOT_GIVEN",) if trusted else ("TRUST_NOT_GIVEN", "DEPENDENCY_NOT_CONFIGURED")

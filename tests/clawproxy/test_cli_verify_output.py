@@ -41,6 +41,27 @@ def test_a_report_says_why_decisions_were_not_worked_out_again(capsys: pytest.Ca
     assert "not worked out again here: 2 denials, of which nothing left" in shown
 
 
+@pytest.mark.parametrize(
+    ("reason", "given", "told"),
+    [
+        ("HASH_MISMATCH", False, "get the bundle again"),
+        ("SEAL_MISMATCH", True, "get the bundle again"),
+        ("POLICY_HASH_MISMATCH", True, "clawproxy contract diff GIVEN "),
+        ("POLICY_HASH_MISMATCH", False, ""),
+        ("CONTRACT_EXCEEDED", True, ""),
+    ],
+)
+def test_a_bundle_that_was_changed_or_had_another_contract_says_what_to_do(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, reason: str, given: bool, told: str
+) -> None:
+    findings = Findings()
+    findings.fail("J05", reason, "contract.json", "other")
+    print_report(build_report("job", findings), tmp_path, trusted=True, given=given)
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == (3 if told else 2)
+    assert told in lines[-1]
+
+
 def test_counts_call_no_two_things_a_gap_and_have_each_name_in_its_number() -> None:
     counts = {"calls": 1, "denials": 2, "gaps": 0, "tool_receipts": 1}
     assert counts_line(counts) == "1 call, 2 denials, 0 calls of unknown outcome, 1 tool_receipt"
