@@ -143,13 +143,19 @@ async def _run(command: list[str], asked: Asked, wanted: Wanted | None, settings
     if shutil.which(command[0]) is None:
         note(f"clawproxy: no such command: {command[0]}")
         return _NOT_FOUND
-    approvals = parse_contract(find_signed(asked.policy_hash, folder)["payload"]).policy.approvals
+    policy = parse_contract(find_signed(asked.policy_hash, folder)["payload"]).policy
+    approvals = policy.approvals
     asked = dataclasses.replace(asked, needs_approval=approvals.job is not None)
     begun_ms = _now_ms()
     desk = await open_desk(settings, folder, approvable=approvals != NO_APPROVALS and not asked.observe)
     try:
         if asked.observe:
             note(OBSERVE_WARNING)
+        elif policy.providers and not set(policy.providers) & set(desk.served):
+            note(
+                f"the contract allows {', '.join(policy.providers)} alone, and the gateway has no credential there: "
+                "each call of a model will be refused; see: clawproxy doctor"
+            )
         if wanted is not None:
             outcome = await run_isolated(command, asked, wanted, desk, settings, folder)
         else:

@@ -117,6 +117,16 @@ def test_without_a_credential_it_says_which_variable_to_set(tmp_path: Path) -> N
     assert "Traceback" not in done.stderr
 
 
+def test_a_contract_whose_providers_have_no_credential_is_told_before_the_agent_starts(
+    tmp_path: Path, provider: Provider
+) -> None:
+    root = provider.make_state(tmp_path / "state", "openai")
+    done = spawn_cli("run", "--contract", "claude-code", "--", "true", state=root)
+    assert done.code == 0, done.err
+    assert "allows anthropic alone, and the gateway has no credential there" in done.err
+    assert "no credential there" not in spawn_cli("run", "--contract", "sdk", "--", "true", state=root).err
+
+
 def test_a_signal_is_passed_on_and_the_job_is_sealed(state: Path) -> None:
     command = [sys.executable, "-m", "clawproxy", "run", "--state", str(state), "--job", "j", "--"]
     command += ["sh", "-c", "echo up; exec sleep 60"]
