@@ -207,7 +207,7 @@ def inspect(
 ) -> None:
     """Show the claims of a token and whether this gateway's issuers vouch for it now. The token itself is not printed.
 
-    Ends with 1 when it would be refused.
+    Ends with 1 when it would be refused: expired, say, or revoked.
     """
     text = read_file(file, max_bytes=64 * 1024).decode("latin-1").strip()
     parsed = parse_token(text)
