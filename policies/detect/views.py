@@ -356,7 +356,7 @@ def _base64(leaves: Leaves, written: bytes, back: Callable[[int], int], spend: C
                 filled[at + shift] = _ZERO
         windows = _windows(decoded)
         if windows:
-            yield _base64_view(leaves, back, places, windows, decoded, shift, starts)
+            yield _base64_view(leaves, back, places, windows, decoded, shift, starts, filled)
 
 
 _ZERO = ord("A")
@@ -411,6 +411,7 @@ def _base64_view(
     decoded: bytes,
     shift: int,
     starts: list[int],
+    filled: bytearray,
 ) -> View:
     # between two windows stands the end of a line, which belongs to neither
     raw = b"\n".join([decoded[a:b] for a, b in windows])
@@ -437,13 +438,28 @@ def _base64_view(
         return min(begins[n] + behind - windows[n][0], begins[n + 1] - 1) if n >= 0 else b
 
     def is_text(a: int, b: int) -> bool:
-        around = raw[max(0, a - _AROUND) : b + _AROUND].lstrip(_CONTINUES)  # a letter may be cut at either end
-        try:
-            return _CONTROL.isdisjoint(codecs.getincrementaldecoder("utf-8")().decode(around))
-        except UnicodeDecodeError:
-            return False
+        if _is_text(raw[max(0, a - _AROUND) : b + _AROUND]):
+            return True
+        # of a path, or a name with hyphens, one part may be base64: what the others stand for means nothing
+        first, stop = undone(a), undone(b - 1) + 1
+        begins = [n for n in range(_AROUND) if (first - n) % 3 == 0 and is_mark(shift + (first - n) // 3 * 4 - 1)]
+        ends = [n for n in range(_AROUND) if is_mark(shift - (stop + n) * 4 // -3)]
+        return any(_is_text(raw[a - n : b]) for n in (*begins, min(a, _AROUND))) and any(
+            _is_text(raw[a : b + n]) for n in (*ends, _AROUND)
+        )
+
+    def is_mark(at: int) -> bool:
+        return 0 <= at < len(filled) and filled[at] in b"+/"
 
     return View(Rendering.BASE64, data, locate, reach=reach, is_text=is_text)
+
+
+def _is_text(around: bytes) -> bool:
+    try:  # a letter may be cut at either end
+        text = codecs.getincrementaldecoder("utf-8")().decode(around.lstrip(_CONTINUES))
+    except UnicodeDecodeError:
+        return False
+    return _CONTROL.isdisjoint(text)
 
 
 class _RunPlaces:

@@ -138,6 +138,13 @@ def test_what_looks_like_an_address_within_a_binary_in_base64_is_none(scanner: S
         assert [name for name, _ in found(scanner, [base64.b64encode(f"an die {text}".encode()).decode()])] == ["email"]
 
 
+def test_base64_in_a_part_of_a_path_or_a_name_is_found(scanner: Scanner) -> None:
+    for mail in ("b@xq.de", "ada@example.org", "ada.lovelace@example.org"):
+        once = base64.urlsafe_b64encode(f"{mail}, an".encode()).decode().rstrip("=")
+        for text in (f"https://h.example/v1/{once}", f"/v12/{once}/more", f"/{once}/of", f"file-{once}_v123.txt"):
+            assert "email" in [name for name, _ in found(scanner, [text])], text
+
+
 def test_a_time_in_milliseconds_is_no_number_of_a_person(scanner: Scanner) -> None:
     # South African numbers have a date, a 0 or 1, an 8 or 9, and a Luhn digit
     times = [str(n) for n in range(1_801_010_000_000, 1_801_010_020_000)]
