@@ -13,6 +13,7 @@ Limits: docs/data-boundaries.md.
 from __future__ import annotations
 
 import asyncio
+import json
 import threading
 import time
 from collections import Counter
@@ -385,9 +386,12 @@ class DataGate:
         entry, hidden = egress.entry, _CREDENTIAL_FIELDS | _NOT_SENT_FIELDS
         chosen = chosen_host(egress.facts.host, entry.host if entry is not None else None)
         beside = {"nonce": call.headers.get("x-idempotency-key", ""), "host": chosen}
-        fields = {name: value for name, value in call.headers.items() if name not in hidden}
+        every: dict[str, list[str]] = {}  # a field may come again, and each of them leaves
+        for name, value in call.flow.request.headers.fields:
+            every.setdefault(name.decode("ascii").lower(), []).append(value.decode("ascii"))
+        fields = {name: values for name, values in every.items() if name not in hidden}
         own_credentials = entry is not None and entry.client_credentials
-        credentials = {name: call.headers[name] for name in _CREDENTIAL_FIELDS & call.headers.keys() if own_credentials}
+        credentials = {name: every[name] for name in _CREDENTIAL_FIELDS & every.keys() if own_credentials}
         encoding = call.headers.get("content-encoding", "identity").lower()
 
         def look() -> Screened | Refusal:
@@ -396,7 +400,7 @@ class DataGate:
             value = {"url": egress.facts.target, "fields": fields, "body": _readable(body), **beside}
             texts = [
                 *texts_of(value),
-                *(part for told in credentials.values() for part in (told, told.partition(" ")[2])),
+                *(part for each in credentials.values() for told in each for part in (told, told.partition(" ")[2])),
             ]
             labels = marks.labels_in([*texts, *decoded_parts(texts)])
             if labels:
@@ -547,9 +551,15 @@ def _readable(body: bytes) -> Any:
     """A body of any type: JSON where it is, else its text; of two-byte encodings without the empty bytes."""
     body = body.removeprefix(b"\xef\xbb\xbf")
     try:
-        return orjson.loads(body)
-    except orjson.JSONDecodeError:
+        return json.loads(body, object_pairs_hook=_every_pair)
+    except (ValueError, RecursionError):
         return body.decode("utf-8", "replace").replace("\x00", "").lstrip("\ufffd")  # the mark of the byte order
+
+
+def _every_pair(pairs: list[tuple[str, Any]]) -> Any:
+    """An object; where it has a key twice, of which its reader may take either, a list of all that stands in it."""
+    told = dict(pairs)
+    return told if len(told) == len(pairs) else [*map(list, pairs)]
 
 
 def configured_classes(path: str | None) -> DataClasses:

@@ -403,6 +403,26 @@ EXPORTS: dict[str, tuple[str, bytes, dict[str, str]]] = {
     "labelled two-byte text": ("/v1/a", SECRET_LINE.encode("utf-16"), {}),
     "labelled text in a cookie": ("/v1/a", b"x", {"cookie": f"a=1; b={quote(SECRET_LINE)}"}),
     "a card in a cookie": ("/v1/a", b"x", {"cookie": "a=1; b=4111111111111111"}),
+    "a detected class behind a key that comes again": (
+        "/v1/a",
+        json.dumps({"n": MAIL})[:-1].encode() + b', "n": "x"}',
+        {},
+    ),
+    "labelled text behind a key that comes again": ("/v1/a", f'[{{"n": "{SECRET_LINE}", "n": 1}}]'.encode(), {}),
+    "a detected class in a field that comes again": ("/v1/a", b"x", {"x_note": MAIL, "X_Note": "x"}),
+    "labelled text in a cookie that comes again": (
+        "/v1/a",
+        b"x",
+        {"cookie": quote(SECRET_LINE), "Cookie": "a=1"},
+    ),
+    "a card in a cookie that comes again": ("/v1/a", b"x", {"cookie": "b=4111111111111111", "Cookie": "a=1"}),
+    "an address in JSON with half a letter, deep down": (
+        "/v1/a",
+        f'["\\ud83d", {"[" * 90}"{MAIL}"{"]" * 91}'.encode(),
+        {},
+    ),
+    "an address in JSON too deep to read": ("/v1/a", b"[" * 99_999 + f'"{MAIL}"'.encode() + b"]" * 99_999, {}),
+    "a detected class in base64 in the path": (f"/v1/{base64.b64encode(MAIL.encode()).decode()}", b"x", {}),
     "labelled text as a credential": ("/v1/a", b"x", {"authorization": f"Bearer {quote(SECRET_LINE)}"}),
 }
 
