@@ -54,8 +54,10 @@ class GatewayRefusal:
 
     @property
     def what(self) -> str:
-        """Provider and model, or method and destination, as far as known."""
+        """Provider and model, or method and destination, as far as known; else whose routes have none for it."""
         names = ("provider", "model") if self.payload.get("provider") else ("method", "destination")
+        if self.payload.get("reason") == "ROUTE_NOT_FOUND" and not self.payload.get(names[1]):
+            return f"{self.payload.get('method')} ({self.payload.get('rule')})"
         return " ".join(str(self.payload[name]) for name in names if self.payload.get(name))
 
     @property

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from clawproxy.receipts.calls import CallDenied
 from clawproxy.receipts.journal import Journal
 from clawproxy.receipts.refusals import RefusalLog
+from clawproxy.receipts.report import Verdict
 from clawproxy.tokens.keys import Role, load_key
 
 from clawproxy.cli import gateway_journal
@@ -121,6 +123,13 @@ def test_explain_of_a_journal_without_an_id_lists_its_refusals_and_checks_each(s
     run_cli("keys", "trust", "-o", other, state=stranger)
     file.write_bytes(file.read_bytes().replace(b"it ended, 7", b"it ended, 1"))
     assert run_cli("explain", state / "gateway", "--trust", other).code == 3
+
+
+def test_what_no_route_was_found_for_says_whose_routes_have_none() -> None:
+    payload = {"method": "GET", "reason": "ROUTE_NOT_FOUND", "rule": "routes of openai"}
+    found = gateway_journal.GatewayRefusal(f"{ID}1", Path("f"), 1, payload, "h", Verdict.VERIFIED, "")
+    assert found.what == "GET (routes of openai)"
+    assert replace(found, payload={**payload, "destination": "a.example:443"}).what == "GET a.example:443"
 
 
 def test_of_a_long_journal_the_last_refusals_are_listed_and_a_half_written_one_is_not(
