@@ -112,7 +112,10 @@ def print_report(report: Report, path: Path, *, trusted: bool = False, given: bo
         if value := report.facts.get(member):
             print(printable(f"  {name}: {value}"))
     if report.counts:
-        print("  " + counts_line(report.counts))
+        # of a bundle that failed, the records alone: as many as were read
+        print(
+            f"  {'read before it failed: ' if report.counts.keys() == {'records'} else ''}{counts_line(report.counts)}"
+        )
     if others := report.facts.get("model_match", {}).get("other"):
         print(f"  calls answered by another model than they asked for: {others}")
     if estimated := report.facts.get("usage", {}).get("estimated"):

@@ -68,6 +68,15 @@ def test_counts_call_no_two_things_a_gap_and_have_each_name_in_its_number() -> N
     assert counts_line({"gaps": 1}) == "1 call of unknown outcome"
 
 
+def test_of_a_bundle_that_failed_it_says_that_the_records_are_those_that_were_read(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    findings = Findings()
+    findings.fail("J24", "HASH_MISMATCH", "receipts.jsonl:3.h", "the hash of the record is another")
+    print_report(build_report("job", findings, counts={"records": 2}), Path("job"))
+    assert "\n  read before it failed: 2 records\n" in capsys.readouterr().out
+
+
 def test_json_is_ascii(capsys: pytest.CaptureFixture[str]) -> None:
     print_json({"path": HOSTILE, "name": "\u00e9"})
     shown = capsys.readouterr().out
