@@ -51,6 +51,16 @@ class Condition:
     at_most: int | None = None
     max_chars: int | None = None
 
+    def __eq__(self, other: object) -> bool:
+        """The same members, and ``true`` is not 1, since ``fault`` tells them apart."""
+        return isinstance(other, Condition) and self._told_apart() == other._told_apart()
+
+    def __hash__(self) -> int:
+        return hash(self._told_apart())
+
+    def _told_apart(self) -> tuple[object, ...]:
+        return (*(getattr(self, name) for name in CONDITION_FIELDS), *map(type, self.one_of or ()))
+
     def fault(self, arguments: Any) -> str | None:
         """What is wrong, as the name of the part that fails; None if nothing is."""
         value = _at(arguments, self.argument)

@@ -106,6 +106,11 @@ HOST = {"host": "a.example", "paths": ["/*"]}
             {"tool_arguments": {"shell.exec": {"when": [{"argument": "n", "one_of": [1, 5]}]}}},
             "narrower",
         ),
+        (  # one of these is true, not 1
+            {"tool_arguments": {"shell.exec": {"when": [{"argument": "n", "one_of": [1, "a"]}]}}},
+            {"tool_arguments": {"shell.exec": {"when": [{"argument": "n", "one_of": [True, "a"]}]}}},
+            "different",
+        ),
         ({"tool_arguments": _schema(maxLength=4)}, {"tool_arguments": _schema(maxLength=5)}, "different"),
         # content at the provider, hosts, time, money, data
         ({}, {"allowed_provider_features": ["state:prompt"]}, "wider"),
