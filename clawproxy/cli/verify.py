@@ -112,10 +112,8 @@ def print_report(report: Report, path: Path, *, trusted: bool = False, given: bo
         if value := report.facts.get(member):
             print(printable(f"  {name}: {value}"))
     if report.counts:
-        # of a bundle that failed, the records alone: as many as were read
-        print(
-            f"  {'read before it failed: ' if report.counts.keys() == {'records'} else ''}{counts_line(report.counts)}"
-        )
+        partly = report.counts.keys() == {"records"}  # nothing else is counted where reading ended early
+        print(("  read before it failed: " if partly else "  ") + counts_line(report.counts))
     if others := report.facts.get("model_match", {}).get("other"):
         print(f"  calls answered by another model than they asked for: {others}")
     if estimated := report.facts.get("usage", {}).get("estimated"):
