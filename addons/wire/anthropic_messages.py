@@ -203,11 +203,9 @@ class AnthropicReader(ResponseReader):
     def _read_answer(self, answer: JsonObject) -> None:
         self._read_model(answer.get("model"))
         self._read_usage(answer.get("usage"))
-        content = answer.get("content")
-        for n, block in enumerate(content if isinstance(content, list) else ()):
-            if isinstance(block, dict):
-                self._read_block(n, block)
-                self._close(n)
+        for n, block in enumerate(self._in_list(answer.get("content"))):
+            self._read_block(n, block)
+            self._close(n)
 
     def _read_usage(self, usage: Any) -> None:
         if not isinstance(usage, dict):

@@ -229,9 +229,8 @@ class _Reader(ResponseReader):
 
     def _read_answer(self, answer: JsonObject) -> None:
         self._read_end(answer)
-        content = member(member(answer, "output"), "message").get("content")
-        for n, block in enumerate(content if isinstance(content, list) else ()):
-            if isinstance(block, dict) and "toolUse" in block:
+        for n, block in enumerate(self._in_list(member(member(answer, "output"), "message").get("content"))):
+            if "toolUse" in block:
                 call = member(block, "toolUse")
                 self._whole((n, 0), text(call.get("name")), call.get("input"))
             self._read_thoughts(member(block, "reasoningContent"))

@@ -277,7 +277,7 @@ class _Reader(ResponseReader):
         self._read_usage(member(answer, "usageMetadata"))
         if member(answer, "promptFeedback").get("blockReason"):
             self._blocked = True
-        for place, candidate in enumerate(objects(answer.get("candidates"))):
+        for place, candidate in enumerate(self._in_list(answer.get("candidates"))):
             index = candidate.get("index", place)
             self._read_candidate(index if isinstance(index, int) else place, candidate)
 
@@ -304,7 +304,7 @@ class _Reader(ResponseReader):
             return
         finished = text(candidate.get("finishReason")) not in ("", "FINISH_REASON_UNSPECIFIED")
         self._finished[index] = finished or self._finished.get(index, False)
-        for part in objects(member(candidate, "content").get("parts")):
+        for part in self._in_list(member(candidate, "content").get("parts")):
             self.signed_reasoning = self.signed_reasoning or bool(part.get("thoughtSignature"))
             for name, given in called_in(part):
                 self._tell(index, name, given)

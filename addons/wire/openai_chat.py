@@ -152,12 +152,12 @@ class ChatReader(ResponseReader):
             self.unread = True
             return False
         self._read_common(chunk)
-        for place, choice in enumerate(objects(chunk.get("choices"))):
-            index = _number(choice.get("index"), place)
+        for place, choice in enumerate(self._in_list(chunk.get("choices"))):
+            index = self._number(choice.get("index"), place)
             for said in (member(choice, "delta"), member(choice, "message")):
                 self._read_signatures(said)
                 for n, call in enumerate(self._listed(said)):
-                    self._piece((index, _number(call.get("index"), n)), call)
+                    self._piece((index, self._number(call.get("index"), n)), call)
                 if said.get("function_call"):
                     self._piece((index, _FUNCTION_CALL), {"function": said["function_call"]})
             if choice.get("finish_reason"):
@@ -169,7 +169,7 @@ class ChatReader(ResponseReader):
 
     def _read_answer(self, answer: JsonObject) -> None:
         self._read_common(answer)
-        for n, choice in enumerate(objects(answer.get("choices"))):
+        for n, choice in enumerate(self._in_list(answer.get("choices"))):
             message = member(choice, "message")
             self._read_signatures(message)
             for m, call in enumerate(self._listed(message)):
@@ -233,6 +233,8 @@ class ChatReader(ResponseReader):
             else:
                 self._argue(key, given)
 
-
-def _number(index: Any, otherwise: int) -> int:
-    return index if isinstance(index, int) and not isinstance(index, bool) else otherwise
+    def _number(self, index: Any, otherwise: int) -> int:
+        if isinstance(index, int) and not isinstance(index, bool):
+            return index
+        self.unread = self.unread or index is not None  # clients would put the pieces together otherwise
+        return otherwise

@@ -155,6 +155,12 @@ class ResponseReader(ABC):
         if thoughts and wrote is not None and usage.get("total_tokens") == self.tokens_input + wrote + thoughts:
             self.tokens_output += thoughts  # some servers count thoughts beside what was written
 
+    def _in_list(self, value: Any) -> list[JsonObject]:
+        """The objects in a list. One object in place of the list is not read: clients that take the first of it, by
+        the number 0, find a member of that name."""
+        self.unread = self.unread or (isinstance(value, dict) and bool(value))
+        return objects(value)
+
     def _read_model(self, value: object) -> None:
         if isinstance(value, str) and value:
             self.model = clip(value, _MAX_NAME_CHARS)

@@ -145,6 +145,12 @@ WRITES = {"type": "response.function_call_arguments.delta", "output_index": 0, "
         ("anthropic_messages", [started(), started()]),
         ("openai_chat", [chat_piece(id="a", function={"name": "read"}), chat_piece("stop"), chat_piece(index=0)]),
         ("openai_chat", [{"choices": [{"delta": {"tool_calls": "read"}}]}]),
+        ("openai_chat", [{"choices": {"0": chat_piece(id="a", function={"name": "read"})["choices"][0]}}]),
+        ("openai_chat", [chat_piece(id="a", function={"name": "re"}), chat_piece(index="1", function={"name": "ad"})]),
+        ("openai_chat", [chat_piece(id="a", function={"name": "re"}), chat_piece(index=1.0, function={"name": "ad"})]),
+        ("anthropic_messages", [{"type": "message_start", "message": {"content": {"0": started()["content_block"]}}}]),
+        ("gemini", [{"candidates": {"0": {"content": {"parts": [{"functionCall": {"name": "read"}}]}}}}]),
+        ("gemini", [{"candidates": [{"content": {"parts": {"0": {"functionCall": {"name": "read"}}}}}]}]),
         ("openai_responses", [WRITES]),
         ("openai_responses", [item_event("added"), item_event("done"), WRITES]),
         ("openai_responses", [{"type": "response.output_item.added", "item": "read"}]),
@@ -154,6 +160,25 @@ WRITES = {"type": "response.function_call_arguments.delta", "output_index": 0, "
 )
 def test_pieces_that_no_call_can_have_are_not_read(name: str, events: list[dict[str, Any]]) -> None:
     assert feed(name, *events).unread
+
+
+@pytest.mark.parametrize("name", sorted(set(WHOLE)))
+def test_an_object_in_place_of_a_list_of_an_answer_is_not_read(name: str) -> None:
+    """A client in JavaScript that takes element 0 of either finds the call there."""
+
+    def forms(value: Any) -> list[Any]:
+        if isinstance(value, dict):
+            return [{**value, key: form} for key, inner in value.items() for form in forms(inner)]
+        if not isinstance(value, list) or not any(isinstance(item, dict) for item in value):
+            return []
+        inside = [[*value[:n], form, *value[n + 1 :]] for n, item in enumerate(value) for form in forms(item)]
+        return [{str(n): item for n, item in enumerate(value)}, *inside]
+
+    assert forms(WHOLE[name])
+    for form in forms(WHOLE[name]):
+        reader = FORMATS[name].new_reader()
+        reader.read_json(orjson.dumps(form))
+        assert reader.unread or reader.take_calls(), form
 
 
 def test_what_comes_after_the_end_of_a_call_is_another_call() -> None:
