@@ -6,6 +6,7 @@ gets in its place, if anything, is known before the receipt is written, since th
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable
 
 from mitmproxy import http
@@ -22,6 +23,8 @@ from .http_stream import UPGRADE
 from .stream_tap import StreamTap, redact
 from .tool_gate import WAITS, CallJudges, ToolGate
 from .upstream import clean_answer
+
+_UTF_8 = re.compile(r"[^;]*;\s*charset=\"?utf-?8\"?\s*", re.IGNORECASE)
 
 
 class AnswerSteps:
@@ -70,7 +73,10 @@ class AnswerSteps:
         response.headers.pop("location", None)
         call.reader = call.format.new_reader()
         call.gate = ToolGate(call, call.format.new_rewriter(), self._judges)
-        kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
+        stated = response.headers.get("content-type", "")
+        kind = stated.partition(";")[0].strip().lower()
+        if "charset" in stated.lower() and not _UTF_8.fullmatch(stated):  # in another, its reader finds another answer
+            response.headers["content-type"] = f"{kind}; charset=utf-8"
         call.framing = call.format.framing(kind, stream=call.facts.stream) if response.status_code == 200 else None
         if call.framing is not None:
             response.headers.pop("content-length", None)

@@ -260,6 +260,25 @@ async def test_a_redirect_is_neither_followed_nor_passed_on(
         assert _only_outcome(bed) == "upstream_failed"
 
 
+@pytest.mark.parametrize("stated", ["utf-7", "UTF-16LE", "utf-8; charset=utf-7", "iso-8859-1", "utf-8", '"UTF-8"'])
+async def test_an_answer_is_read_in_the_letters_in_which_it_was_judged(
+    tmp_path: Path, provider: Provider, authority: Authority, stated: str
+) -> None:
+    """In UTF-7 ``+ACI-`` is a quote, and what was a text holds a call of a tool."""
+
+    async def answer(_head: bytes, writer: asyncio.StreamWriter) -> None:
+        head = f"HTTP/1.1 200 OK\r\nContent-Type: application/json; charset={stated}\r\n"
+        writer.write(head.encode() + b"content-length: %d\r\n\r\n" % len(JSON) + JSON)
+
+    async with (
+        running_rogue(answer, authority.leaf(NAME)) as rogue,
+        in_front_of(tmp_path, provider, authority, rogue, Dns(["127.0.0.1"])) as bed,
+    ):
+        found = await bed.chat()
+        assert found.status == 200
+        assert found.headers["content-type"].lower().replace('"', "") == "application/json; charset=utf-8"
+
+
 async def test_an_answer_tells_the_agent_of_no_other_service(
     tmp_path: Path, provider: Provider, authority: Authority
 ) -> None:
