@@ -7,7 +7,8 @@ B03 within the bounds of files, bytes per file and bytes in all (BUNDLE_TOO_LARG
 B04 a .zip is not encrypted, unpacks to the sizes it states, and to at most ``Bounds.zip_ratio`` times its own
 B05 each file can be read (BUNDLE_UNREADABLE)
 B06 a .zip is its members, one after the other from its first byte, stored or deflated, then its directory and its end
-    record, and nothing else: so all tools see one bundle in it
+    record, and nothing else, and before each member stands what the directory says of it: so all tools see one bundle
+    in it, those as well that read from its beginning
 
 A broken rule is a finding, and what cannot be read safely is left out; what can, is still returned. A .zip may hold
 the files at its root or under one directory, as tools that pack a directory make it.
@@ -35,7 +36,11 @@ _KNOWN_DIRECTORIES = frozenset({"attachments", "contracts", "torn"})
 _BLOCK_BYTES = 1024 * 1024
 _END = struct.Struct("<4s4H2LH")
 _END_SIGNATURE = b"PK\5\6"
-_LOCAL = struct.Struct("<26x2H")
+_LOCAL = struct.Struct("<6x2H4x3L2H")
+_EXTRA = struct.Struct("<2H")
+_UNICODE_PATH = 0x7075
+_SIZES_BEHIND = 0x8
+_PACKED_BLOCK_BYTES = 16 * 1024
 _DIRECTORY_ENTRY_BYTES = 1024
 _DESCRIPTOR_BYTES = frozenset({12, 16, 20, 24})
 _ZIP_FAULTS = (
@@ -217,19 +222,58 @@ def _check_end(file: IO[bytes], packed_bytes: int, loaded: Loaded) -> int | None
 
 def _is_contiguous(members: list[zipfile.ZipInfo], file: IO[bytes], directory_at: int) -> bool:
     """B06: from the first byte to the directory there is nothing but the members, one after the other."""
-    at = 0
+    at, has_sizes_behind = 0, False
     for member in sorted(members, key=lambda member: member.header_offset):
-        # a member whose sizes were not known in advance has them behind it, in one of four lengths
-        behind = at - member.header_offset
-        if behind and -behind not in _DESCRIPTOR_BYTES:
+        if not _follows(at, member.header_offset, has_sizes_behind=has_sizes_behind):
             return False
-        file.seek(member.header_offset)
-        header = file.read(_LOCAL.size)
-        if len(header) < _LOCAL.size:
+        begins_at = _begins_at(member, file)
+        if begins_at is None:
             return False
-        name_bytes, extra_bytes = _LOCAL.unpack(header)[-2:]
-        at = member.header_offset + _LOCAL.size + name_bytes + extra_bytes + member.compress_size
-    return at == directory_at or directory_at - at in _DESCRIPTOR_BYTES
+        at, has_sizes_behind = begins_at + member.compress_size, bool(member.flag_bits & _SIZES_BEHIND)
+    return _follows(at, directory_at, has_sizes_behind=has_sizes_behind)
+
+
+def _follows(end: int, start: int, *, has_sizes_behind: bool) -> bool:
+    # a member whose sizes were not known in advance has them behind it, in one of four lengths
+    return start == end or (has_sizes_behind and start - end in _DESCRIPTOR_BYTES)
+
+
+def _begins_at(member: zipfile.ZipInfo, file: IO[bytes]) -> int | None:
+    """B06: where the bytes of ``member`` begin; None where its own header says another thing than the directory."""
+    file.seek(member.header_offset)
+    header = file.read(_LOCAL.size)
+    if len(header) < _LOCAL.size:
+        return None
+    flags, method, *sizes, name_bytes, extra_bytes = _LOCAL.unpack(header)
+    extra = file.read(name_bytes + extra_bytes)[name_bytes:]
+    stated = [member.CRC, member.compress_size, member.file_size]
+    if (flags, method) != (member.flag_bits, member.compress_type) or _has_other_name(extra):
+        return None
+    if not flags & _SIZES_BEHIND and sizes != stated:
+        return None
+    return int(member.header_offset + _LOCAL.size + name_bytes + extra_bytes)
+
+
+def _has_other_name(extra: bytes) -> bool:
+    while len(extra) >= _EXTRA.size:
+        kind, size_bytes = _EXTRA.unpack_from(extra)
+        if kind == _UNICODE_PATH:
+            return True
+        extra = extra[_EXTRA.size + size_bytes :]
+    return False
+
+
+def _fills_its_room(member: zipfile.ZipInfo, file: IO[bytes]) -> bool:
+    """B06: what is packed ends with its last byte, so that nothing is hidden behind it. ``zipfile`` does not look."""
+    if member.compress_type == zipfile.ZIP_STORED:
+        return member.compress_size == member.file_size
+    file.seek(_begins_at(member, file) or 0)
+    inflater, left, size = zlib.decompressobj(-zlib.MAX_WBITS), member.compress_size, 0
+    while left and not inflater.eof and size <= member.file_size:
+        block = file.read(min(left, _PACKED_BLOCK_BYTES))
+        left = left - len(block) if block else 0
+        size += len(inflater.decompress(block))
+    return inflater.eof and not left and not inflater.unused_data and size == member.file_size
 
 
 def _load_archive(
@@ -270,6 +314,9 @@ def _load_archive(
             continue
         if content is None or len(content) != member.file_size:
             loaded.refuse("B04", "BUNDLE_UNREADABLE", member.filename, "it unpacks to another size than it states")
+            continue
+        if not _fills_its_room(member, packed):
+            loaded.refuse("B06", "BUNDLE_UNREADABLE", member.filename, "something stands behind what is packed there")
             continue
         loaded.keep(name, content)
 

@@ -10,6 +10,7 @@ import stat
 import struct
 import tracemalloc
 import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -181,7 +182,7 @@ def test_a_zip_that_lies_about_a_size_is_cut_off(tmp_path: Path) -> None:
     path = pack(tmp_path / "liar.zip", {"receipts.jsonl": b"\0" * 40_000_000})
     raw = bytearray(path.read_bytes())
     central = raw.rindex(b"PK\x01\x02")
-    raw[central + 24 : central + 28] = struct.pack("<I", 100)  # the uncompressed size in the directory
+    raw[22:26] = raw[central + 24 : central + 28] = struct.pack("<I", 100)  # the uncompressed size, in both places
     path.write_bytes(bytes(raw))
     report = verify_path(path, trust())
     assert report.verdict is Verdict.FAILED
@@ -296,6 +297,63 @@ def test_a_zip_that_holds_anything_besides_one_bundle_fails(
     path.write_bytes(bend(_packed(tmp_path), _packed(tmp_path, plain_job(1, 0).files())))
     report = verify_path(path, trust())
     assert (report.verdict, report.reason, report.findings[0].rule) == (Verdict.FAILED, "BUNDLE_UNREADABLE", "B06")
+
+
+def _first(packed: bytes, *, start: bytes = b"", behind: bytes = b"", extra: bytes = b"", flags: int = 0) -> bytes:
+    """``packed``, one file, with this in its own header, then the bytes of it, and ``behind`` them as if they were its.
+
+    Tools that read a .zip from its beginning believe that header and the end of what is packed, not the directory.
+    """
+    name_bytes, size = struct.unpack_from("<H", packed, 26)[0], struct.unpack_from("<L", packed, 18)[0]
+    begins, directory = 30 + name_bytes, packed.index(b"PK\1\2")
+    head = bytearray(packed[:30])
+    head[: len(start)] = start
+    struct.pack_into("<H", head, 6, flags)
+    struct.pack_into("<H", head, 28, len(extra))
+    listed, end = bytearray(packed[directory:-22]), bytearray(packed[-22:])
+    struct.pack_into("<H", listed, 8, flags)
+    struct.pack_into("<L", listed, 20, size + len(behind))
+    if not flags and behind:
+        struct.pack_into("<L", head, 18, size + len(behind))
+    members = bytes(head) + packed[30:begins] + extra + packed[begins:directory] + behind
+    struct.pack_into("<L", end, 16, len(members))
+    return members + bytes(listed) + bytes(end)
+
+
+_OTHER_NAME = struct.pack("<HHBL", 0x7075, 5 + len("SEAL.json"), 1, zlib.crc32(b"job.json")) + b"SEAL.json"
+
+
+@pytest.mark.parametrize(
+    "bend",
+    [
+        lambda one: _first(one, flags=8, behind=b"PK\7\10" + one[14:26] + one[: one.index(b"PK\1\2")]),
+        lambda one: _first(one, behind=one[: one.index(b"PK\1\2")]),
+        lambda one: _first(one, extra=_OTHER_NAME),
+        lambda one: _first(one, start=one[:18] + struct.pack("<L", 1)),
+        lambda one: _first(one, start=one[:8] + b"\0\0"),
+    ],
+    ids=["another behind its end", "the same, with its size", "another name", "another size", "another method"],
+)
+def test_a_member_that_tools_which_read_from_the_beginning_see_otherwise_is_refused(
+    tmp_path: Path, bend: Callable[[bytes], bytes]
+) -> None:
+    one = _packed(tmp_path, {"job.json": b'{"some": "some of the text", "more": "more of the text"}'})
+    path = tmp_path / "job.zip"
+    path.write_bytes(_first(one))
+    assert load_zip(path).files
+    path.write_bytes(bend(one))
+    loaded = load_zip(path)
+    assert (loaded.files, [finding.rule for finding in loaded.findings]) == ({}, ["B06"])
+
+
+def test_what_only_a_stream_has_behind_a_member_stands_nowhere_else(tmp_path: Path) -> None:
+    one = _packed(tmp_path, {"job.json": b"{}"})
+    directory = one.index(b"PK\1\2")
+    path = tmp_path / "job.zip"
+    end = bytearray(one[-22:])
+    struct.pack_into("<L", end, 16, directory + 16)
+    path.write_bytes(one[:directory] + b"PK\7\10" + bytes(12) + one[directory:-22] + bytes(end))
+    assert [finding.rule for finding in load_zip(path).findings] == ["B06"]
 
 
 def test_a_zip_written_as_a_stream_verifies(tmp_path: Path) -> None:
