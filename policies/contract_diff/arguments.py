@@ -178,11 +178,16 @@ def _values(here: Sequence[Condition], there: Sequence[Condition]) -> tuple[list
     likes = [pattern for condition in here for pattern in condition.like or () if "*" in pattern]
     stretched = [_stretched(text, length) for length in lengths for text in (*found.names, *likes)]
     values = ["", *texts, *found.names, *stretched, *integers, *_OTHER_TYPES, _ABSENT, _UNCLEAR]
-    # a text that must be longer than all that were found could still fit where something here lets it grow
-    grows = any(condition.max_chars is not None for condition in there) and not any(
-        c.one_of is not None or (c.like is not None and not any("*" in pattern for pattern in c.like)) for c in here
-    )
+    # a text that must be longer than all that were found could still fit where nothing here bounds it
+    grows = any(condition.max_chars is not None for condition in there) and not any(_bounds_texts(c) for c in here)
     return values, found.complete and not grows
+
+
+def _bounds_texts(condition: Condition) -> bool:
+    """Whether texts of some length are all refused: other than a few, those without a star, or all, as no numbers."""
+    if condition.one_of is not None or condition.at_least is not None or condition.at_most is not None:
+        return True
+    return condition.like is not None and not any("*" in pattern for pattern in condition.like)
 
 
 def _is_text(text: str) -> bool:

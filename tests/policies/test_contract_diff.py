@@ -111,6 +111,15 @@ HOST = {"host": "a.example", "paths": ["/*"]}
             {"tool_arguments": {"shell.exec": {"when": [{"argument": "n", "one_of": [True, "a"]}]}}},
             "different",
         ),
+        (  # bounds of a number let no text be long
+            {
+                "tool_arguments": {
+                    "shell.exec": {"when": [{"argument": "n", "at_most": 0}, {"argument": "n", "at_least": 3}]}
+                }
+            },
+            {"tool_arguments": {"shell.exec": {"when": [{"argument": "n", "max_chars": 0}]}}},
+            "wider",
+        ),
         ({"tool_arguments": _schema(maxLength=4)}, {"tool_arguments": _schema(maxLength=5)}, "different"),
         # content at the provider, hosts, time, money, data
         ({}, {"allowed_provider_features": ["state:prompt"]}, "wider"),
