@@ -35,7 +35,7 @@ from ..policies.facts import CallFacts
 from ..policies.packaged import packaged_data_classes
 from ..policies.policy import Policy
 from ..receipts.calls import DataSeen, Outcome
-from ..tokens.canonical import JsonObject
+from ..tokens.canonical import MAX_BODY_NODES, JsonObject
 from ..tokens.digests import sha256_b64u
 from ..tokens.errors import ClawproxyError
 from ..tokens.reasons import Refusal
@@ -551,6 +551,9 @@ def _readable(body: bytes) -> Any:
     """A body of any type: JSON where it is, else its text; of two-byte encodings without the empty bytes."""
     body = body.removeprefix(b"\xef\xbb\xbf")
     try:
+        told = orjson.loads(body)
+        if body.count(b",") > MAX_BODY_NODES:  # to read it in Python would stop all other threads
+            return [told, body.decode("utf-8").split('"')]
         return json.loads(body, object_pairs_hook=_every_pair)
     except (ValueError, RecursionError):
         return body.decode("utf-8", "replace").replace("\x00", "").lstrip("\ufffd")  # the mark of the byte order

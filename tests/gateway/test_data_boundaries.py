@@ -409,6 +409,11 @@ EXPORTS: dict[str, tuple[str, bytes, dict[str, str]]] = {
         {},
     ),
     "labelled text behind a key that comes again": ("/v1/a", f'[{{"n": "{SECRET_LINE}", "n": 1}}]'.encode(), {}),
+    "labelled text behind a key that comes again, in a large body": (
+        "/v1/a",
+        f'[{{"n":"{SECRET_LINE}","n":1}}{",1" * 100_001}]'.encode(),
+        {},
+    ),
     "a detected class in a field that comes again": ("/v1/a", b"x", {"x_note": MAIL, "X_Note": "x"}),
     "labelled text in a cookie that comes again": (
         "/v1/a",
