@@ -28,7 +28,7 @@ def data_powers(
         return
     plans = build_plan(mine, classes), build_plan(theirs, classes)
     yield from _detected(*plans, classes, exports=bool(here.egress))
-    yield from _unknown(mine, theirs, classes)
+    yield from _unknown(mine, theirs, classes, exports=bool(here.egress))
     yield from _labelled(mine, theirs, tools, classes)
     if here.egress:
         yield from _exported(mine, theirs, tools)
@@ -63,16 +63,32 @@ def _detected(mine: DataPlan, theirs: DataPlan, classes: DataClasses, *, exports
     yield from found.values()
 
 
-def _unknown(mine: DataRules, theirs: DataRules, classes: DataClasses) -> Iterator[Power]:
+def _unknown(mine: DataRules, theirs: DataRules, classes: DataClasses, *, exports: bool) -> Iterator[Power]:
     """Classes that only an operator's own file may know: by what the strictest rule of each contract says."""
-    known = classes.labels | mine.labels | theirs.labels
-    for name in sorted({name for _, name, _ in theirs.actions} - known):
-        if classes.is_detected(name):
-            continue
-        said = [[action for _, of, action in rules.actions if of == name] for rules in (mine, theirs)]
-        ours, others = (min(actions, key=_STRICT.__getitem__, default=Action.ALLOW) for actions in said)
+    by_name = _spoken(mine) - _spoken(theirs)
+    for name in _own_classes(mine, theirs, classes):
+        ours, others = _strictest(mine, name), _strictest(theirs, name)
         if _STRICT[ours] > _STRICT[others]:
             yield Power(f"data_boundaries.{name}", f"{name} in conversations", here=str(ours), there=str(others))
+        elif exports and theirs.export_denied and name in by_name and ours is Action.ALLOW:
+            what = f"{name} in calls of tools to hosts, if it is personal"
+            yield Power("data_boundaries.export", what, here="let through", there="denied", proof=Proof.OPEN)
+
+
+def _own_classes(mine: DataRules, theirs: DataRules, classes: DataClasses) -> list[str]:
+    """The names of classes and labels in both contracts that are none that ship, and none that they give themselves."""
+    known = classes.labels | mine.labels | theirs.labels
+    return sorted(
+        {name for rules in (mine, theirs) for _, name in rules.named if not classes.is_detected(name)} - known
+    )
+
+
+def _strictest(rules: DataRules, name: str) -> Action:
+    return min((action for _, of, action in rules.actions if of == name), key=_STRICT.__getitem__, default=Action.ALLOW)
+
+
+def _spoken(rules: DataRules) -> set[str]:
+    return {name for _, name, _ in rules.actions}
 
 
 def _labelled(mine: DataRules, theirs: DataRules, tools: Sequence[str], classes: DataClasses) -> Iterator[Power]:
@@ -123,6 +139,10 @@ def _seen_by_tools(mine: DataPlan, theirs: DataPlan, tools: Sequence[str], class
         if found_as[0] is None or found_as[0].action is not Action.DENY:
             ours, others = (frozenset({judged.data_class} if judged else ()) for judged in found_as)
             sources.setdefault((ours, others), f"{detector.name} in it")
+    for name in _own_classes(mine.rules, theirs.rules, classes):
+        if _strictest(mine.rules, name) is not Action.DENY:
+            only_there = name in _spoken(theirs.rules) - _spoken(mine.rules)
+            sources.setdefault((frozenset() if only_there else frozenset({name}), frozenset({name})), f"{name} in it")
     for (ours, others), what in sources.items():
         for tool in tools:
             refused = call_refusal(theirs.rules, others, tool)

@@ -106,6 +106,22 @@ HOST = {"host": "a.example", "paths": ["/*"]}
             {"tool_arguments": {"shell.exec": {"when": [{"argument": "n", "one_of": [1, 5]}]}}},
             "narrower",
         ),
+        # a class of the operator's own, which may be personal
+        (
+            {"egress_allowlist": [HOST], "data_boundaries": {"export": "deny"}},
+            {"egress_allowlist": [HOST], "data_boundaries": {"export": "deny", "acme": "allow"}},
+            "wider",
+        ),
+        (
+            {"data_boundaries": {"acme": "redact_in_logs"}, "tool_data_access": {"search": ["internal"]}},
+            {"data_boundaries": {"acme": "redact_in_logs"}, "tool_data_access": {"search": ["acme", "internal"]}},
+            "wider",
+        ),
+        (
+            {"data_boundaries": {"acme": "redact_in_logs"}, "tool_data_access": {"search": ["acme"]}},
+            {"data_boundaries": {"acme": "hash"}, "tool_data_access": {"search": ["acme"]}},
+            "narrower",
+        ),
         (  # one of these is true, not 1
             {"tool_arguments": {"shell.exec": {"when": [{"argument": "n", "one_of": [1, "a"]}]}}},
             {"tool_arguments": {"shell.exec": {"when": [{"argument": "n", "one_of": [True, "a"]}]}}},
