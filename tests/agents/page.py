@@ -86,6 +86,10 @@ _PLACES = {
 }
 
 
+_ISOLATED = ["clawproxy", "run", "--isolate", "--state", "/root/.clawproxy", "--"]
+"""What root runs must be root's."""
+
+
 def _typed(agent: Agent, way: Way) -> list[str]:
     start = agent.start(way)
     return _command(start, way)
@@ -105,7 +109,7 @@ def _command(start: Start, way: Way) -> list[str]:
             lines.append(f"# {folder}{name}:")
             lines += [f"#   {line}" for line in _filled(_compact(text)).splitlines()]
     env = [f'{name}="{_filled(value)}"' for name, value in start.env.items()]
-    run = {Way.RUN: ["clawproxy", "run", "--"], Way.ISOLATED: ["clawproxy", "run", "--isolate", "--"]}.get(way, [])
+    run = {Way.RUN: ["clawproxy", "run", "--"], Way.ISOLATED: _ISOLATED}.get(way, [])
     words = [_filled(word) if "$" in _filled(word) else quote(_filled(word)) for word in start.arguments]
     words = ['"…"' if word in ("…", "'…'") else word for word in words]
     sudo = ["sudo"] if way is Way.ISOLATED else []  # in front of the variables, which it hands on
