@@ -162,15 +162,23 @@ async def call_admin(path: Path, op: str, *, timeout_s: float = _CALL_TIMEOUT_S,
     """Ask the gateway behind ``path``; raises ``ClawproxyError`` (GATEWAY_NOT_RUNNING, or the gateway's own reason)."""
     try:
         async with asyncio.timeout(timeout_s):
-            with _short(path) as near:
-                reader, writer = await asyncio.open_unix_connection(near, limit=_MAX_LINE_BYTES * 16)
-            writer.write(orjson.dumps({"op": op, **arguments}) + b"\n")
-            await writer.drain()
-            line = await reader.readline()
+            reader, writer = await _connect(path)
+            line = await _ask(reader, writer, op, arguments)
             writer.close()
     except (OSError, TimeoutError, ValueError):
         line = b""
     return _read_answer(line, path)
+
+
+async def _connect(path: Path) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    with _short(path) as near:
+        return await asyncio.open_unix_connection(near, limit=_MAX_LINE_BYTES * 16)
+
+
+async def _ask(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, op: str, arguments: JsonObject) -> bytes:
+    writer.write(orjson.dumps({"op": op, **arguments}) + b"\n")
+    await writer.drain()
+    return await reader.readline()
 
 
 def _not_running(path: Path) -> ClawproxyError:
@@ -197,11 +205,8 @@ async def call_admin_with_files(
     writer: asyncio.StreamWriter | None = None
     try:
         async with asyncio.timeout(_CALL_TIMEOUT_S):
-            with _short(path) as near:
-                reader, writer = await asyncio.open_unix_connection(near, limit=_MAX_LINE_BYTES * 16)
-            writer.write(orjson.dumps({"op": op, **arguments}) + b"\n")
-            await writer.drain()
-            line = await reader.readline()
+            reader, writer = await _connect(path)
+            line = await _ask(reader, writer, op, arguments)
             if line and orjson.loads(line).get("send_files"):
                 with writer.get_extra_info("socket").dup() as sock:
                     socket.send_fds(sock, [b"f"], list(files))
