@@ -105,7 +105,7 @@ def give_order[T](
 
     if not folder.root.is_dir():
         raise ClawproxyError("STATE_NOT_FOUND", "no state directory here", where=str(folder.root))
-    book = OrderBook(folder.root / "orders", folder.load_key(Role.RECEIPT))
+    book = _book(folder)
     given, made = asyncio.run(give(book, change, time.time_ns() // 1_000_000))
     halted = sum(int(answer.get("halted", 0)) for answer in given.answers)
     noted = sorted({job for answer in given.answers for job in answer.get("noted", ())})
@@ -156,7 +156,11 @@ def _note_stops(stops: Sequence[StopOrder]) -> None:
 
 def standing_orders(folder: StateDir) -> Orders:
     """What stands, as the file says; raises ``ClawproxyError``, also where no receipt key is."""
-    return OrderBook(folder.root / "orders", folder.load_key(Role.RECEIPT)).load()
+    return _book(folder).load()
+
+
+def _book(folder: StateDir) -> OrderBook:
+    return OrderBook(folder.root / "orders", folder.load_key(Role.RECEIPT))
 
 
 def list_orders(folder: StateDir, *, as_json: bool) -> None:
