@@ -442,10 +442,10 @@ def _base64_view(
             return True
         # of a path, or a name with hyphens, one part may be base64: what the others stand for means nothing
         first, stop = undone(a), undone(b - 1) + 1
-        begins = [n for n in range(_AROUND) if (first - n) % 3 == 0 and is_mark(shift + (first - n) // 3 * 4 - 1)]
-        ends = [n for n in range(_AROUND) if is_mark(shift - (stop + n) * 4 // -3)]
-        return any(_is_text(raw[a - n : b]) for n in (*begins, min(a, _AROUND))) and any(
-            _is_text(raw[a : b + n]) for n in (*ends, _AROUND)
+        heads = [n for n in range(_AROUND) if (first - n) % 3 == 0 and is_mark(shift + (first - n) // 3 * 4 - 1)]
+        tails = [n for n in range(_AROUND) if is_mark(shift - (stop + n) * 4 // -3)]
+        return any(_is_text(raw[max(0, a - n) : b]) for n in (*heads, _AROUND)) and any(
+            _is_text(raw[a : b + n]) for n in (*tails, _AROUND)
         )
 
     def is_mark(at: int) -> bool:
